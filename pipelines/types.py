@@ -1,0 +1,194 @@
+"""Which types raw has, and how a value gets from one type to another without losing anything.
+
+A cast here comes with a condition that is true exactly where it keeps the value; nothing is rounded,
+truncated or nulled, because no row for which the condition is false is ever stored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import duckdb
+
+NESTED = re.compile(r"^(STRUCT|MAP|UNION)\b|\]$")
+DECIMAL = re.compile(r"^DECIMAL\((\d+),\s*(\d+)\)$")
+INTEGERS = {
+    "TINYINT": 8,
+    "SMALLINT": 16,
+    "INTEGER": 32,
+    "BIGINT": 64,
+    "UTINYINT": 16,
+    "USMALLINT": 32,
+    "UINTEGER": 64,
+}
+"""Bits of the signed integer that holds every value of the type."""
+STORED_INTEGERS = {8: "TINYINT", 16: "SMALLINT", 32: "INTEGER", 64: "BIGINT"}
+EXACT_IN_DOUBLE = 2**53
+"""Up to here a double holds every integer."""
+
+
+@dataclass(frozen=True)
+class RawType:
+    """A type of a raw column: `name` as DuckDB writes it, `hint` as dlt wants it."""
+
+    name: str
+    hint: dict[str, Any]
+
+
+def raw_type(name: str) -> RawType:
+    """The raw type that holds every value of the DuckDB type `name`.
+
+    Nested types become JSON, types without a counterpart in dlt become text.
+    """
+    if name in INTEGERS:
+        bits = INTEGERS[name]
+        return RawType(STORED_INTEGERS[bits], {"data_type": "bigint", "precision": bits})
+    if match := DECIMAL.match(name):
+        precision, scale = int(match[1]), int(match[2])
+        hint = {"data_type": "decimal", "precision": precision, "scale": scale}
+        return RawType(f"DECIMAL({precision},{scale})", hint)
+    if name in ("UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM"):
+        return RawType("DECIMAL(38,0)", {"data_type": "decimal", "precision": 38, "scale": 0})
+    if name == "JSON" or NESTED.search(name):
+        return RawType("JSON", {"data_type": "json"})
+    simple: dict[str, RawType] = {
+        "BOOLEAN": RawType("BOOLEAN", {"data_type": "bool"}),
+        "FLOAT": RawType("DOUBLE", {"data_type": "double"}),
+        "DOUBLE": RawType("DOUBLE", {"data_type": "double"}),
+        "DATE": RawType("DATE", {"data_type": "date"}),
+        "TIME": RawType("TIME", {"data_type": "time"}),
+        "BLOB": RawType("BLOB", {"data_type": "binary"}),
+        "TIMESTAMP WITH TIME ZONE": RawType(
+            "TIMESTAMP WITH TIME ZONE", {"data_type": "timestamp", "timezone": True, "precision": 6}
+        ),
+        "TIMESTAMP_NS": RawType(
+            "TIMESTAMP_NS", {"data_type": "timestamp", "timezone": False, "precision": 9}
+        ),
+    }
+    if name in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS"):
+        return RawType("TIMESTAMP", {"data_type": "timestamp", "timezone": False, "precision": 6})
+    return simple.get(name, RawType("VARCHAR", {"data_type": "text"}))
+
+
+@cache
+def declared_type(data_type: str) -> RawType:
+    """The raw type of a declared `data_type`; raises ValueError when DuckDB does not know it."""
+    if not re.fullmatch(r"[A-Za-z0-9_ (),\[\]]+", data_type):
+        raise ValueError("is not an SQL type")
+    try:
+        with duckdb.connect(":memory:") as con:
+            row = con.execute(f"describe select cast(null as {data_type}) as c").fetchone()
+    except duckdb.Error:
+        raise ValueError(
+            "is not an SQL type; write e.g. text, bigint, decimal(18,2), double, boolean, date, timestamp, "
+            "timestamp with time zone, json"
+        ) from None
+    assert row is not None
+    return raw_type(row[1])
+
+
+def declared_type_error(data_type: str) -> str | None:
+    """What is wrong with a declared `data_type`, or None."""
+    try:
+        declared_type(data_type)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """An SQL expression of the wanted type, and the condition under which it keeps the value."""
+
+    value: str
+    keeps: str | None = None
+    """None: always."""
+
+
+def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> Cast:
+    """`expression` of DuckDB type `source` as raw type `target` (both as DuckDB writes them)."""
+    if source == target:
+        return Cast(expression)
+    if target == "JSON":
+        if source == "VARCHAR":
+            return Cast(f"try_cast({expression} as json)", f"json_valid({expression})")
+        return Cast(f"to_json({expression})")
+    if source == "JSON":
+        scalar = json_scalar(expression)
+        if target == "VARCHAR":
+            return Cast(scalar)
+        inner = cast(scalar, "VARCHAR", target)
+        keeps = f"json_type({expression}) not in ('OBJECT', 'ARRAY')"
+        return Cast(inner.value, f"({keeps} and {inner.keeps})" if inner.keeps else keeps)
+    if target == "VARCHAR":
+        return Cast(f"cast({expression} as varchar)")
+    if source == "VARCHAR":
+        return _cast_text(expression, target, decimal_mark)
+    if source in INTEGERS and target == "DOUBLE":
+        return Cast(f"cast({expression} as double)", f"abs({expression}::hugeint) <= {EXACT_IN_DOUBLE}")
+    there = f"try_cast({expression} as {target})"
+    if source == "FLOAT" or (INTEGERS.get(source, 99) <= INTEGERS.get(target, 0)):
+        return Cast(f"cast({expression} as {target})")
+    # a double stands for the number its shortest text names
+    back = f"cast({there} as varchar)" if DECIMAL.match(source) and target == "DOUBLE" else there
+    return Cast(there, f"try_cast({back} as {source}) is not distinct from {expression}")
+
+
+def json_scalar(expression: str) -> str:
+    """The text of a JSON value: a string's characters, anything else as it is written, null for null.
+
+    `->> '$'` would read a number as a double and write it anew, without the digits a double has no room for.
+    """
+    text = f"cast({expression} as varchar)"
+    return f"case when {text} like '\"%' then {expression} ->> '$' else nullif({text}, 'null') end"
+
+
+_DAY = "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
+_CLOCK = "[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.][0-9]{0,6}0*)?)?"
+_SPELLINGS = {
+    "DATE": _DAY,
+    "TIME": _CLOCK,
+    # a zone other than UTC would be dropped
+    "TIMESTAMP": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-]00(:?00)?)?)?",
+    "TIMESTAMP_NS": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-]00(:?00)?)?)?".replace("{0,6}", "{0,9}"),
+    # without a zone it is UTC
+    "TIMESTAMP WITH TIME ZONE": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)?)?",
+    "DOUBLE": "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?|(?i:[+-]?inf(inity)?|nan)",
+    **dict.fromkeys(STORED_INTEGERS.values(), "[+-]?[0-9]+"),
+}
+"""How a value of the type is written in text; DuckDB takes more, and rounds or drops the rest."""
+
+
+def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
+    """Text as a typed value: only spellings that name exactly one value of the type are taken."""
+    if target == "BLOB":
+        return Cast(f"encode({expression})")
+    text = f"trim({expression})"
+    conditions = []
+    match = DECIMAL.match(target)
+    if decimal_mark == "," and (match or target == "DOUBLE" or target in STORED_INTEGERS.values()):
+        # 1.234,50 and 1234,50 are numbers, 1.5 is not: a dot may only group three digits
+        number = "[+-]?([0-9]+|[0-9]{1,3}([.][0-9]{3})+)?(,[0-9]*)?([eE][+-]?[0-9]+)?"
+        conditions.append(f"regexp_full_match({text}, '{number}')")
+        text = f"replace(replace({text}, '.', ''), ',', '.')"
+    value = f"try_cast({text} as {target})"
+    spelling = _SPELLINGS.get(target)
+    if match:
+        scale = int(match[2])
+        spelling = f"[+-]?([0-9]+([.][0-9]{{0,{scale}}}0*)?|[.][0-9]{{1,{max(scale, 1)}}}0*)"
+    if spelling:
+        conditions.append(f"regexp_full_match({text}, '{spelling}')")
+    conditions.append(f"{value} is not null")
+    if target == "DOUBLE":
+        same = f"{_digits(text)} = {_digits(f'cast({value} as varchar)')}"
+        conditions.append(f"(regexp_full_match({text}, '[0-9.+-]{{1,15}}') or {same})")
+    return Cast(value, f"({' and '.join(conditions)})")
+
+
+def _digits(number: str) -> str:
+    """The significant digits of a number's text: what a double may not have room for."""
+    mantissa = f"regexp_replace({number}, '[eE].*', '')"
+    return f"trim(regexp_replace({mantissa}, '[^0-9]', '', 'g'), '0')"
