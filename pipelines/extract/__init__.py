@@ -1,0 +1,134 @@
+"""What every kind of source hands to the loader, and what it is given to do so.
+
+An extractor is a function `extract(source, tables, job)` that yields, for each table, either what it
+landed or the error that kept it from doing so; a table that fails never keeps its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import duckdb
+
+from pipelines.connections import Connections
+from pipelines.declaration import Source, Table
+from pipelines.errors import LoadError
+
+
+@dataclass(frozen=True)
+class Landed:
+    """Rows of one table, readable in the load's DuckDB connection.
+
+    `relation` is a SELECT. `form` says how its columns are to be read:
+    rows — columns have the source's own types;
+    text — every column is VARCHAR exactly as in the file (columns that start with `_` are typed metadata);
+    records — `_record` VARCHAR holds one JSON object a row (columns that start with `_` are typed metadata).
+    """
+
+    relation: str
+    form: Literal["rows", "text", "records"] = "rows"
+    identity: tuple[str, ...] = ()
+    """Metadata columns that name the delivery (a file) or the row (a stream's sequence)."""
+    replaces: bool = False
+    """True: all raw rows with a delivered `identity` are replaced (a file); False: it is a row's key."""
+    gone: tuple[str, ...] = ()
+    """Values of a one-column identity whose raw rows go without a successor (a file that became empty)."""
+    types: dict[str, str] = field(default_factory=dict)
+    """Raw type of a column for which neither the YAML nor raw has one; default: the relation's own."""
+    keys: str | None = None
+    """A SELECT of all primary keys alive at the source; raw rows without one get `_deleted_at`."""
+    rejected: str | None = None
+    """A SELECT of rows that could not be read: `_reason`, `_record` (the original text), and where they stand."""
+    places: tuple[str, ...] = ()
+    """With `replaces`: every delivered value of `identity`, also of files without a good row."""
+    remember: dict[str, Any] = field(default_factory=dict)
+    """Goes into the table's dlt state together with the rows."""
+    committed: Callable[[], None] | None = None
+    """Called after the rows are committed to raw, e.g. to acknowledge messages."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an extractor works with; one a source and run."""
+
+    con: duckdb.DuckDBPyConnection
+    """A cursor of the process's one DuckDB; raw is attached as the default database."""
+    folder: Path
+    """Empty scratch folder of this source, removed after the load."""
+    connections: Connections
+    state: Callable[[str], dict[str, Any]]
+    """The dlt state of a table: a dict that is saved when the run's rows are."""
+    progress: Callable[[str, int], None]
+    """Tells how many more rows of a table were read."""
+    root: Path
+    """The project; relative file paths begin here."""
+    full_refresh: bool = False
+    """Load everything anew: what raw has is as if it were not there."""
+    window: tuple[str | None, str | None] | None = None
+    """A range of the cursor to load again (from, to), whatever raw has."""
+    retry_quarantine: bool = False
+    """Read again what was quarantined: files with such rows, tables with such rows from their begin."""
+
+    def raw_columns(self, table: Table[Any]) -> dict[str, str]:
+        """Columns and types of the raw table; empty while it does not exist."""
+        return {} if self.full_refresh else self.columns(table.schema, table.name)
+
+    def columns(self, schema: str, name: str) -> dict[str, str]:
+        """Columns and types of a table in raw's file; empty while it does not exist."""
+        (raw,) = self.con.execute("select current_database()").fetchone() or ("raw",)
+        address = ".".join(map(quoted, (raw, schema, name)))
+        try:  # not duckdb_columns(), which lists the attached source's whole catalog, too
+            described = self.con.execute("select name, type from pragma_table_info(?)", [address]).fetchall()
+        except duckdb.CatalogException:
+            return {}
+        return dict(described)
+
+    def raw_maximum(self, table: Table[Any], column: str, where: str = "true") -> Any:
+        """Highest value of a column in raw (Python value), or None: what was loaded is what counts."""
+        if column not in self.raw_columns(table):
+            return None
+        row = self.con.execute(
+            f'select max("{column}") from "{table.schema}"."{table.name}" where {where}'
+        ).fetchone()
+        return row[0] if row else None
+
+
+Delivery = tuple[Table[Any], "Landed | Exception"]
+
+
+class Extractor(Protocol):
+    """The shape of `extract` in every module of this package."""
+
+    def __call__(
+        self, source: Source[Any, Any], tables: Sequence[Table[Any]], job: Job
+    ) -> Generator[Delivery, None, None]: ...
+
+
+def each_table(
+    tables: Sequence[Table[Any]], land: Callable[[Table[Any]], Landed | None]
+) -> Generator[Delivery, None, None]:
+    """Land table by table; an error is delivered in the table's place, None means nothing new."""
+    for table in tables:
+        try:
+            landed = land(table)
+        except Exception as error:
+            yield table, error
+        else:
+            if landed is not None:
+                yield table, landed
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+__all__ = ["Delivery", "Extractor", "Job", "Landed", "LoadError", "each_table", "literal", "quoted"]

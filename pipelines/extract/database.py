@@ -1,0 +1,497 @@
+"""Tables of a database, read by DuckDB's scanners (PostgreSQL, MySQL/MariaDB, SQLite) or through SQLAlchemy.
+
+All tables of one run are read in one transaction, so orders and their lines belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import duckdb
+
+from pipelines.declaration import DatabaseSource, DatabaseTable, Source, Table
+from pipelines.engine import load_extension
+from pipelines.errors import ConnectionError, LoadError
+from pipelines.extract import Delivery, Job, Landed, each_table, literal, quoted
+from pipelines.shape import DELETED_AT, normalized
+from pipelines.types import DECIMAL, declared_type
+
+DIALECTS = {
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite": "sqlite",
+}
+"""URL schemes DuckDB reads itself, and the name of its extension."""
+SETTINGS = {
+    "mysql": [
+        "mysql_tinyint1_as_boolean = false",  # else a 2 would be true
+        "mysql_session_time_zone = '+00:00'",  # timestamps come without a zone: UTC, not the server's
+        "mysql_query_timeout_enabled = false",  # a large table takes longer than five minutes
+    ]
+}
+DATES = ("date", "datetime", "timestamp")
+"""MySQL's types that have a zero date."""
+
+
+def extract(
+    source: Source[DatabaseSource, DatabaseTable], tables: Sequence[Table[DatabaseTable]], job: Job
+) -> Generator[Delivery, None, None]:
+    """Land every table as a SELECT over the database itself; nothing is copied before it is shaped."""
+    url = job.connections.require(source.load.connection, "url")
+    scheme = urlsplit(url).scheme
+    if scheme not in DIALECTS:
+        yield from each_table(tables, lambda table: _through_sqlalchemy(url, table, job))
+        return
+    catalog = f"source_{source.name}"
+    _attach(url, DIALECTS[scheme], catalog, source, job)
+    job.con.execute("begin")
+    try:
+        for table in tables:
+            _revive(job.con)
+            yield from each_table([table], lambda table: _scanned(catalog, DIALECTS[scheme], table, job))
+    finally:
+        _end(job.con)
+        job.con.execute(f"detach database if exists {catalog}")
+
+
+def _revive(con: duckdb.DuckDBPyConnection) -> None:
+    """An error ends the transaction for good; the tables after it are read in a new one."""
+    try:
+        con.execute("select 1")
+    except duckdb.TransactionException:
+        con.execute("rollback")
+        con.execute("begin")
+
+
+def _end(con: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.TransactionException):  # none may be open
+        con.execute("rollback")
+
+
+def _attach(url: str, dialect: str, catalog: str, source: Source[Any, Any], job: Job) -> None:
+    load_extension(job.con, f"{dialect}_scanner")
+    for setting in SETTINGS.get(dialect, ()):
+        job.con.execute(f"set {setting}")
+    if dialect == "sqlite":
+        address = url.removeprefix("sqlite:///")
+        if not (job.root / address).is_file():
+            raise ConnectionError(
+                f"{source.name}: there is no SQLite file {address!r}; look at connections.{source.load.connection}"
+            )
+        address = str(job.root / address)
+    else:
+        address = _mysql_address(url) if dialect == "mysql" else url
+    try:
+        job.con.execute(f"attach {literal(address)} as {catalog} (type {dialect}, read_only)")
+    except duckdb.Error as error:
+        parts = urlsplit(url)
+        where = f"{parts.hostname}:{parts.port}{parts.path}" if parts.hostname else parts.path
+        raise ConnectionError(
+            f"{source.name}: cannot connect to {where} (connection {source.load.connection!r}): "
+            + job.connections.redact(str(error)).splitlines()[0]
+        ) from None
+
+
+def _mysql_address(url: str) -> str:
+    parts = urlsplit(url)
+    fields = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username and unquote(parts.username),
+        "passwd": parts.password and unquote(parts.password),
+        "database": parts.path.strip("/"),
+        **dict(parse_qsl(parts.query)),
+    }
+    return " ".join(f'{key}="{value}"' for key, value in fields.items() if value)
+
+
+def _scanned(catalog: str, dialect: str, table: Table[DatabaseTable], job: Job) -> Landed:
+    parts = (table.load.table or table.name).split(".")
+    address = ".".join([catalog, *map(quoted, parts)])
+    try:
+        described = job.con.execute(f"describe {address}").fetchall()
+    except duckdb.CatalogException:
+        raise LoadError(
+            f"{table.qualified}: the source has no table {'.'.join(parts)!r}; "
+            "mend `table:` or the table's name, or grant the user the right to see it"
+        ) from None
+    columns = {name: data_type for name, data_type, *_ in described}
+    chosen = _chosen(table, list(columns), job)
+    altered, dates = _altered_by_scanner(table, catalog, dialect, parts, columns, job)
+    filtered = f"({table.load.filter})" if table.load.filter else "true"
+
+    def relation(names: Sequence[str], since: str) -> str:
+        """`since` is a condition in DuckDB's dialect, or in the server's where its own texts are read."""
+        if not any(name in altered for name in columns if name in names or table.load.filter):
+            return f"select {', '.join(map(quoted, names))} from {address} where {filtered} and {since}"
+        inner = ", ".join(f"{in_server(name)} as {mark(name)}" for name in columns)
+        query = f"select {inner} from {'.'.join(map(mark, parts))} where {since}"
+        scan = f"select * from {dialect}_query({literal(catalog)}, {literal(query)})"
+        if not table.load.filter:
+            return f"select {', '.join(map(quoted, names))} from ({scan})"
+        typed = ", ".join(f"cast({quoted(n)} as {a.type}) as {quoted(n)}" for n, a in altered.items())
+        texts = ", ".join(f"{quoted(n)} as {quoted(n + ' as text')}" for n in altered)
+        shown = ", ".join(
+            f"{quoted(n + ' as text')} as {quoted(n)}" if n in altered else quoted(n) for n in names
+        )
+        return f"select {shown} from (select * replace ({typed}), {texts} from ({scan})) where {filtered}"
+
+    def in_server(name: str) -> str:
+        if name in altered:
+            return altered[name].text
+        if dialect == "mysql" and columns[name] == "VARCHAR":  # of a binary collation it would be a blob
+            return f"convert(`{name}` using utf8mb4) collate utf8mb4_general_ci"
+        return mark(name)
+
+    def mark(name: str) -> str:
+        return quoted(name) if dialect == "postgres" else f"`{name}`"
+
+    types = {normalized(name): a.type for name, a in altered.items()}
+    keys = None
+    wanted = _range(table, job)
+    if table.load.deletes:
+        keys = _keys(table, job, relation(_keyed(table), "true"))
+        if wanted and _some_are_late(table, keys, wanted, job):
+            wanted = None
+    cursor = table.load.cursor or ""
+    checked = [name for name in dates if name in chosen]
+    within = wanted.condition(f"`{cursor}`", typed=False) if wanted else "true"
+    within += f" or `{cursor}` is null" if wanted and wanted.nulls else ""
+    _refuse_zero_dates(table, catalog, ".".join(map(mark, parts)), checked, within, job)
+    if wanted is None:
+        return Landed(relation(chosen, "true"), types=types, keys=keys)
+    by_server = any(name in altered for name in columns if name in chosen or table.load.filter)
+    place = mark(cursor) if by_server else quoted(cursor)
+    newer = relation(chosen, wanted.condition(place, typed=not by_server))
+    if wanted.nulls and next(nullable for name, _, nullable, *_ in described if name == cursor) == "YES":
+        # a row without a cursor may have changed at any time; two scans, for `or` is not pushed down
+        newer += f" union all {relation(chosen, f'{place} is null')}"
+    return Landed(newer, types=types, keys=keys)
+
+
+@dataclass(frozen=True)
+class _Altered:
+    """A column whose values DuckDB's scanner cannot carry as they are."""
+
+    text: str
+    """Expression in the server's dialect: the value as the server itself writes it."""
+    type: str
+    """Raw type, where nothing else is declared."""
+
+
+def _altered_by_scanner(
+    table: Table[Any], catalog: str, dialect: str, parts: Sequence[str], columns: dict[str, str], job: Job
+) -> tuple[dict[str, _Altered], list[str]]:
+    """Columns that DuckDB's scanners read as something lesser, and those that may hold MySQL's zero dates.
+
+    Unlimited numerics, and such with more than 38 digits, come as doubles (12345678901234567890.12 would
+    be rounded), also in arrays, whose dimensions need not be those declared; JSON comes as text.
+    """
+    if dialect == "sqlite":
+        return {}, []
+    declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
+    dates: list[str] = []
+    if dialect == "postgres":
+        query = (
+            "select a.attname, coalesce(b.typname, t.typname) as own, coalesce(b.typtype, t.typtype)::text as kind"
+            " from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype"
+            f" where a.attrelid = {literal('.'.join(map(quoted, parts)))}::regclass"
+            " and a.attnum > 0 and not a.attisdropped"
+        )
+    else:
+        schema = literal(parts[0]) if len(parts) > 1 else "database()"
+        query = (
+            "select column_name, data_type, 'b' as kind from information_schema.columns"
+            f" where table_schema = {schema} and table_name = {literal(parts[-1])}"
+        )
+    rows = job.con.execute(f"select * from {dialect}_query({literal(catalog)}, {literal(query)})").fetchall()
+    altered = {}
+    for name, own, kind in rows:
+        match = DECIMAL.match(columns.get(name, ""))
+        as_text = f"cast({quoted(name)} as text)" if dialect == "postgres" else f"cast(`{name}` as char)"
+        if own in ("numeric", "decimal") and (match is None or int(match[2]) > int(match[1])):
+            altered[name] = _Altered(as_text, "DECIMAL(38,10)")
+        elif dialect == "postgres" and (own.startswith("_") or kind == "c"):
+            altered[name] = _Altered(f"cast(to_json({quoted(name)}) as text)", "JSON")
+        elif own in ("json", "jsonb"):
+            altered[name] = _Altered(as_text, "JSON")
+        elif dialect == "mysql" and own in DATES:
+            if declared.get(normalized(name)) == "VARCHAR":
+                altered[name] = _Altered(as_text, "VARCHAR")
+            else:
+                dates.append(name)
+    return altered, dates
+
+
+def _refuse_zero_dates(
+    table: Table[Any], catalog: str, address: str, dates: Sequence[str], since: str, job: Job
+) -> None:
+    """MySQL's 0000-00-00 is no date; the scanner would make it null."""
+    if not dates:
+        return
+    counts = ", ".join(
+        f"count(case when dayofmonth(`{d}`) = 0 or month(`{d}`) = 0 then 1 end) as `{d}`" for d in dates
+    )
+    query = f"select {counts} from {address} where {since}"
+    row = job.con.execute(f"select * from mysql_query({literal(catalog)}, {literal(query)})").fetchone() or ()
+    if bad := [f"{d} ({count})" for d, count in zip(dates, row, strict=True) if count]:
+        raise LoadError(
+            f"{table.qualified}: values such as 0000-00-00, which are no dates, in {', '.join(bad)}; nothing was "
+            "loaded. Mend the source, filter the rows out at the source with a view, or declare data_type: text"
+        )
+
+
+def _chosen(table: Table[DatabaseTable], columns: Sequence[str], job: Job) -> list[str]:
+    """Columns to read, in the source's order; a name the source lacks is an error.
+
+    But for one that is excluded because the source no longer has it, while raw does.
+    """
+    wanted = table.load.columns
+    raw = job.raw_columns(table)
+    named = [*(wanted.include or []), *_keyed(table)]
+    named += [name for name in wanted.exclude or [] if normalized(name) not in raw]
+    if missing := [name for name in named if name not in columns]:
+        raise LoadError(
+            f"{table.qualified}: the source's table has no column {', '.join(missing)}; "
+            f"it has {', '.join(columns)}"
+        )
+    if wanted.include is not None:
+        return [name for name in columns if name in wanted.include]
+    return [name for name in columns if name not in (wanted.exclude or [])]
+
+
+def _keyed(table: Table[DatabaseTable]) -> list[str]:
+    """Primary key and cursor, each once."""
+    return list(dict.fromkeys([*table.load.primary_key, *filter(None, [table.load.cursor])]))
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Which cursor values to read; None: no bound on this side."""
+
+    begin: Any
+    end: Any
+    """Not included."""
+    data_type: str
+    nulls: bool
+    """Whether rows without a cursor are read, too."""
+
+    def condition(self, place: str, *, typed: bool) -> str:
+        """SQL over the column `place`: with typed literals as DuckDB reads them, or with texts as servers do."""
+        sides = [(">=", self.begin), ("<", self.end)]
+        texts = [(sign, literal(str(value))) for sign, value in sides if value is not None]
+        return " and ".join(
+            f"{place} {sign} {f'cast({text} as {self.data_type})' if typed else text}" for sign, text in texts
+        )
+
+
+def _range(table: Table[DatabaseTable], job: Job) -> _Range | None:
+    """From the highest cursor raw has, less the look-back; or the window that is asked for. None: the whole table.
+
+    A cursor that lies in the future, or at infinity, says nothing about what is new.
+    """
+    if job.window:
+        return _asked_range(table, job)
+    if not table.load.cursor or table.load.disposition() == "replace" or job.retry_quarantine:
+        return None
+    column = normalized(table.load.cursor)
+    data_type = job.raw_columns(table).get(column, "")
+    reached = "true"
+    if data_type.startswith(("TIMESTAMP", "DATE")):
+        reached = f"{quoted(column)} <= now() + interval 1 day"
+    elif data_type == "DOUBLE":
+        reached = f"isfinite({quoted(column)})"
+    highest = job.raw_maximum(table, column, reached)
+    if highest is None:
+        return None
+    if table.load.lookback > timedelta(0):
+        if not isinstance(highest, date):
+            raise LoadError(
+                f"{table.qualified}: lookback needs a cursor that is a time; {column} is {data_type.lower()}"
+            )
+        # a date has no hours: the look-back of one is whole days
+        highest -= table.load.lookback if isinstance(highest, datetime) else _days(table.load.lookback)
+    return _Range(highest, None, data_type, nulls=True)
+
+
+def _asked_range(table: Table[DatabaseTable], job: Job) -> _Range:
+    if not table.load.cursor:
+        raise LoadError(
+            f"{table.qualified}: has no cursor, so a range of it cannot be loaded; leave out --from, --to"
+        )
+    data_type = job.raw_columns(table).get(normalized(table.load.cursor), "VARCHAR")
+    values = []
+    for text in job.window or ():
+        row = job.con.execute(f"select try_cast(? as {data_type})", [text]).fetchone() or (None,)
+        if text is not None and row[0] is None:
+            raise LoadError(
+                f"{table.qualified}: --from and --to are values of the cursor {table.load.cursor}, which is "
+                f"{data_type.lower()}; {text!r} is none"
+            )
+        values.append(row[0])
+    return _Range(values[0], values[1], data_type, nulls=False)
+
+
+def _days(span: timedelta) -> timedelta:
+    return timedelta(days=-(-span // timedelta(days=1)))
+
+
+def _keys(table: Table[DatabaseTable], job: Job, relation: str) -> str:
+    """All keys of the source (and their cursors), read once."""
+    file = job.folder / f"{table.name}.keys.parquet"
+    job.con.execute(f"copy ({relation}) to {literal(str(file))} (format parquet)")
+    return f"select * from read_parquet({literal(str(file))})"
+
+
+def _some_are_late(table: Table[DatabaseTable], keys: str, wanted: _Range, job: Job) -> bool:
+    """Whether the source has keys below the bound that raw lacks or holds as deleted.
+
+    Such rows were committed late, or came back; the table is then read whole, and what raw has is dropped later.
+    """
+    if job.window:
+        return False
+    alive = f"where {DELETED_AT} is null" if DELETED_AT in job.raw_columns(table) else ""
+    same = " and ".join(f"s.{quoted(k)} = r.{quoted(normalized(k))}" for k in table.load.primary_key)
+    row = job.con.execute(
+        f"select count(*) from ({keys}) s anti join"
+        f" (select * from {quoted(table.schema)}.{quoted(table.name)} {alive}) r on {same}"
+        f" where not ({wanted.condition('s.' + quoted(table.load.cursor or ''), typed=True)})"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _through_sqlalchemy(url: str, table: Table[DatabaseTable], job: Job) -> Landed:
+    """Any other database: dlt's `sql_table` with its arrow backend, batch by batch into Parquet."""
+    import sqlalchemy
+    from sqlalchemy import Integer, Numeric
+
+    schema, _, name = (table.load.table or table.name).rpartition(".")
+    engine = sqlalchemy.create_engine(url)
+    try:
+        reflected = sqlalchemy.inspect(engine).get_columns(name, schema or None)
+        columns = [c["name"] for c in reflected]
+        chosen = _chosen(table, columns, job)
+        keys = None
+        wanted = _range(table, job)
+        if table.load.deletes:
+            filtering = _keyed(table) if not table.load.filter else columns
+            keys = _keys(table, job, _fetched(engine, table, filtering, None, job))
+            if wanted and _some_are_late(table, keys, wanted, job):
+                wanted = None
+        relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, job)
+    except sqlalchemy.exc.NoSuchTableError:
+        raise LoadError(
+            f"{table.qualified}: the source has no table {table.load.table or table.name!r}; "
+            "mend `table:` or the table's name, or grant the user the right to see it"
+        ) from None
+    except LoadError:
+        raise
+    except Exception as error:  # of the driver, of SQLAlchemy, or of Arrow, which has no room for every value
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        raise LoadError(
+            f"{table.qualified}: {job.connections.redact(str(cause)).splitlines()[0]}; nothing was loaded. A column "
+            "with values its type has no room for, such as the date 0000-00-00, can be declared as text"
+        ) from None
+    finally:
+        engine.dispose()
+    filtered = f" where {table.load.filter}" if table.load.filter else ""
+    types = {
+        normalized(column["name"]): "DECIMAL(38,0)"
+        if isinstance(column["type"], Integer)
+        else "DECIMAL(38,10)"
+        for column in reflected
+        if isinstance(column["type"], (Integer, Numeric)) and _as_text(column["type"], engine.dialect)
+    }
+    return Landed(
+        f"select {', '.join(map(quoted, chosen))} from ({relation}){filtered}", types=types, keys=keys
+    )
+
+
+def _as_text(kind: Any, dialect: Any) -> bool:
+    """Whether a column of an SQLAlchemy type is read as the server's text of it: Arrow has no room for its values."""
+    from sqlalchemy import Float, Integer, Numeric, Time
+
+    if isinstance(kind, Numeric) and not isinstance(kind, Float) and dialect.supports_native_decimal:
+        return kind.precision is None or kind.precision > 38 or (kind.scale or 0) > kind.precision
+    if isinstance(kind, Integer):
+        return bool(getattr(kind, "unsigned", False))
+    # MySQL's times go beyond a day; its sets would come in any order
+    return (isinstance(kind, Time) and hasattr(kind, "fsp")) or type(kind).__name__ == "SET"
+
+
+def _fetched(
+    engine: Any, table: Table[DatabaseTable], columns: Sequence[str], wanted: _Range | None, job: Job
+) -> str:
+    """A SELECT of the columns of the rows in the wanted range."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import sqlalchemy as sa
+    from dlt.sources.sql_database import sql_table
+    from dlt.sources.sql_database.arrow_helpers import row_tuples_to_arrow
+
+    declared = {normalized(c): declared_type(kind).name for c, kind in table.data_types.items()}
+    texts: dict[str, Any] = {}
+
+    def adapt(reflected: Any) -> None:
+        for column in reflected.c:
+            wanted = declared.get(normalized(column.name)) == "VARCHAR"
+            if _as_text(column.type, engine.dialect) or (wanted and not isinstance(column.type, sa.String)):
+                short = isinstance(column.type, (sa.Numeric, sa.Integer, sa.Date, sa.DateTime, sa.Time))
+                texts[column.name] = sa.cast(column, sa.String(255 if short else None)).label(column.name)
+                column.type = sa.String()
+            elif isinstance(column.type, sa.Float) or (
+                isinstance(column.type, sa.Numeric) and not engine.dialect.supports_native_decimal
+            ):  # SQLAlchemy would round to a scale on the way to a decimal
+                column.type = sa.Numeric(asdecimal=False)  # dlt's sign for a double
+            elif isinstance(column.type, sa.types._Binary):  # Arrow's binaries of a length have exactly that
+                column.type = sa.LargeBinary()
+
+    def newer(_: Any, reflected: Any) -> Any:
+        query = sa.select(*(texts.get(column.name, column) for column in reflected.c))
+        if wanted is None:
+            return query
+        cursor = reflected.c[table.load.cursor]
+        within = [cursor >= wanted.begin] if wanted.begin is not None else []
+        within += [cursor < wanted.end] if wanted.end is not None else []
+        return query.where(sa.or_(sa.and_(*within), cursor.is_(None)) if wanted.nulls else sa.and_(*within))
+
+    schema, _, name = (table.load.table or table.name).rpartition(".")
+    resource = sql_table(
+        engine,
+        table=name,
+        schema=schema or None,
+        backend="pyarrow",
+        reflection_level="full_with_precision",
+        query_adapter_callback=newer,
+        table_adapter_callback=adapt,
+        included_columns=list(columns),
+    )
+    file = job.folder / f"{table.name}.{len(columns)}.fetched.parquet"
+    hints: Any = resource.compute_table_schema()["columns"]
+    writer = None
+    try:
+        for batch in chain(resource, [None]):
+            if batch is None and writer is None:  # no row, but columns and their types
+                empty = {c: hints.get(c, {"name": c}) for c in columns}
+                batch = row_tuples_to_arrow([], columns=empty, tz="UTC")
+            if batch is None:
+                break
+            if writer is None:  # a column that has no value yet may still get one: as text
+                types = [(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in batch.schema]
+                writer = pq.ParquetWriter(file, pa.schema(types))
+            writer.write_table(batch.cast(writer.schema))
+            job.progress(table.name, batch.num_rows)
+    finally:
+        if writer:
+            writer.close()
+    return f"select * from read_parquet({literal(str(file))})"

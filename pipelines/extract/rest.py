@@ -1,0 +1,457 @@
+"""Web APIs, declared in the keys of dlt's rest_api source.
+
+dlt's parts do the work: its client, paginators, authentication, incremental cursors and the resolving of
+children. Only the loop around them is ours, because dlt's pipes stop every table when one fails.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+
+import pyarrow as pa
+import requests
+from dlt.common import jsonpath
+from dlt.extract.incremental import Incremental
+from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
+from dlt.sources.helpers.rest_client.client import RESTClient
+from dlt.sources.helpers.rest_client.exceptions import PaginatorNotFound
+from dlt.sources.helpers.rest_client.paginators import RangePaginator
+from dlt.sources.rest_api.config_setup import (
+    build_resource_dependency_graph,
+    create_auth,
+    create_paginator,
+    create_response_hooks,
+    paginate_dependent_resource,
+    paginate_resource,
+    setup_incremental_object,
+)
+
+from pipelines.connections import Connections
+from pipelines.declaration import REFERENCE, RestSource, RestTable, Source, Table
+from pipelines.errors import ConnectionError, LoadError, SluiceError
+from pipelines.extract import Delivery, Job, Landed
+from pipelines.extract.exact_json import dumps
+from pipelines.extract.landing import RowFile
+from pipelines.extract.rest_check import as_resource, check, problems
+from pipelines.extract.rest_http import Login, Session, explain
+
+__all__ = ["check", "extract", "problems"]
+
+log = logging.getLogger(__name__)
+
+RECORDS = pa.schema([("_record", pa.string())])
+PARENT_CURSOR = "parent_cursor"
+"""Key of a child's state: how far its parent had been read when the child was last complete."""
+
+
+PASSES = 3
+"""How often pages are read when their records move while they are read."""
+MOVED = (
+    f"records moved between pages while they were read, {PASSES} times over, so some may have been skipped. Let the "
+    "API sort by what never changes, such as the id or the time of creation; or is the primary_key not unique?"
+)
+
+
+def extract(
+    source: Source[RestSource, RestTable], tables: Sequence[Table[RestTable]], job: Job
+) -> Iterator[Delivery]:
+    """Records of every table; a parent that children need is fetched once, also when it is not loaded itself.
+
+    A family (a parent with its children) is delivered when all of it was read. Errors are LoadError, or
+    ConnectionError when the API cannot be reached or refuses the credentials.
+    """
+    wanted = {table.name: table for table in tables}
+    if found := check(source):
+        for place, table in enumerate(source.declared):
+            wrong = [message for path, message in found if path[0] != "tables" or path[1] == place]
+            if table.name in wanted and wrong:
+                yield wanted.pop(table.name), LoadError(f"{table.qualified}: {wrong[0]}. See `sluice check`")
+    if not wanted:
+        return
+    try:
+        plan = _Plan(source, wanted, job)
+    except Exception as error:
+        failure = error if isinstance(error, SluiceError) else LoadError(f"{source.name}: {error}")
+        yield from ((table, failure) for table in wanted.values())
+        return
+    for root in plan.roots:
+        yield from _family(root, plan)
+
+
+# -- the loop --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Endpoint:
+    """One endpoint while it is read."""
+
+    name: str
+    config: dict[str, Any]
+    client: RESTClient
+    job: Job
+    source: Source[RestSource, RestTable]
+    table: Table[RestTable] | None
+    """None for a parent that only its children need."""
+    parent: _Endpoint | None
+    resolved: Any
+    include_from_parent: list[str]
+    children: list[_Endpoint] = field(default_factory=list)
+    file: RowFile | None = None
+    error: Exception | None = None
+    cursor: dict[str, Any] = field(default_factory=dict)
+    """How far it is read, as dlt's Incremental keeps it; goes into the state when the rows do."""
+    closed: bool = False
+    """Set by dlt's Incremental when the order of rows says that no more are wanted."""
+    pages_read: int = 0
+    totals: list[Any] = field(default_factory=list)
+    """What the API says how much there is, with every page; only of pages that are counted off."""
+    keys: array[int] | None = None
+    """Hashes of the primary keys seen, each once a page; None when there is no key to be had."""
+
+    has_parent = False  # for Incremental, which closes only what is no child
+
+    def __post_init__(self) -> None:
+        params = self.config.get("params") or {}
+        incremental, self.param, self.convert = setup_incremental_object(
+            params, self.config.get("incremental")
+        )
+        self.incremental: Incremental[Any] | None = incremental
+        self.paginator = create_paginator(self.config.get("paginator"))
+        self.hooks = create_response_hooks(self.config.get("response_actions"))
+        selector = self.config.get("data_selector")
+        # a path given as text would be compiled anew for each page, which takes as long as the page itself
+        self.selector = jsonpath.compile_path(selector) if selector else None
+        if self.table is not None:
+            self.file = RowFile(self.job.folder / f"{self.name}.records.parquet", RECORDS)
+            self.keys = array("q") if self.table.load.primary_key and self.parent is None else None
+
+    def close(self) -> None:
+        """Called by dlt's Incremental."""
+        self.closed = True
+
+    def family(self) -> Iterator[_Endpoint]:
+        """This endpoint and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.family()
+
+    def begin(self) -> None:
+        """Bind the cursor; a child that lags behind takes its parent back to where the child stopped."""
+        if self.incremental is None:
+            return
+        known = [self._kept(self.name, "incremental", self.incremental.cursor_path)]
+        known += [
+            self._kept(below.name, PARENT_CURSOR, self.name)
+            for below in self.family()
+            if below is not self and below.table is not None
+        ]
+        self.cursor = copy.deepcopy(_earliest(known, self.incremental))
+        if self.table is None or self.table.load.primary_key:
+            # rows of the boundary value come again and are recognised as unchanged by their key
+            self.incremental.set_deduplication_key((), from_hints=False)
+        if self.job.window:
+            self.cursor = {}
+            _limit(self.incremental, self.job.window)
+        initial = self.incremental.initial_value
+        fresh: dict[str, Any] = {
+            "initial_value": initial,
+            "last_value": initial,
+            "start_value": initial,
+            "unique_hashes": [],
+        }
+        self.cursor = {**fresh, **self.cursor}
+        self.incremental.get_state = lambda: self.cursor  # type: ignore[method-assign,assignment,return-value]
+        self.incremental.bind(self)  # type: ignore[arg-type]
+
+    def _kept(self, table: str, *keys: str) -> dict[str, Any]:
+        """Part of a table's state; empty when everything is to be read anew."""
+        found: dict[str, Any] = {} if self.job.full_refresh else self.job.state(table)
+        for key in keys:
+            found = found.get(key) or {}
+        return found
+
+    def remember(self) -> dict[str, Any]:
+        """What the state keeps once the rows are packed: its own cursor, and how far its parents were read.
+
+        A parent's cursor moves on although a child failed, so a child has to know for itself what it has seen.
+        """
+        if self.job.window:
+            return {}
+        state: dict[str, Any] = {}
+        if self.incremental is not None:
+            state["incremental"] = {self.incremental.cursor_path: self.cursor}
+        above = self.parent
+        while above is not None:
+            if above.incremental is not None:
+                state.setdefault(PARENT_CURSOR, {})[above.name] = copy.deepcopy(above.cursor)
+            above = above.parent
+        return state
+
+    def pages(self, parent_record: Any) -> Iterator[list[Any]]:
+        """Pages of records; of a child, those that belong to a record of its parent."""
+        common: dict[str, Any] = {
+            "method": self.config.get("method") or "GET",
+            "path": self.config["path"],
+            "headers": self.config.get("headers"),
+            "params": dict(self.config.get("params") or {}),
+            "json": self.config.get("json"),
+            "data": self.config.get("data"),
+            "paginator": self.paginator,
+            "data_selector": self.selector,
+            "hooks": self.hooks,
+            "client": self.client,
+            "incremental_object": self.incremental,
+            "incremental_param": self.param,
+            "incremental_cursor_transform": self.convert,
+        }
+        if self.parent is None:
+            pages: Iterator[Any] = paginate_resource(**common)
+        else:
+            resolved = [param.param_name for param in self.resolved]
+            common["params"] = {k: v for k, v in common["params"].items() if k not in resolved}
+            pages = paginate_dependent_resource(
+                items=[parent_record],
+                resolved_params=self.resolved,
+                include_from_parent=self.include_from_parent,
+                **common,
+            )
+        previous: bytes | None = None
+        for page in pages:
+            body = page.response.content
+            if page and body == previous:
+                raise LoadError(
+                    "the API gives the same page again and again: the paginator does not fit it. Check "
+                    "client.paginator or endpoint.paginator"
+                )
+            previous = body
+            self.watch(page)
+            rows = self.incremental(list(page)) if self.incremental else page
+            if rows:
+                yield rows
+            if self.closed:
+                return
+
+    def watch(self, page: Any) -> None:
+        """Note what shows whether records move between pages that are counted off while they are read."""
+        if not isinstance(page.paginator, RangePaginator) or self.parent is not None:
+            return
+        self.pages_read += 1
+        if page.paginator.total_path:
+            self.totals += jsonpath.find_values(page.paginator.total_path, page.response.json())[:1]
+        if self.keys is not None and self.table is not None:
+            try:
+                self.keys.extend(
+                    {hash(str(key)) for key in map(itemgetter(*self.table.load.primary_key), page)}
+                )
+            except (KeyError, TypeError):
+                self.keys = None
+
+    def has_moved(self) -> bool:
+        """Whether records moved between pages, so that some may have been skipped.
+
+        A record that is removed draws those behind it one place forward, one that changes its place in the order
+        leaves its old page for a later one. The first shows in the total, the second in a key that comes twice.
+        """
+        if self.pages_read < 2:
+            return False
+        if self.keys is not None:
+            shrank = any(later < earlier for earlier, later in pairwise(self.totals))
+            return shrank or len(set(self.keys)) < len(self.keys)
+        return len(set(self.totals)) > 1
+
+    def keep(self, rows: list[Any]) -> None:
+        """Append records to the landing file."""
+        if self.file is not None:
+            records = [dumps(row) for row in rows]
+            self.file.extend(records, size=sum(map(len, records)))
+            self.job.progress(self.name, len(rows))
+
+
+def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
+    """Read a root endpoint and, page by page, the children of its records; then deliver all of them."""
+    for attempt in range(1, PASSES + 1):
+        root = plan.family(name)
+        for endpoint in root.family():
+            endpoint.begin()
+        _read(root, None)
+        if root.error or not root.has_moved():
+            break
+        if attempt < PASSES:
+            log.warning(
+                "%s.%s: records moved between pages while they were read; once more", plan.source.name, name
+            )
+            for endpoint in root.family():
+                if endpoint.file:
+                    plan.job.progress(endpoint.name, -endpoint.file.rows)
+                    endpoint.file.close()
+            continue
+        root.error = _failure(LoadError(MOVED), root)
+        for below in root.family():
+            below.error = below.error or _because_of(root, below)
+    for endpoint in root.family():
+        if endpoint.table is None or endpoint.file is None:
+            continue
+        relation = endpoint.file.relation()
+        if endpoint.error:
+            yield endpoint.table, endpoint.error
+        else:
+            yield endpoint.table, Landed(relation, form="records", remember=endpoint.remember())
+
+
+def _read(endpoint: _Endpoint, parent_record: Any) -> None:
+    """Read an endpoint, or its part that belongs to one record of its parent."""
+    try:
+        for rows in endpoint.pages(parent_record):
+            endpoint.keep(rows)
+            for child in endpoint.children:
+                for row in rows:
+                    if child.error is None:
+                        _read(child, row)
+    except Exception as error:
+        endpoint.error = _failure(error, endpoint)
+        for below in endpoint.family():
+            below.error = below.error or _because_of(endpoint, below)
+
+
+def _earliest(cursors: list[dict[str, Any]], incremental: Incremental[Any]) -> dict[str, Any]:
+    """Whichever has read least."""
+    assert incremental.last_value_func is not None
+    earliest = cursors[0]
+    for cursor in cursors[1:]:
+        values = [earliest.get("last_value"), cursor.get("last_value")]
+        if values[0] is None:
+            return earliest
+        if values[1] is None or incremental.last_value_func(values) != values[1]:
+            earliest = cursor
+    return earliest
+
+
+# -- from the declaration to endpoints -------------------------------------------------------------------
+
+
+class _Plan:
+    """The declaration, with its secrets, as dlt's parts want it; makes the endpoints that are read."""
+
+    def __init__(
+        self, source: Source[RestSource, RestTable], wanted: dict[str, Table[RestTable]], job: Job
+    ) -> None:
+        self.source = source
+        self.job = job
+        self._wanted = wanted
+        self._client = job.connections.fill(source.load.client)
+        defaults = _fill(source.load.resource_defaults, job.connections)
+        resources = [
+            as_resource(table, _fill(table.load.endpoint, job.connections)) for table in source.declared
+        ]
+        graph, configs, self._resolved = build_resource_dependency_graph(defaults, resources)  # type: ignore[arg-type]
+        self._configs: dict[str, Any] = configs
+        self._session = Session(job.connections)
+        self._auth = _auth(self._client.get("auth"), self._session, self._client["base_url"])
+        order = list(graph.static_order())
+        needed = set(wanted)
+        for name in reversed(order):
+            if name in needed and (parent := self._parent(name)):
+                needed.add(parent)
+        self._order = [name for name in order if name in needed]
+        self.roots = [name for name in self._order if not self._parent(name)]
+
+    def _parent(self, name: str) -> str | None:
+        resolved = self._resolved[name]
+        return resolved[0].resolve_config["resource"] if resolved else None
+
+    def family(self, root: str) -> _Endpoint:
+        """A root endpoint with all that is wanted or needed below it, ready to be read."""
+        made = {root: self._endpoint(root, None)}
+        for name in self._order:
+            if (parent := self._parent(name)) in made:
+                made[name] = self._endpoint(name, made[parent])
+                made[parent].children.append(made[name])
+        return made[root]
+
+    def _endpoint(self, name: str, parent: _Endpoint | None) -> _Endpoint:
+        resource = self._configs[name]
+        config = copy.deepcopy(resource["endpoint"])
+        base_url = self._client["base_url"]
+        own = config.get("auth")
+        client = RESTClient(
+            base_url=base_url,
+            headers=self._client.get("headers"),
+            auth=_auth(own, self._session, base_url) if own else self._auth,
+            paginator=create_paginator(self._client.get("paginator")),
+            session=self._session,
+        )
+        return _Endpoint(
+            name=name,
+            config=config,
+            client=client,
+            job=self.job,
+            source=self.source,
+            table=self._wanted.get(name),
+            parent=parent,
+            resolved=self._resolved[name],
+            include_from_parent=resource.get("include_from_parent") or [],
+        )
+
+
+def _limit(incremental: Incremental[Any], window: tuple[str | None, str | None]) -> None:
+    """Read from one cursor value to another, which is excluded."""
+    kind = type(incremental.initial_value)
+    begin, end = (kind(v) if kind in (int, float) and v is not None else v for v in window)
+    if begin is not None:
+        incremental.initial_value = begin
+    incremental.end_value = end
+
+
+def _fill(value: Any, connections: Connections, inside_auth: bool = False) -> Any:
+    """`connections.fill`, with braces of the secrets doubled where dlt takes braces for its placeholders."""
+    if isinstance(value, dict):
+        return {k: _fill(inner, connections, inside_auth or k == "auth") for k, inner in value.items()}
+    if isinstance(value, list):
+        return [_fill(inner, connections, inside_auth) for inner in value]
+    if isinstance(value, str) and not inside_auth and REFERENCE.search(value):
+        return REFERENCE.sub(
+            lambda m: connections.require(m[1], m[2]).replace("{", "{{").replace("}", "}}"), value
+        )
+    return connections.fill(value)
+
+
+def _auth(config: Any, session: Session, base_url: str) -> Any:
+    if isinstance(config, dict) and config.get("type") == "login":
+        return Login(session, base_url, **{k: v for k, v in config.items() if k != "type"})
+    auth = create_auth(config)
+    if isinstance(auth, OAuth2ClientCredentials):
+        auth.session = session  # its token is asked for with the same patience as the pages
+    return auth
+
+
+# -- errors ----------------------------------------------------------------------------------------------
+
+
+def _failure(error: Exception, endpoint: _Endpoint) -> Exception:
+    """The error with source and table named and no secret in it."""
+    name = f"{endpoint.source.name}.{endpoint.name}"
+    connections = endpoint.job.connections
+    if isinstance(error, requests.RequestException):
+        text, status = explain(error, connections)
+        unreachable = isinstance(error, requests.ConnectionError | requests.Timeout)
+        kind = ConnectionError if status in (401, 403) or unreachable else LoadError
+        return kind(f"{name}: {text}")
+    text = connections.redact(str(error))
+    if isinstance(error, PaginatorNotFound):
+        text = "how the API pages could not be guessed; declare client.paginator or endpoint.paginator"
+    if isinstance(error, SluiceError):
+        return type(error)(f"{name}: {text}")
+    return LoadError(f"{name}: {type(error).__name__}: {text}")
+
+
+def _because_of(endpoint: _Endpoint, below: _Endpoint) -> LoadError:
+    return LoadError(
+        f"{below.source.name}.{below.name}: not loaded, because {endpoint.name}, whose records it is read for, failed"
+    )

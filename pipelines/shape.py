@@ -1,0 +1,683 @@
+"""From what was landed to one checked Parquet file that may enter raw.
+
+Here, and only here, columns get their names and types, keys are checked, drift is refused, and rows that
+raw already holds unchanged are left out. Whatever does not pass raises LoadError before raw is touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+
+from pipelines.declaration import FilesTable, Table
+from pipelines.errors import LoadError
+from pipelines.extract import Job, Landed, literal, quoted
+from pipelines.quarantine import BadRows, Quarantined
+from pipelines.types import Cast, RawType, cast, declared_type, json_scalar, raw_type
+
+LOADED_AT = "_loaded_at"
+LOAD_ID = "_load_id"
+DELETED_AT = "_deleted_at"
+STAMPS = (LOADED_AT, LOAD_ID)
+"""Written by every load, so they say nothing about whether a row changed."""
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of one table, ready for raw."""
+
+    file: Path | None
+    """None when raw already holds all of it."""
+    read: int
+    """Rows the source delivered."""
+    rows: int
+    """Rows in the file: new and changed ones, and those found deleted."""
+    deleted: int
+    """How many of them were found deleted at the source."""
+    cursor: str | None
+    """Highest cursor among the rows read, as text."""
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    """dlt column hints."""
+    hints: dict[str, Any] = field(default_factory=dict)
+    """dlt table hints: write disposition and keys."""
+    quarantine: Quarantined | None = None
+    """Rows that may not enter raw as they are."""
+    refused: str | None = None
+    """Why nothing but the quarantine may be loaded: more bad rows than the table tolerates."""
+    settled: list[str] = field(default_factory=list)
+    """Rows of the quarantine that have come well since, by `_row_id`."""
+    new_columns: tuple[str, ...] = ()
+    """Columns raw has not had so far."""
+    lost_columns: tuple[str, ...] = ()
+    """Columns raw has and the source has no more."""
+
+
+@dataclass(frozen=True)
+class Column:
+    source: str
+    """Name in the relation."""
+    name: str
+    """Name in raw."""
+    own: str
+    """DuckDB type in the relation."""
+    raw: RawType
+    cast: Cast
+
+
+def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: datetime) -> Packed:
+    """Check and type what was landed, leave out what raw already holds, and set bad rows apart.
+
+    Raises LoadError, with the table and the column, when a column or the whole of it would not survive the way
+    into raw unaltered; single rows that would not are in `quarantine`, and `refused` when they are too many.
+    """
+    bad = BadRows(table, job)
+    if landed.rejected:
+        bad.add(landed.rejected)
+    records = landed.form == "records"
+    raw_records = landed
+    if records:
+        landed = _records_as_columns(table, landed, job, bad)
+    known = job.raw_columns(table)
+    columns, drift = _columns(table, landed, landed.relation, known, job)
+    key = _key(table, landed)
+    merges = bool(key) and not landed.replaces and table.load.disposition() != "replace"
+    needed = key if table.load.disposition() != "replace" else []
+
+    file = job.folder / f"{table.name}.shaped.parquet"
+    relation = landed.relation
+    try:
+        if drift.kept_out:
+            raise _AltersValueError
+        read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
+        if _without_key(needed, file, job):
+            raise _AltersValueError
+    except _AltersValueError:
+        if records:
+            relation = _records_as_columns(table, raw_records, job, BadRows(table, job), keep=True).relation
+        relation = bad.split(columns, relation, needed, drift.kept_out)
+        read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
+    quarantined = bad.written(load_id, loaded_at)
+    told: dict[str, Any] = {"new_columns": drift.new, "lost_columns": drift.lost, "quarantine": quarantined}
+    if quarantined:
+        read += quarantined.rows
+        if quarantined.rows > table.load.tolerated(read):
+            return Packed(None, read, 0, 0, None, **told, refused=bad.explained(quarantined.rows))
+    rows = read - (quarantined.rows if quarantined else 0)
+    told["settled"] = bad.settled(landed, key, file, quarantined)
+    cursor = _highest_cursor(table, columns, file, job)
+    if needed:
+        rows = _settle_keys(table, landed, key, file, job)
+    deleted = 0
+    if known and (merges or (table.load.cursor and not landed.replaces)):
+        file, rows, deleted = _only_changes(table, landed, key, file, known, load_id, loaded_at, job)
+    if known and rows == 0 and table.load.disposition() != "replace":
+        return Packed(None, read, 0, 0, cursor, **told)
+    if known and table.load.disposition() == "replace":
+        if _holds_the_same(table, file, known, job):
+            return Packed(None, read, 0, 0, cursor, **told)
+        _refuse_shrinking(table, rows, _count(job.con, f"select count(*) from {_raw(table)}"))
+    hints = _hints(job.con, file, columns, key)
+    return Packed(file, read, rows, deleted, cursor, hints, _table_hints(table, landed, key), **told)
+
+
+def _without_key(key: Sequence[str], file: Path, job: Job) -> int:
+    empty = " or ".join(f"{quoted(name)} is null" for name in key)
+    return _count(job.con, f"select count(*) from {_read(file)} where {empty}") if key else 0
+
+
+def _highest_cursor(table: Table[Any], columns: Sequence[Column], file: Path, job: Job) -> str | None:
+    if not table.load.cursor or (name := normalized(table.load.cursor)) not in {c.name for c in columns}:
+        return None
+    row = job.con.execute(f"select max({quoted(name)}) from {_read(file)}").fetchone()
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def _refuse_shrinking(table: Table[Any], rows: int, before: int) -> None:
+    """A source that is suddenly empty or half its size is more often broken than right."""
+    if rows < before * table.load.shrink_limit:
+        raise LoadError(
+            f"{table.qualified}: the source now has {rows} rows, raw has {before}; fewer than "
+            f"{table.load.shrink_limit:.0%} of them would remain, so nothing was changed. If that is right, lower "
+            f"shrink_limit in {table.file.name} (0 allows everything), or: sluice load {table.qualified} --full-refresh"
+        )
+
+
+def _key(table: Table[Any], landed: Landed) -> list[str]:
+    """Raw names of the columns by which rows are merged; empty for a table without a key."""
+    declared = [normalized(name) for name in table.load.primary_key]
+    return declared or ([] if landed.replaces else list(landed.identity))
+
+
+def _table_hints(table: Table[Any], landed: Landed, key: Sequence[str]) -> dict[str, Any]:
+    """dlt hints under which a package may be loaded twice, after a crash, with the same result.
+
+    Everything is delete-insert in one transaction: by primary key, by file, or, for rows without any
+    identity, by the load that brought them. `append` as dlt does it would double rows after a kill.
+    """
+    merge = {"disposition": "merge", "strategy": "delete-insert"}
+    if table.load.disposition() == "replace" and not landed.identity:
+        return {"write_disposition": "replace"}
+    if landed.replaces:
+        return {"write_disposition": merge, "primary_key": list(key), "merge_key": list(landed.identity)}
+    if key:
+        return {"write_disposition": merge, "primary_key": list(key)}
+    return {"write_disposition": merge, "merge_key": [LOAD_ID]}
+
+
+def normalized(name: str) -> str:
+    """A source column name as raw spells it: snake_case, as dlt does."""
+    return NamingConvention().normalize_identifier(name)
+
+
+# -- names and types -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Drift:
+    new: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    kept_out: tuple[str, ...] = ()
+    """Source columns that are new and whose values go to the quarantine."""
+
+
+def _columns(
+    table: Table[Any], landed: Landed, relation: str, known: dict[str, str], job: Job
+) -> tuple[list[Column], _Drift]:
+    described = {name: kind for name, kind, *_ in job.con.execute(f"describe {relation}").fetchall()}
+    names = {source: normalized(source) for source in described}
+    for source, name in names.items():
+        if twins := [other for other in names if other != source and names[other] == name]:
+            raise LoadError(
+                f"{table.qualified}: the columns {source!r} and {twins[0]!r} would both be called {name!r}"
+            )
+    chosen = [s for s in described if _is_chosen(table, s, names[s])]
+    declared = {normalized(name): kind for name, kind in table.data_types.items()}
+    new = [s for s in chosen if known and names[s] not in known and names[s] not in declared and s[0] != "_"]
+    if new and table.load.drift == "freeze":
+        raise LoadError(
+            f"{table.qualified}: the source has the new column {', '.join(new)}, and drift is freeze; nothing was "
+            "loaded. Declare the column, name it under columns: {exclude: [...]}, or let drift be evolve"
+        )
+    kept_out = new if table.load.drift == "quarantine" else []
+    chosen = [s for s in chosen if s not in kept_out]
+    columns = []
+    for source in chosen:
+        name, own = names[source], described[source]
+        target = _target(table, landed, name, own, declared, known)
+        mark = table.load.decimal if isinstance(table.load, FilesTable) else "."
+        way = cast(quoted(source), own, target.name, mark)
+        asked = name in declared or name in landed.types
+        if own == "VARCHAR" and target.name != "VARCHAR" and not asked and way.keeps:
+            # the source turned from numbers to text: only texts that spell the value as raw would do
+            way = Cast(way.value, f"({way.keeps} and cast({way.value} as varchar) = {quoted(source)})")
+        columns.append(Column(source, name, own, target, way))
+    _check_drift(table, landed, columns, declared, known)
+    delivered = {c.name for c in columns}
+    lost = (
+        [] if landed.form == "records" else [n for n in known if n not in {*delivered, *STAMPS, DELETED_AT}]
+    )
+    return columns, _Drift(tuple(names[s] for s in new), tuple(lost), tuple(kept_out))
+
+
+def _is_chosen(table: Table[Any], source: str, name: str) -> bool:
+    wanted = table.load.columns
+    if source.startswith("_") and name == source:
+        return True
+    if wanted.include is not None:
+        return name in map(normalized, wanted.include)
+    return name not in map(normalized, wanted.exclude or [])
+
+
+def _target(
+    table: Table[Any],
+    landed: Landed,
+    name: str,
+    own: str,
+    declared: dict[str, str],
+    known: dict[str, str],
+) -> RawType:
+    """The declared type, else the one raw has, else the one the extractor asks for, else the source's."""
+    if name in declared:
+        target = declared_type(declared[name])
+        if name in known and known[name] != target.name:
+            raise LoadError(
+                f"{table.qualified}.{name}: raw has {known[name].lower()}, but {table.file.name} now declares "
+                f"{target.name.lower()}; types in raw do not change under what reads them. To load the table "
+                f"anew: sluice load {table.qualified} --full-refresh"
+            )
+        return target
+    if name in known:
+        _check_time_zone(table, name, own, known[name])
+        return raw_type(known[name])
+    return raw_type(landed.types.get(name, own))
+
+
+def _check_time_zone(table: Table[Any], name: str, own: str, raw: str) -> None:
+    """A timestamp that gains or loses its zone names other instants, though every value casts."""
+    zones = {own, raw}
+    if "TIMESTAMP WITH TIME ZONE" in zones and any(
+        z.startswith(("TIMESTAMP_", "DATE")) or z == "TIMESTAMP" for z in zones
+    ):
+        raise LoadError(
+            f"{table.qualified}.{name}: is {raw.lower()} in raw, but the source now delivers {own.lower()}, so the "
+            "same digits name other instants. Declare its data_type and load the table anew: "
+            f"sluice load {table.qualified} --full-refresh"
+        )
+
+
+def _check_drift(
+    table: Table[Any],
+    landed: Landed,
+    columns: Sequence[Column],
+    declared: dict[str, str],
+    known: dict[str, str],
+) -> None:
+    """Columns that went missing; JSON records may leave out any key, tables and files may not."""
+    if landed.form == "records":
+        return
+    delivered = {c.name for c in columns}
+    excluded = {normalized(name) for name in table.load.columns.exclude or []}
+    given_up = {*delivered, *excluded, *STAMPS, DELETED_AT}
+    if (lost := [n for n in known if n not in given_up]) and table.load.columns.include is None:
+        raise LoadError(
+            f"{table.qualified}: the source no longer has {', '.join(lost)}, which raw has; loading would fill "
+            "it with nulls. If that is meant, name it under columns: {exclude: [...]}"
+        )
+    if absent := [n for n in declared if n not in delivered and n not in excluded]:
+        have = ", ".join(c.name for c in columns if not c.name.startswith("_"))
+        raise LoadError(
+            f"{table.qualified}: declares {', '.join(absent)}, which the source does not have; it has {have}"
+        )
+
+
+def _hints(
+    con: duckdb.DuckDBPyConnection, file: Path, columns: Sequence[Column], key: Sequence[str]
+) -> list[dict[str, Any]]:
+    types = {c.name: c.raw for c in columns}
+    hints = []
+    for name, kind, *_ in con.execute(
+        f"describe select * from read_parquet({literal(str(file))})"
+    ).fetchall():
+        own = types[name].hint if name in types else hint(kind)
+        hints.append({"name": name, **own, "nullable": name not in key})
+    return hints
+
+
+# -- rows ------------------------------------------------------------------------------------------------
+
+
+def _write(
+    table: Table[Any],
+    columns: Sequence[Column],
+    relation: str,
+    landed: Landed,
+    known: dict[str, str],
+    load_id: str,
+    loaded_at: datetime,
+    file: Path,
+    job: Job,
+) -> int:
+    """Write the relation under raw's names and types; a row whose value would be altered stops it."""
+    selected = []
+    for column in columns:
+        value = column.cast.value
+        if column.cast.keeps:
+            source = quoted(column.source)
+            value = (
+                f"case when {source} is null or {column.cast.keeps} then {value} else error('{_ALTERED}') end"
+            )
+        selected.append(f"{value} as {quoted(column.name)}")
+    present = {c.name for c in columns}
+    if landed.keys and DELETED_AT not in known:
+        known = {**known, DELETED_AT: "TIMESTAMP WITH TIME ZONE"}
+    selected += [
+        f"cast(null as {kind}) as {quoted(name)}"
+        for name, kind in known.items()
+        if name not in {*present, *STAMPS}
+    ]
+    selected += [_stamp(loaded_at), f"{literal(load_id)} as {LOAD_ID}"]
+    try:
+        return copy_to(job.con, f"select {', '.join(selected)} from ({relation})", file)
+    except duckdb.InvalidInputException as error:
+        if _ALTERED not in str(error):
+            raise
+    with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
+        job.con.execute("rollback")
+    raise _AltersValueError
+
+
+class _AltersValueError(Exception):
+    """Some row cannot enter raw as it is."""
+
+
+_ALTERED = "sluice: value would be altered"
+
+
+def hint(kind: str) -> dict[str, Any]:
+    """dlt's hint for a column of a DuckDB type."""
+    return raw_type(kind).hint
+
+
+def _stamp(loaded_at: datetime, name: str = LOADED_AT) -> str:
+    return f"cast({literal(loaded_at.isoformat())} as timestamptz) as {name}"
+
+
+def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:
+    """Write a SELECT to a Parquet file; returns its rows."""
+    row = con.execute(f"copy ({select}) to {literal(str(file))} (format parquet)").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _read(file: Path) -> str:
+    return f"read_parquet({literal(str(file))})"
+
+
+def _raw(table: Table[Any]) -> str:
+    return f"{quoted(table.schema)}.{quoted(table.name)}"
+
+
+def _count(con: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = con.execute(sql).fetchone()
+    return int(row[0]) if row else 0
+
+
+def explain_altered(table: Table[Any], columns: Sequence[Column], relation: str, job: Job) -> list[str]:
+    """Say for each column how many values do not fit its type, and where the first of them stand."""
+    lines = []
+    for column in (c for c in columns if c.cast.keeps):
+        source = quoted(column.source)
+        bad = f"from ({relation}) where not ({source} is null or coalesce({column.cast.keeps}, false))"
+        count = _count(job.con, f"select count(*) {bad}")
+        if not count:
+            continue
+        places = [
+            c.source
+            for c in columns
+            if c.source in ("_file", "_line", "_stream", "_partition", "_offset", "_sequence")
+        ]
+        places = places or [
+            c.source for c in columns if c.name in table.load.primary_key and c.name not in table.classed
+        ]
+        shown = [*places, *([] if column.name in table.classed else [column.source])]
+        examples = job.con.execute(
+            f"select {', '.join(map(quoted, shown)) or 'null'} {bad} limit {EXAMPLES}"
+        ).fetchall()
+        first = "; ".join(
+            ", ".join(f"{n} {v!r}" for n, v in zip(shown, row, strict=False)) for row in examples
+        )
+        lines.append(
+            f"{table.qualified}.{column.name}: {count} value(s) of type {column.own.lower()} are not "
+            f"{column.raw.name.lower()}, e.g. {first or 'not shown, it is personal data'}"
+        )
+    return lines
+
+
+def _settle_keys(table: Table[Any], landed: Landed, key: Sequence[str], file: Path, job: Job) -> int:
+    """Every key stands for one row: equal copies collapse, of several versions the newest stays.
+
+    Returns the rows that are left.
+    """
+    keys = ", ".join(map(quoted, key))
+    rows, distinct = job.con.execute(
+        f"select count(*), count(distinct ({keys})) from {_read(file)}"
+    ).fetchone() or (0, 0)
+    if rows == distinct:
+        return int(rows)
+    version = (
+        normalized(table.load.cursor)
+        if table.load.cursor
+        else landed.identity[-1]
+        if landed.identity
+        else None
+    )
+    newest = (
+        f" qualify {quoted(version)} is not distinct from max({quoted(version)}) over (partition by {keys})"
+        if version
+        else ""
+    )
+    settled = file.with_suffix(".settled")
+    kept = copy_to(job.con, f"select distinct * from {_read(file)}{newest}", settled)
+    if kept != distinct:
+        example = ""
+        if not set(key) & table.classed:
+            found = job.con.execute(
+                f"select {keys} from {_read(settled)} group by all having count(*) > 1 limit {EXAMPLES}"
+            ).fetchall()
+            example = ", e.g. " + "; ".join(
+                ", ".join(f"{n} {v!r}" for n, v in zip(key, r, strict=True)) for r in found
+            )
+        raise LoadError(
+            f"{table.qualified}: the primary key ({', '.join(key)}) stands for several different rows{example}; "
+            "nothing was loaded. Declare a key that identifies a row, or a cursor that tells the newest version"
+        )
+    settled.replace(file)
+    return kept
+
+
+def _only_changes(
+    table: Table[Any],
+    landed: Landed,
+    key: Sequence[str],
+    file: Path,
+    known: dict[str, str],
+    load_id: str,
+    loaded_at: datetime,
+    job: Job,
+) -> tuple[Path, int, int]:
+    """Leave out rows raw holds unchanged (a cursor's boundary, a look-back, a table without cursor); add deletions.
+
+    Returns the file, its rows, and how many of them were found deleted at the source.
+    """
+    raw = _raw(table)
+    described = job.con.execute(f"describe select * from {_read(file)}").fetchall()
+    delivered = [name for name, *_ in described if name not in STAMPS]
+    fresh = [name for name in delivered if name not in known]
+    changes = file.with_name(f"{table.name}.changes.parquet")
+    if key:
+        same = [f"n.{quoted(k)} = r.{quoted(k)}" for k in key]
+        same += [
+            f"n.{quoted(c)} is not distinct from r.{quoted(c)}"
+            for c in delivered
+            if c in known and c not in key and _is_chosen(table, c, c)
+        ]
+        same += [f"n.{quoted(c)} is null" for c in fresh]
+        select = f"select n.* from {_read(file)} n anti join {raw} r on {' and '.join(same)}"
+    else:
+        # rows without a key: as many of each as raw lacks
+        cursor = quoted(normalized(table.load.cursor or ""))
+        names = ", ".join(map(quoted, delivered))
+        shown = ", ".join(quoted(c) if c in known else f"null as {quoted(c)}" for c in delivered)
+        since = f"where {cursor} is null or {cursor} >= (select min({cursor}) from {_read(file)})"
+        select = (
+            f"select *, {_stamp(loaded_at)}, {literal(load_id)} as {LOAD_ID} from "
+            f"(select {names} from {_read(file)} except all select {shown} from {raw} {since})"
+        )
+    rows = copy_to(job.con, select, changes)
+    if not landed.keys:
+        return changes, rows, 0
+    declared = ", ".join(f"{quoted(k)} as {quoted(normalized(k))}" for k in table.load.primary_key)
+    alive = f"(select {declared} from ({landed.keys}))"
+    if DELETED_AT not in known:
+        return changes, rows, 0
+    on = " and ".join(f"r.{quoted(k)} = a.{quoted(k)}" for k in key)
+    stamps = f"{_stamp(loaded_at)}, {literal(load_id)} as {LOAD_ID}, {_stamp(loaded_at, DELETED_AT)}"
+    gone = (
+        f"select * replace ({stamps}) from {raw} r anti join {alive} a on {on} where r.{DELETED_AT} is null"
+    )
+    deleted = _count(job.con, f"select count(*) from ({gone})")
+    if deleted:
+        alive_before = _count(job.con, f"select count(*) from {raw} where {DELETED_AT} is null")
+        _refuse_shrinking(table, alive_before - deleted, alive_before)
+        both = file.with_name(f"{table.name}.both.parquet")
+        on_new = " and ".join(f"g.{quoted(k)} = n.{quoted(k)}" for k in key)
+        rows = copy_to(
+            job.con,
+            f"select * from {_read(changes)} union all by name "
+            f"select g.* from ({gone}) g anti join {_read(changes)} n on {on_new}",
+            both,
+        )
+        return both, rows, deleted
+    return changes, rows, 0
+
+
+def _holds_the_same(table: Table[Any], file: Path, known: dict[str, str], job: Job) -> bool:
+    """Whether raw already has exactly these rows, so that replacing them would change nothing."""
+    described = job.con.execute(f"describe select * from {_read(file)}").fetchall()
+    names = [name for name, *_ in described if name not in STAMPS]
+    if set(names) - set(known):
+        return False
+    sums = f"count(*), sum(hash({', '.join(map(quoted, names))})::hugeint)"
+    raw = _raw(table)
+    fresh = job.con.execute(f"select {sums} from {_read(file)}").fetchone()
+    return bool(fresh == job.con.execute(f"select {sums} from {raw}").fetchone())
+
+
+# -- JSON records ----------------------------------------------------------------------------------------
+
+_NUMBER = r"-?[0-9][-+.0-9eE]*"
+_LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
+_VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
+_MARK = "\\u0001number "
+"""Stands before a number that is carried as a string, as JSON writes it."""
+_INEXACT = (
+    f"(regexp_matches(_record, '{_VAST}') or regexp_matches(_record, '{_LONG_REAL}') and "
+    f"regexp_extract_all(_record, '{_LONG_REAL}', 1) <> "
+    f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1))"
+)
+"""Records with a number that DuckDB, which reads reals as doubles, would not write again as it was."""
+
+
+_UNFIT = {
+    "case when json_valid(_record) then json_type(_record) end is distinct from 'OBJECT'": "are not JSON objects",
+    "len(json_keys(_record)) <> len(list_distinct(json_keys(_record)))": "have a key twice",
+}
+"""Records that have no columns, and what is said of them."""
+
+
+def _records_as_columns(
+    table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, keep: bool = False
+) -> Landed:
+    """One column a top-level key: scalars with the type all their values share, nested values as JSON.
+
+    What is no object with each key once goes to `bad`. `keep` keeps `_record` beside the columns.
+    """
+    con = job.con
+    meta = [n for n, *_ in con.execute(f"describe {landed.relation}").fetchall() if n != "_record"]
+
+    for where, what in _UNFIT.items():
+        landed = replace(landed, relation=bad.leave_out(landed.relation, meta, where, what))
+    keys = [
+        k
+        for (k,) in con.execute(
+            f"select distinct unnest(json_keys(_record)) k from ({landed.relation}) order by k"
+        ).fetchall()
+    ]
+    folded: dict[str, str] = {}
+    for key in keys:
+        if (twin := folded.setdefault(normalized(key), key)) != key:
+            raise LoadError(
+                f"{table.qualified}: the keys {twin!r} and {key!r} would both be the column {normalized(key)!r}"
+            )
+    if clash := sorted(set(folded) & {*meta, *STAMPS, DELETED_AT}):
+        raise LoadError(f"{table.qualified}: the key {folded[clash[0]]!r} has the name of a column of ours")
+    keys = [k for k in keys if _is_chosen(table, k, normalized(k))]
+    declared = {normalized(name): kind for name, kind in table.data_types.items()}
+    view = f"_records_{table.source}_{table.name}"
+    kept = [*meta, "_record"] if keep else meta
+    inexact = _unnest_records(con, view, landed.relation, kept, keys)
+    selected = list(map(quoted, kept))
+    types = _json_types(con, view, keys)
+    asked = dict(landed.types)
+    for key in keys:
+        kind = _scalar(types[key])
+        if normalized(key) in declared or kind == "JSON":
+            selected.append(quoted(key))
+        elif kind == "DOUBLE" and inexact:  # as JSON, so that the cast looks at each number
+            selected.append(quoted(key))
+            asked[normalized(key)] = kind
+        elif kind:
+            selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
+    delivered = {normalized(k) for k in keys} | set(meta)
+    for name, kind in declared.items():
+        if name not in delivered and _is_chosen(table, name, name):
+            selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")
+    return replace(landed, relation=f"select {', '.join(selected) or '*'} from {view}", types=asked)
+
+
+def _unnest_records(
+    con: duckdb.DuckDBPyConnection, view: str, relation: str, meta: Sequence[str], keys: Sequence[str]
+) -> bool:
+    """A temporary table with a JSON column a key; whether it has numbers that doubles have no room for."""
+    prefix = "".join(f"{quoted(name)}, " for name in meta)
+    structure = literal(json.dumps(dict.fromkeys(keys, "JSON")))
+
+    def unnested(record: str) -> str:
+        return f"unnest(json_transform({record}, {structure}))" if keys else "1 as _nothing"
+
+    con.execute(
+        f"create or replace temp table {view} as select {prefix}{unnested('_record')} from ({relation})"
+        f" where not {_INEXACT}"
+    )
+    if not _count(con, f"select count(*) from ({relation}) where {_INEXACT}"):
+        return False
+    # every number outside of a string becomes a marked string on the way through DuckDB's JSON
+    string = r'"(?:[^"\\]|\\.)*"'
+    marked = f"regexp_replace(_record, '({string})|({_NUMBER})', '\\1' || chr(2) || '\\2' || chr(3), 'g')"
+    marked = f"replace({marked}, chr(2) || chr(3), '')"
+    marked = f"""replace(replace({marked}, chr(2), '"{_MARK}'), chr(3), '"')"""
+    escaped = _MARK.replace("\\", "\\\\")
+    numbers = ", ".join(
+        f"""cast(regexp_replace(cast({quoted(k)} as varchar), '"{escaped}({_NUMBER})"', '\\1', 'g') as json)"""
+        f" as {quoted(k)}"
+        for k in keys
+    )
+    con.execute(
+        f"insert into {view} by name select {prefix}{numbers or '1 as _nothing'} from"
+        f" (select {prefix}{unnested(marked)} from ({relation}) where {_INEXACT})"
+    )
+    return True
+
+
+def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) -> dict[str, set[str]]:
+    """JSON types that occur in each column; integers are BIGINT, or UBIGINT where one needs more."""
+    if not keys:
+        return {}
+    measures = ", ".join(
+        f"list(distinct json_type({quoted(k)})), "
+        f"count(*) filter (json_type({quoted(k)}) = 'UBIGINT' and try_cast({quoted(k)} ->> '$' as bigint) is null)"
+        for k in keys
+    )
+    row = con.execute(f"select {measures} from {view}").fetchone() or ()
+    found = {}
+    for i, key in enumerate(keys):
+        types = {t for t in row[2 * i] or [] if t and t != "NULL"}
+        if "UBIGINT" in types and not row[2 * i + 1]:
+            types = types - {"UBIGINT"} | {"BIGINT"}
+        found[key] = types
+    return found
+
+
+def _scalar(types: set[str]) -> str | None:
+    """The one type the values of a JSON column share; None while it has no value."""
+    if not types:
+        return None
+    if types & {"OBJECT", "ARRAY"}:
+        return "JSON"
+    if types == {"BOOLEAN"}:
+        return "BOOLEAN"
+    if types == {"BIGINT"}:
+        return "BIGINT"
+    if types <= {"BIGINT", "UBIGINT"}:
+        return "HUGEINT"
+    if types <= {"BIGINT", "UBIGINT", "DOUBLE"}:
+        return "DOUBLE"
+    return "VARCHAR"  # text, or a mix that only text can hold
