@@ -1,0 +1,32 @@
+{% test primary_key(model, column_name=none, columns=none) %}
+    {#-
+        Rows whose key is null or not unique.
+
+        As a column's test the column is the key; as a model's test `columns` (list of column names) are.
+    -#}
+    {%- if (columns is none) == (column_name is none) -%}
+        {{
+            exceptions.raise_compiler_error(
+                "primary_key: give `columns` on a model, or put the test on one column; got columns="
+                ~ columns
+                ~ " and column_name="
+                ~ column_name
+            )
+        }}
+    {%- endif -%}
+    {%- if columns is not none and (
+        columns is string or columns is not sequence or not columns
+    ) -%}
+        {{
+            exceptions.raise_compiler_error(
+                "primary_key: `columns` must be a list of column names, got "
+                ~ columns
+            )
+        }}
+    {%- endif -%}
+    {%- set key = columns or [column_name] %}
+    select {{ key | join(", ") }}, count(*) as row_count
+    from {{ model }}
+    group by {{ key | join(", ") }}
+    having count(*) > 1 {%- for column in key %} or {{ column }} is null {%- endfor %}
+{% endtest %}
