@@ -1,0 +1,38 @@
+"""What an audience sees of a column, as an SQL expression; what it may not see is never selected."""
+
+from __future__ import annotations
+
+from pipelines.audiences import Treatment
+from pipelines.errors import DeclarationError
+
+KEY = "masking_key"
+"""SQL variable of the publishing connection: 64 hex digits, so no statement or message holds the key."""
+
+
+def masked(name: str, data_type: str, treatment: Treatment, data_class: str | None) -> str:
+    """The expression that stands for column `name` of DuckDB type `data_type`, without its alias.
+
+    Nulls stay null. Raises DeclarationError where the mask means nothing for the type.
+    """
+    column = f'"{name}"'
+    text = f"cast({column} as varchar)"
+    if treatment == "clear":
+        return column
+    if treatment == "null":
+        return f"cast(null as {data_type})"
+    if treatment == "hash":
+        # The key fills SHA-256's first block, half of the digest is kept: without the key nothing can be
+        # tried out, and nothing can be appended. Equal values stay equal, so masked columns still join.
+        return f"left(sha256(getvariable('{KEY}') || {text}), 32)"
+    if treatment == "partial":
+        if data_class == "email":
+            return f"regexp_replace({text}, '^(.?)[^@]*(@|$)', '\\1***\\2')"
+        return f"case when length({text}) > 6 then '***' || right({text}, 3) when {column} is not null then '***' end"
+    if data_type == "DATE" or data_type.startswith("TIMESTAMP"):
+        return f"cast(date_trunc('year', {column}) as {data_type})"
+    if data_type == "VARCHAR":
+        return f"left({column}, 2)"
+    raise DeclarationError(
+        f"column {name} is {data_type}: `generalise` makes a year of a date and a region (two characters) of a postal "
+        "code; use hash or null"
+    )
