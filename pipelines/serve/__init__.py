@@ -1,0 +1,1 @@
+"""Published data for remote readers, over Arrow Flight SQL."""

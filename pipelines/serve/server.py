@@ -1,0 +1,328 @@
+"""An Arrow Flight SQL server over the published version of one audience.
+
+Every call is authenticated, every statement judged, every query bounded in time and memory, and each of them
+leaves a row in the ledger.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fnmatch import translate
+from importlib.metadata import version as installed_version
+from ipaddress import ip_address
+from pathlib import Path
+from re import IGNORECASE, match
+from typing import Any, NoReturn
+
+import duckdb
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from pipelines.audiences import load_policy
+from pipelines.connections import Connections
+from pipelines.errors import SluiceError
+from pipelines.ledger import Ledger
+from pipelines.publish.keys import Keys
+from pipelines.publish.versions import Versions
+from pipelines.publish.write import without_values
+from pipelines.serve import messages
+from pipelines.serve.engine import Engines, Limits
+from pipelines.serve.guard import Guard, Refused
+from pipelines.serve.tokens import Tokens
+from pipelines.settings import Settings
+
+ROWS = 10_000
+"""Rows of a batch."""
+DETAIL = 2_000
+"""Characters of a statement the ledger keeps."""
+
+
+class _Caller(fl.ServerMiddleware):  # type: ignore[misc]  # pyarrow has no types
+    """Who makes a call."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+
+class _Gate(fl.ServerMiddlewareFactory):  # type: ignore[misc]
+    """Lets calls with a token of the audience in."""
+
+    def __init__(self, audience: str, tokens: Tokens, ledger: Ledger) -> None:
+        super().__init__()
+        self._audience = audience
+        self._tokens = tokens
+        self._ledger = ledger
+
+    def start_call(self, info: Any, headers: dict[str, list[str]]) -> _Caller:
+        values = next((v for k, v in headers.items() if k.lower() == "authorization"), [])
+        token = _token(values)
+        who = self._tokens.owner(self._audience, token) if token else None
+        if who is None:
+            reason = "wrong or revoked token" if token else "no token"
+            self._ledger.serve(
+                self._audience, None, "refused", None, "unknown", f"{reason}, {info.method.name}"
+            )
+            raise fl.FlightUnauthenticatedError("a valid token is needed: authorization: Bearer <token>")
+        return _Caller(who)
+
+
+class Server(fl.FlightServerBase):  # type: ignore[misc]
+    """Serves until `shutdown`; `port` says where."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        audience: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        certificate: Path | None = None,
+        private_key: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if bool(certificate) != bool(private_key):
+            raise SluiceError("TLS needs both: --certificate and --private-key")
+        if not certificate and not _is_loopback(host):
+            raise SluiceError(
+                f"{host} is reached from other machines, which would send their tokens in the open: give --certificate "
+                "and --private-key, or listen on 127.0.0.1"
+            )
+        policy = load_policy(settings.root / "audiences.yml")
+        found = [a for a in policy.audiences if a.name == audience]
+        if not found:
+            names = ", ".join(a.name for a in policy.audiences)
+            raise SluiceError(f"there is no audience {audience!r}; there are {names}")
+        self.limits = limits or Limits()
+        self._audience = audience
+        self._ledger = Ledger(settings.ledger)
+        self._guard = Guard()
+        self._slots = threading.BoundedSemaphore(self.limits.queries)
+        keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
+        versions = Versions(settings.home / "published")
+        self._engines = Engines(versions, audience, keys.find(found[0]), self.limits)
+        with self._engines.opened() as (engine, _):
+            self._note(None, "start", engine.version, "server", None)
+        self._sessions: set[str] = set()
+        tls = [(certificate.read_bytes(), private_key.read_bytes())] if certificate and private_key else []
+        super().__init__(
+            location=f"grpc+{'tls' if tls else 'tcp'}://{host}:{port}",
+            tls_certificates=tls,
+            middleware={
+                "gate": _Gate(audience, Tokens(settings.home / "keys" / "tokens.json"), self._ledger)
+            },
+        )
+
+    def get_flight_info(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
+        """What a command will return, and the ticket to fetch it with."""
+        name, message = self._unpacked(context, descriptor.command)
+        if name in ("CommandStatementQuery", "CommandPreparedStatementQuery"):
+            sql = (
+                message.query
+                if name == "CommandStatementQuery"
+                else message.prepared_statement_handle.decode()
+            )
+            schema = self._schema(context, sql)
+            ticket = messages.pack("TicketStatementQuery", statement_handle=sql.encode())
+        else:
+            schema, ticket = self._metadata(context, name, message).schema, descriptor.command
+        return fl.FlightInfo(schema, descriptor, [fl.FlightEndpoint(ticket, [])], -1, -1)
+
+    def get_schema(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
+        return fl.SchemaResult(self.get_flight_info(context, descriptor).schema)
+
+    def do_get(self, context: Any, ticket: fl.Ticket) -> Any:
+        """The rows of a ticket, in batches."""
+        name, message = self._unpacked(context, ticket.ticket)
+        if name == "TicketStatementQuery":
+            return self._rows(context, message.statement_handle.decode())
+        return fl.RecordBatchStream(self._metadata(context, name, message))
+
+    def do_action(self, context: Any, action: fl.Action) -> Iterator[bytes]:
+        """Prepared statements; a handle is the statement itself, so nothing is kept between calls."""
+        if action.type == "CreatePreparedStatement":
+            _, message = self._unpacked(context, action.body.to_pybytes())
+            schema = self._schema(context, message.query)
+            yield messages.pack(
+                "ActionCreatePreparedStatementResult",
+                prepared_statement_handle=message.query.encode(),
+                dataset_schema=schema.serialize().to_pybytes(),
+            )
+        elif action.type not in ("ClosePreparedStatement", "CloseSession"):
+            self._refuse(context, f"the action {action.type} is not supported: this server reads only")
+
+    def list_actions(self, context: Any) -> list[tuple[str, str]]:
+        return [("CreatePreparedStatement", "Prepare a query"), ("ClosePreparedStatement", "Forget it")]
+
+    def do_put(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
+        """Writes, and parameters of prepared statements."""
+        self._refuse(context, "nothing can be sent here: this server reads only and takes no parameters")
+
+    def do_exchange(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
+        self._refuse(context, "nothing can be sent here: this server reads only")
+
+    def list_flights(self, context: Any, criteria: bytes) -> Iterator[fl.FlightInfo]:
+        self._refuse(context, "flights are not listed; ask for tables (CommandGetTables)")
+
+    def _rows(self, context: Any, sql: str) -> fl.GeneratorStream:
+        if not self._slots.acquire(blocking=False):
+            self._refuse(context, f"{self.limits.queries} queries run already; try again", sql)
+        stack = ExitStack()
+        stack.callback(self._slots.release)
+        try:
+            engine, cursor = stack.enter_context(self._engines.opened())
+            statement = self._judged(context, sql, engine.tables, engine.version)
+            clock = _Clock(cursor, self.limits.seconds)
+            stack.callback(clock.stop)
+            self._note(context, "query", engine.version, self._who(context), sql)
+            schema = self._planned(context, cursor, statement, clock)
+            reader = self._run(context, cursor, statement, clock).to_arrow_reader(ROWS)
+        except BaseException:
+            stack.close()
+            raise
+        return fl.GeneratorStream(schema, self._batches(context, schema, reader, clock, stack))
+
+    def _batches(
+        self, context: Any, schema: pa.Schema, reader: Any, clock: _Clock, stack: ExitStack
+    ) -> Iterator[pa.RecordBatch]:
+        with stack:
+            try:
+                for batch in reader:
+                    if context.is_cancelled():
+                        return
+                    yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise self._failed(context, error, clock) from None
+
+    def _schema(self, context: Any, sql: str) -> pa.Schema:
+        with self._engines.opened() as (engine, cursor):
+            statement = self._judged(context, sql, engine.tables, engine.version)
+            clock = _Clock(cursor, self.limits.seconds)
+            try:
+                return self._planned(context, cursor, statement, clock)
+            finally:
+                clock.stop()
+
+    def _planned(
+        self, context: Any, cursor: duckdb.DuckDBPyConnection, statement: str, clock: _Clock
+    ) -> pa.Schema:
+        """What a statement returns, its columns with names of their own."""
+        return (
+            self._run(context, cursor, f"select * from (\n{statement}\n) limit 0", clock)
+            .to_arrow_reader(1)
+            .schema
+        )
+
+    def _run(
+        self, context: Any, cursor: duckdb.DuckDBPyConnection, sql: str, clock: _Clock
+    ) -> duckdb.DuckDBPyConnection:
+        try:
+            return cursor.execute(sql)
+        except duckdb.Error as error:
+            raise self._failed(context, error, clock) from None
+
+    def _failed(self, context: Any, error: Exception, clock: _Clock) -> Any:
+        late = f"the query took longer than {self.limits.seconds:g} s" if clock.is_over else None
+        self._note(context, "failed", None, self._who(context), late or without_values(error))
+        return fl.FlightTimedOutError(late) if late else fl.FlightServerError(str(error))
+
+    def _metadata(self, context: Any, name: str, message: Any) -> pa.Table:
+        if name == "CommandGetCatalogs":
+            return pa.table([["published"]], schema=messages.CATALOGS)
+        if name == "CommandGetDbSchemas":
+            return pa.table([["published"], ["main"]], schema=messages.DB_SCHEMAS)
+        if name == "CommandGetTableTypes":
+            return pa.table([["BASE TABLE"]], schema=messages.TABLE_TYPES)
+        if name == "CommandGetSqlInfo":
+            return messages.sql_info(installed_version("sluice"))
+        if name != "CommandGetTables":
+            self._refuse(context, f"{name} is not supported")
+        with self._engines.opened() as (engine, cursor):
+            names = [n for n in sorted(engine.tables) if _like(n, message.table_name_filter_pattern)]
+            if message.table_types and "BASE TABLE" not in message.table_types:
+                names = []
+            columns: list[Any] = [
+                ["published"] * len(names),
+                ["main"] * len(names),
+                names,
+                ["BASE TABLE"] * len(names),
+            ]
+            if not message.include_schema:
+                return pa.table(columns, schema=messages.TABLES)
+            schemas = [
+                cursor.execute(f'from published."{n}" limit 0').to_arrow_reader(1).schema for n in names
+            ]
+            columns.append([s.serialize().to_pybytes() for s in schemas])
+            return pa.table(columns, schema=messages.TABLES_AND_SCHEMAS)
+
+    def _unpacked(self, context: Any, command: bytes) -> tuple[str, Any]:
+        try:
+            return messages.unpack(command)
+        except ValueError as error:
+            self._refuse(context, str(error))
+
+    def _judged(self, context: Any, sql: str, tables: frozenset[str], version: str) -> str:
+        try:
+            return self._guard.judge(sql, tables)
+        except Refused as refused:
+            self._refuse(context, str(refused), sql, version)
+
+    def _refuse(
+        self, context: Any, reason: str, sql: str | None = None, version: str | None = None
+    ) -> NoReturn:
+        self._note(context, "refused", version, self._who(context), f"{reason}: {sql}" if sql else reason)
+        raise fl.FlightUnauthorizedError(f"not allowed: {reason}")
+
+    def _who(self, context: Any) -> str:
+        return str(context.get_middleware("gate").who)
+
+    def _note(self, context: Any, event: str, version: str | None, who: str, detail: str | None) -> None:
+        session = context.peer() if context else None
+        if session and (known := f"{who} {session}") not in self._sessions:
+            self._sessions.add(known)
+            self._ledger.serve(self._audience, session, "connect", version, who, None)
+        self._ledger.serve(self._audience, session, event, version, who, detail[:DETAIL] if detail else None)
+
+
+class _Clock:
+    """Interrupts a connection when the time of its query is over."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> None:
+        self.is_over = False
+        self._cursor = cursor
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def _ring(self) -> None:
+        self.is_over = True
+        self._cursor.interrupt()
+
+
+def _token(headers: list[str]) -> str | None:
+    """The token of `authorization: Bearer <token>`; clients may repeat it, but not with another one."""
+    if len(set(headers)) != 1:
+        return None
+    scheme, _, token = headers[0].partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _like(name: str, pattern: str) -> bool:
+    """SQL's LIKE, as far as catalogues use it."""
+    return not pattern or bool(
+        match(translate(pattern.replace("%", "*").replace("_", "?")), name, IGNORECASE)
+    )
