@@ -1,0 +1,93 @@
+// Which columns a column comes from and goes into.
+
+import { INFLUENCE, ROWS, VALUE } from "./data.js";
+
+/**
+ * The columns around one, as {ids, edges}. `depth`: "values" follows values only; "near" adds what influences a
+ * column on the way, without following it further; "all" follows everything, up and down.
+ */
+export function around(catalog, start, depth) {
+  const ids = new Set([start]);
+  const edges = new Map();
+  for (const direction of ["into", "outOf"]) {
+    const end = direction === "into" ? "source" : "target";
+    walk(catalog, start, direction, end, depth, ids, edges);
+  }
+  return { ids, edges: [...edges.values()] };
+}
+
+function walk(catalog, start, direction, end, depth, ids, edges) {
+  const seen = new Set([start]);
+  const pending = [start];
+  const near = new Set();
+  const keep = (edge) => edges.set(`${edge.source}>${edge.target}>${edge.type}`, edge);
+  while (pending.length) {
+    const id = pending.shift();
+    for (const edge of catalog[direction](id)) {
+      if (edge.type === VALUE || depth === "all") {
+        keep(edge);
+        ids.add(edge[end]);
+        if (!seen.has(edge[end])) seen.add(edge[end]) && pending.push(edge[end]);
+      } else if (depth === "near") {
+        keep(edge);
+        near.add(edge[end]);
+      }
+    }
+    rowsOf(catalog, id, direction, depth, { keep, near, seen, pending, ids });
+  }
+  for (const id of near) ids.add(id);
+}
+
+/** Every column follows from the rows of its table: upwards their influences count for it as well. */
+function rowsOf(catalog, id, direction, depth, { keep, near, seen, pending, ids }) {
+  if (depth === "values") return;
+  const [table, place] = catalog.place(id);
+  if (direction === "into" && place !== ROWS) {
+    const rows = catalog.id(table, ROWS);
+    const edges = catalog.into(rows);
+    if (!edges.length) return;
+    ids.add(rows);
+    if (depth === "all") {
+      if (!seen.has(rows)) seen.add(rows) && pending.push(rows);
+      return;
+    }
+    for (const edge of edges) {
+      keep(edge);
+      near.add(edge.source);
+    }
+  }
+  if (direction === "outOf" && place === ROWS && depth === "all") {
+    for (let c = 0; c < catalog.tables[table].columns.length; c += 1) {
+      const column = catalog.id(table, c);
+      ids.add(column);
+      if (!seen.has(column)) seen.add(column) && pending.push(column);
+    }
+  }
+}
+
+/** The tables around one: `up` and `down` steps of parents and children. */
+export function tablesAround(catalog, start, steps) {
+  const found = new Set([start]);
+  for (const next of [(t) => catalog.tables[t].parents, (t) => catalog.children[t]]) {
+    let level = [start];
+    for (let step = 0; step < steps && level.length; step += 1) {
+      level = [...new Set(level.flatMap(next))].filter((t) => !found.has(t) || t === start);
+      for (const t of level) found.add(t);
+    }
+  }
+  return found;
+}
+
+/** Classed columns as they travel by value: {id: [ids it goes into]} and the order in which they are met. */
+export function valueFlow(catalog, start) {
+  const seen = new Set([start]);
+  const order = [start];
+  for (const id of order) {
+    for (const edge of catalog.outOf(id)) {
+      if (edge.type === INFLUENCE || seen.has(edge.target)) continue;
+      seen.add(edge.target);
+      order.push(edge.target);
+    }
+  }
+  return order;
+}

@@ -1,0 +1,86 @@
+// The first page: what there is, whether it can be trusted today, and where to start.
+
+import { h, number, plural, short, time, when } from "./dom.js";
+import { freshness, layerName, link, testState } from "./data.js";
+import { freshnessBadge, tableLink, testBadge, inline } from "./parts.js";
+import { changeSummary } from "./changes.js";
+
+const FEW = 5;
+
+export function homePage(catalog) {
+  const { tables, project } = catalog;
+  const marts = tables.filter((t) => t.layer === "marts");
+  const reports = tables.filter((t) => t.kind === "exposure");
+  return [
+    h("section", { class: "hero" },
+      h("h1", {}, "What is in the warehouse"),
+      h("p", { class: "lead" }, `${plural(marts.length, "table")} for people to use, made from ${plural(count(tables, "source"), "source table")} of ${plural(new Set(tables.filter((t) => t.kind === "source").map((t) => t.domain)).size, "system")}. Built ${when(project.builtAt)}.`),
+      words(catalog)),
+    attention(catalog),
+    flow(catalog),
+    h("section", {}, h("h2", {}, "For people to use"), byDomain(marts)),
+    reports.length ? h("section", {}, h("h2", {}, "Reports made of it"), h("ul", { class: "cards" }, reports.map(report))) : null,
+    changeSummary(catalog),
+  ];
+}
+
+const count = (tables, kind) => tables.filter((t) => t.kind === kind).length;
+
+function words(catalog) {
+  if (!catalog.glossary.length) return null;
+  return h("p", { class: "words" }, h("span", { class: "muted" }, "Words to start with: "),
+    catalog.glossary.slice(0, 9).map((term) => h("a", { class: "chip", href: `#/search?q=${encodeURIComponent(term.term)}` }, term.term)));
+}
+
+function attention({ tables }) {
+  // What people use comes first: it is what they ask about.
+  const failing = tables.filter((t) => testState(t) === "fail").sort((a, b) => (b.layer === "marts") - (a.layer === "marts"));
+  const late = tables.filter((t) => ["stale", "expired", "never loaded"].includes(freshness(t)));
+  if (!failing.length && !late.length) {
+    return h("p", { class: "calm" }, h("span", { class: "state pass" }, h("span", { class: "mark", "aria-hidden": "true" }, "✓")), " All tests pass and all sources are fresh.");
+  }
+  return h("section", { class: "attention", "aria-labelledby": "attention" },
+    h("h2", { id: "attention" }, "Needs attention"),
+    h("ul", {},
+      failing.slice(0, FEW).map((t) => h("li", {}, h("a", { href: `${link(t)}?tests`, class: "name" }, t.name), " ", testBadge(t))),
+      late.slice(0, FEW).map((t) => h("li", {}, tableLink(t), " ", freshnessBadge(t), t.loadedAt ? h("span", { class: "muted" }, " last loaded ", time(t.loadedAt)) : null)),
+      failing.length > FEW || late.length > FEW ? h("li", {}, h("a", { href: "#/checks" }, `all ${failing.length + late.length}`)) : null));
+}
+
+function flow({ tables, layers }) {
+  const steps = layers.filter((layer) => layer !== "seed" && layer !== "utilities" && layer !== "snapshot");
+  return h("section", {}, h("h2", {}, "How it is made"),
+    h("ol", { class: "flow" }, steps.map((layer) => {
+      const inside = tables.filter((t) => t.layer === layer);
+      const failing = inside.filter((t) => testState(t) === "fail").length;
+      return h("li", {}, h("a", { href: "#/layers", class: `l-${layer}` },
+        h("span", { class: "figure" }, number(inside.length)),
+        h("span", {}, layerName(layer)),
+        failing ? h("span", { class: "state fail" }, `${failing} failing`) : null));
+    })));
+}
+
+function byDomain(marts) {
+  const domains = [...new Set(marts.map((t) => t.domain ?? ""))].sort();
+  // Hundreds of marts are for the search and the layers page; the first page stays a page.
+  return domains.slice(0, 12).map((domain) => {
+    const inside = marts.filter((t) => (t.domain ?? "") === domain);
+    return h("div", { class: "domain" }, domain ? h("h3", {}, domain[0].toUpperCase() + domain.slice(1)) : null,
+      h("ul", { class: "cards" }, inside.slice(0, 12).map(card)),
+      inside.length > 12 ? h("p", {}, h("a", { href: `#/search?q=${encodeURIComponent(`layer:marts ${domain}`)}` }, `all ${inside.length} tables`)) : null);
+  });
+}
+
+function card(table) {
+  return h("li", {},
+    h("a", { href: link(table), class: "name" }, table.name),
+    h("p", {}, inline(table.about ?? "")),
+    h("p", { class: "facts" }, testBadge(table), table.rows !== undefined ? h("span", {}, `${short(table.rows)} rows`) : null, table.owner ? h("span", {}, table.owner) : null));
+}
+
+function report(table) {
+  return h("li", {},
+    h("a", { href: link(table), class: "name" }, table.name),
+    h("p", {}, inline(table.about ?? "")),
+    h("p", { class: "facts" }, table.owner ? h("span", {}, table.owner) : null, table.maturity ? h("span", {}, `${table.maturity} maturity`) : null));
+}

@@ -1,0 +1,174 @@
+// The page of lineage: a column from its field in the source system to the report, or a table among its neighbours.
+
+import { h, plural } from "./dom.js";
+import { INFLUENCE, ROWS, UNKNOWN, VALUE, layerName, lineageLink, link } from "./data.js";
+import { around, tablesAround } from "./closure.js";
+import { centre, drawGraph } from "./graph.js";
+import { kindName, layerTag, personalTag, tableLink } from "./parts.js";
+import { kindWords } from "./table.js";
+
+const DEPTHS = [
+  ["values", "Values only"],
+  ["near", "With influences"],
+  ["all", "All influences"],
+];
+let chosen = "near";
+const MOST = 400; // above this many columns a picture explains nothing any more; the list below it still does
+
+export function lineagePage(catalog, table, name) {
+  const place = name === undefined ? ROWS : table.columns.findIndex((c) => c[0].toLowerCase() === name.toLowerCase());
+  return name !== undefined && place >= 0 ? columnPage(catalog, table, place) : tablePage(catalog, table);
+}
+
+function columnPage(catalog, table, place) {
+  const start = catalog.id(table.index, place);
+  const body = h("div", { class: "lineage-body" });
+  const choose = h("div", { class: "choices", role: "group", "aria-label": "What is shown" }, DEPTHS.map(([depth, title]) => {
+    const button = h("button", { type: "button", class: "chip", "aria-pressed": depth === chosen ? "true" : "false" }, title);
+    button.addEventListener("click", () => {
+      chosen = depth;
+      for (const other of choose.children) other.setAttribute("aria-pressed", other === button ? "true" : "false");
+      draw();
+    });
+    return button;
+  }));
+  function draw() {
+    const found = around(catalog, start, chosen);
+    body.replaceChildren(...pictureAndList(catalog, start, found));
+    middle();
+  }
+  const middle = () => body.querySelector(".graph") && centre(body.querySelector(".graph"));
+  draw();
+  requestAnimationFrame(middle);
+  const [column, type, about, personal] = table.columns[place];
+  return h("article", { class: "lineage-page" },
+    h("p", { class: "crumbs" }, layerTag(table), " ", tableLink(table)),
+    h("h1", {}, h("span", { class: "of" }, "Lineage of "), column),
+    h("p", { class: "lead" }, about ?? "", " ", personalTag(personal)),
+    h("div", { class: "bar" }, legend(), choose),
+    body);
+}
+
+function legend() {
+  return h("ul", { class: "legend" },
+    h("li", {}, h("span", { class: "line value", "aria-hidden": "true" }), "value: its content ends up there"),
+    h("li", {}, h("span", { class: "line influence", "aria-hidden": "true" }), "influence: decides which rows or values there are"));
+}
+
+function pictureAndList(catalog, start, { ids, edges }) {
+  const [focusTable] = catalog.place(start);
+  const rowsOf = new Map();
+  for (const id of ids) {
+    const [t, place] = catalog.place(id);
+    if (!rowsOf.has(t)) rowsOf.set(t, []);
+    // The rows of a report are the report itself.
+    if (!(place === ROWS && catalog.tables[t].kind === "exposure")) rowsOf.get(t).push([place, id]);
+  }
+  const values = new Set(edges.filter((e) => e.type === VALUE).flatMap((e) => [e.source, e.target]));
+  const cards = [...rowsOf].map(([t, rows]) => {
+    const table = catalog.tables[t];
+    return {
+      key: `t${t}`,
+      title: table.name,
+      note: table.kind === "source" ? table.origin ?? "source" : table.kind === "exposure" ? `${table.type ?? "report"}${table.owner ? `, ${table.owner}` : ""}` : layerName(table.layer).toLowerCase(),
+      layer: table.layer,
+      href: link(table),
+      focus: t === focusTable,
+      rows: rows.sort(([a], [b]) => a - b).map(([place, id]) => ({
+        id,
+        text: place === ROWS ? "which rows there are" : table.columns[place][0],
+        title: place === ROWS ? `Rows of ${table.name}` : `${table.name}.${table.columns[place][0]}: ${table.columns[place][2] ?? ""}`,
+        look: place === ROWS ? "rows" : values.has(id) || id === start ? "" : "faint",
+        focus: id === start,
+        table,
+        place,
+        mark: place !== ROWS && table.columns[place][3] ? "personal" : null,
+      })),
+    };
+  });
+  const end = (id) => {
+    const [t, place] = catalog.place(id);
+    return [`t${t}`, place === ROWS && catalog.tables[t].kind === "exposure" ? undefined : id];
+  };
+  const wires = edges.map((edge) => ({ from: end(edge.source), to: end(edge.target), type: edge.type, kind: edge.kind }));
+  const parts = [];
+  if (ids.size <= MOST) {
+    parts.push(drawGraph(cards, wires, {
+      label: "Lineage as a picture; arrow keys move along it, Enter follows a column. The same as lists below.",
+      onRow: (row) => (location.hash = lineageLink(row.table, row.place)),
+    }));
+    parts.push(h("p", { class: "muted hint" }, "Arrow keys move along the edges, Enter follows a column, a table's name opens its page."));
+  } else parts.push(h("p", { class: "muted" }, `${plural(ids.size, "column")} are too many for a picture; here they are as lists.`));
+  parts.push(h("div", { class: "ways" }, list(catalog, start, "into", "Where it comes from"), list(catalog, start, "outOf", "Where it goes")));
+  return parts;
+}
+
+/** The same as words, nearest first: for screen readers, for phones, and for copying. */
+function list(catalog, start, direction, title) {
+  const end = direction === "into" ? "source" : "target";
+  const seen = new Map([[start, VALUE]]);
+  const found = [];
+  const pending = [[start, VALUE, 0]];
+  const rows = (id, type, step) => {
+    const [t, place] = catalog.place(id);
+    if (direction !== "into" || place === ROWS || chosen === "values") return [];
+    return catalog.into(catalog.id(t, ROWS)).map((edge) => ({ ...edge, type: INFLUENCE }));
+  };
+  while (pending.length) {
+    const [id, type, step] = pending.shift();
+    for (const edge of [...catalog[direction](id), ...rows(id, type, step)]) {
+      const weaker = Math.max(type, edge.type);
+      if (weaker !== VALUE && chosen === "values") continue;
+      if (seen.has(edge[end])) continue;
+      seen.set(edge[end], weaker);
+      found.push({ id: edge[end], type: weaker, step: step + 1, kind: catalog.kinds[edge.kind] });
+      if (weaker === VALUE || chosen === "all") pending.push([edge[end], weaker, step + 1]);
+    }
+  }
+  const values = found.filter((entry) => entry.type === VALUE);
+  const others = found.filter((entry) => entry.type !== VALUE);
+  const entry = ({ id, type, kind }) => {
+    const [t, place] = catalog.place(id);
+    const table = catalog.tables[t];
+    return h("li", {},
+      place === ROWS ? [tableLink(table), h("span", { class: "muted" }, table.kind === "exposure" ? "" : " (its rows)")] : h("a", { href: lineageLink(table, place), class: "name" }, h("span", { class: "of" }, `${table.name}.`), table.columns[place][0]),
+      h("span", { class: "muted" }, ` ${type === UNKNOWN ? "possibly" : kindWords(kind)}${table.kind === "source" && table.origin ? `, ${table.origin}` : ""}`), " ",
+      place === ROWS ? null : personalTag(table.columns[place][3]));
+  };
+  const sources = values.filter(({ id }) => catalog.tables[catalog.place(id)[0]].kind === "source").length;
+  return h("section", { class: `list ${direction}` }, h("h2", {}, title),
+    values.length ? h("ol", {}, values.slice(0, 200).map(entry)) : h("p", { class: "muted" }, direction === "into" ? "It is not made from another column." : "Its value goes nowhere else."),
+    direction === "into" && sources ? h("p", { class: "muted" }, `${plural(sources, "field")} of a source system at the end of it.`) : null,
+    others.length ? [h("h3", {}, direction === "into" ? "Influenced by" : "Influences"), h("ol", { class: "influences" }, others.slice(0, 200).map(entry))] : null,
+    others.length > 200 ? h("p", { class: "muted" }, `and ${others.length - 200} more`) : null);
+}
+
+function tablePage(catalog, table) {
+  let steps = 2;
+  const body = h("div", {});
+  const count = tablesAround(catalog, table.index, 99).size;
+  const draw = () => {
+    const found = tablesAround(catalog, table.index, steps);
+    const cards = [...found].map((t) => {
+      const other = catalog.tables[t];
+      return { key: `t${t}`, title: other.name, note: other.kind === "source" ? other.origin ?? "source" : kindName(other) === "model" ? layerName(other.layer).toLowerCase() : kindName(other), layer: other.layer, href: t === table.index ? link(other) : lineageLink(other), focus: t === table.index, rows: [] };
+    });
+    const wires = [...found].flatMap((t) => catalog.tables[t].parents.filter((p) => found.has(p)).map((p) => ({ from: [`t${p}`], to: [`t${t}`], type: VALUE })));
+    body.replaceChildren(drawGraph(cards, wires, { label: "Tables around this one; a table's name goes on to it." }),
+      found.size < count ? more() : "");
+    centre(body.querySelector(".graph"));
+  };
+  const more = () => {
+    const button = h("button", { type: "button" }, `Show all ${count} tables it has to do with`);
+    button.addEventListener("click", () => ((steps = 99), draw()));
+    return button;
+  };
+  draw();
+  requestAnimationFrame(() => centre(body.querySelector(".graph")));
+  return h("article", { class: "lineage-page" },
+    h("p", { class: "crumbs" }, layerTag(table)),
+    h("h1", {}, h("span", { class: "of" }, "Lineage of "), table.name),
+    table.columns.length ? h("section", {}, h("h2", {}, "Follow a column"), h("p", { class: "chips" }, table.columns.map((c, i) => h("a", { class: "chip", href: lineageLink(table, i) }, c[0])))) : null,
+    h("section", {}, h("h2", {}, "Tables around it"), body),
+    h("p", {}, h("a", { href: link(table) }, `The page of ${table.name}`)));
+}
