@@ -1,0 +1,150 @@
+"""One review from beginning to end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.errors import SluiceError
+from pipelines.review import declared
+from pipelines.review.data import DataReview, compare_data
+from pipelines.review.findings import Finding, Level, accept, accepted_reasons, verdict
+from pipelines.review.lint import lint_findings
+from pipelines.review.models import Change, Reach, change_findings, changes, reached, renames
+from pipelines.review.revision import (
+    Revision,
+    changed_files,
+    changed_lines,
+    compile_incremental,
+    compile_revision,
+    finish_compile,
+    resolve_base,
+    start_compile,
+    write_base,
+)
+from pipelines.settings import Settings
+
+
+@dataclass
+class Review:
+    """All a report shows."""
+
+    base: str
+    commit: str
+    findings: list[Finding] = field(default_factory=list)
+    models: list[Change] = field(default_factory=list)
+    reach: list[Reach] = field(default_factory=list)
+    data: DataReview = field(default_factory=DataReview)
+    coverage: tuple[declared.Coverage, declared.Coverage] | None = None
+    files: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Level:
+        return verdict(self.findings)
+
+    @property
+    def command(self) -> str:
+        return f"sluice review --base {self.commit[:12] or self.base}"
+
+
+def review(settings: Settings, base: str, *, with_data: bool = True, accepted: str = "") -> Review:
+    """Compare the work tree with the branch point of `base`.
+
+    accepted: text with lines that accept findings (a pull request's description). Raises SluiceError if git does not
+    know the base.
+    """
+    started = time.monotonic()
+    commit, remark = resolve_base(settings.root, base)
+    kept = settings.home / "review"
+    project = write_base(settings.root, commit, kept)
+    cache = kept / "lineage.sqlite"
+    old = Revision(project, base, cache=cache)
+    new = Revision(settings.root, "work tree", cache=cache)
+    with tempfile.TemporaryDirectory(dir=kept) as scratch_name:
+        scratch = Path(scratch_name)
+        parsed = kept / commit / "target" / "partial_parse.msgpack"
+        if parsed.is_file():  # files that are the same are not parsed again
+            (scratch / "head").mkdir()
+            shutil.copy(parsed, scratch / "head")
+        running = start_compile(settings.root, scratch / "head")  # both sides at once
+        compile_revision(old, kept / commit / "target")
+        finish_compile(running, new, scratch / "head")
+        compile_incremental(old, scratch / "old")
+        compile_incremental(new, scratch / "new")
+        result = compare(settings if with_data else None, old, new, scratch / "data")
+    result.base, result.commit = base, commit
+    result.files = changed_files(settings.root, commit)
+    lines = changed_lines(settings.root, commit)
+    if remark:
+        result.remarks.append(remark)
+    result.findings += lint_findings(settings.root, lines)
+    written = "\n".join(_lines(settings.root / name, numbers) for name, numbers in lines.items())
+    reasons = {**accepted_reasons(written), **accepted_reasons(accepted)}
+    result.findings = accept(result.findings, reasons)
+    result.seconds = time.monotonic() - started
+    if old.error:  # it may be mended by an installed package or a variable: try again next time
+        shutil.rmtree(kept / commit / "target", ignore_errors=True)
+    return result
+
+
+def compare(settings: Settings | None, old: Revision, new: Revision, scratch: Path) -> Review:
+    """Compare two compiled revisions; without settings no data is looked at."""
+    result = Review(old.name, "")
+    if new.error:
+        result.findings.append(
+            Finding("compile", "head", Level.STOP, f"this branch does not compile: {new.error}")
+        )
+        return result
+    if old.error:
+        result.findings.append(
+            Finding(
+                "compile",
+                "base",
+                Level.LOOK,
+                f"the base does not compile, so nothing can be compared: {old.error}",
+            )
+        )
+        result.coverage = (declared.Coverage(0, 0, 0, 0), declared.coverage(new))
+        return result
+    renamed = renames(old, new)
+    result.models = changes(old, new, renamed)
+    if settings is not None:
+        result.data = compare_data(settings, old, new, result.models, renamed, scratch)
+        result.remarks += [result.data.remark] if result.data.remark else []
+    result.reach = reached(old, new, result.models)
+    result.coverage = (declared.coverage(old), declared.coverage(new))
+    result.findings = [
+        *change_findings(old, new, result.models),
+        *declared.model_findings(old, new, renamed),
+        *declared.privacy_findings(old, new, renamed),
+        *declared.source_findings(old, new),
+        *declared.findings_of_tests(old, new, renamed),
+        *result.data.findings,
+    ]
+    result.findings = accept(result.findings, {})
+    return result
+
+
+def _lines(file: Path, numbers: set[int]) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "\n".join(text[n - 1] for n in sorted(numbers) if n <= len(text))
+
+
+def read_accepted(file: Path | None) -> str:
+    """The text of --accept-file; raises SluiceError if there is none."""
+    if file is None:
+        return ""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SluiceError(
+            f"{file} cannot be read: {error.strerror}. It holds the pull request's description."
+        ) from None
