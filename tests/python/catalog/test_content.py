@@ -1,0 +1,256 @@
+"""What the catalog says of a project, and where it is lenient."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.catalog import gather, render
+from pipelines.catalog.document import Gathered
+from pipelines.catalog.glossary import read_glossary
+from pipelines.catalog.history import History
+from pipelines.catalog.page import bundle
+from pipelines.catalog.profiles import BINS, profile
+from pipelines.catalog.queries import sample_queries
+from pipelines.catalog.warehouse import open_warehouse
+from pipelines.cli import app
+from pipelines.errors import DeclarationError, LockedError, SluiceError
+from pipelines.settings import Settings
+from tests.python.catalog.small import MODELS, Company
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Company:
+    """A company of one's own, to change."""
+    monkeypatch.delenv("DBT_TARGET_PATH", raising=False)
+    monkeypatch.delenv("SLUICE_HOME", raising=False)
+    return Company(tmp_path / "company")
+
+
+def by_name(document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = next(t for t in document["tables"] if t["name"] == name)
+    return {**table, **document["details"][document["tables"].index(table)]}
+
+
+def test_a_table_says_who_owns_it_how_fresh_it_is_and_what_it_promises(
+    company: Company, gathered: Gathered
+) -> None:
+    orders = by_name(gathered.document(), "fct_orders")
+    assert orders["grain"] == "One row per order."
+    assert (orders["owner"], orders["mail"]) == ("Sales", "sales@anycompany.example")
+    assert orders["rows"] == 500
+    assert orders["contract"]
+    assert orders["asOf"] < orders["builtAt"] or orders["asOf"]
+    assert orders["treatments"] == {"analysts": {}}
+    assert by_name(gathered.document(), "dim_customers")["treatments"] == {"analysts": {"email": "hash"}}
+
+
+def test_tests_have_claims_states_and_a_past(gathered: Gathered) -> None:
+    orders = by_name(gathered.document(), "fct_orders")
+    found = {test["name"]: test for test in orders["tests"]}
+    failing = found["accepted_values_fct_orders_status"]
+    assert failing["claim"] == "status is one of open, paid."
+    assert [status for _, status, _ in failing["history"]] == ["pass", "pass", "fail"]
+    assert failing["since"] == failing["history"][-1][0]
+    assert failing["rows"]["rows"] == [["lost", 1]]
+    assert found["relationships_fct_orders_customer_key"]["claim"] == (
+        "Every customer_key is a customer_key of dim_customers."
+    )
+
+
+def test_loads_and_rows_over_time(gathered: Gathered) -> None:
+    document = gathered.document()
+    customers = by_name(document, "shop.customers")
+    assert [load["status"] for load in customers["loads"]] == ["loaded", "failed", "loaded"]
+    assert customers["limits"] == {"warn_after": 12}
+    assert [rows for _, rows in by_name(document, "fct_orders")["counts"]] == [500, 500, 500]
+
+
+def test_a_build_is_kept_once_and_old_ones_are_forgotten(
+    fresh: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.catalog.history.KEPT_BUILDS", 3)
+    now = datetime.now(UTC)
+    assert fresh.build("one", now, {})
+    assert not fresh.build("one", now, {})
+    for number in range(5):
+        fresh.build(f"more-{number}", now + timedelta(seconds=number + 1), {})
+    history = History(fresh.settings.ledger)
+    assert len(history.builds) == 3
+    assert len(history.results["model.small.fct_orders"]) == 3
+
+
+def test_compiling_and_docs_are_no_builds(fresh: Company) -> None:
+    fresh.build("one", datetime.now(UTC), {})
+    file = fresh.settings.target / "run_results.json"
+    run = json.loads(file.read_text())
+    run["args"]["which"], run["metadata"]["invocation_id"] = "generate", "two"
+    file.write_text(json.dumps(run))
+    gather(fresh.settings)
+    assert len(History(fresh.settings.ledger).builds) == 1
+
+
+def test_without_warehouse_ledger_glossary_or_audiences(fresh: Company) -> None:
+    shutil.rmtree(fresh.settings.home)
+    (fresh.settings.root / "docs" / "glossary.yml").unlink()
+    (fresh.settings.root / "audiences.yml").unlink()
+    document = gather(fresh.settings).document()
+    assert by_name(document, "fct_orders")["columns"]
+    assert document["changes"] is None
+    assert "core" in render(document)
+
+
+def test_without_a_manifest_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="Run `sluice build` first"):
+        gather(Settings(root=tmp_path, home=tmp_path / "warehouse"))
+
+
+def test_a_writer_is_named_by_its_file(fresh: Company) -> None:
+    code = f"import duckdb, time; c = duckdb.connect({str(fresh.settings.warehouse)!r}); print(1, flush=True); time.sleep(60)"
+    import subprocess
+    import sys
+
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
+        try:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            with pytest.raises(LockedError, match="another process"), open_warehouse(fresh.settings):
+                pass
+        finally:
+            writer.kill()
+
+
+def test_every_sample_query_runs(company: Company, gathered: Gathered) -> None:
+    with open_warehouse(company.settings) as connection:
+        assert connection is not None
+        count = 0
+        for key, table in gathered.project.tables.items():
+            columns = dict(gathered.columns[key])
+            for title, sql in sample_queries(
+                table, columns, gathered.tests.get(key, []), gathered.project.tables
+            ):
+                connection.execute(sql)
+                count += 1
+                assert title
+    assert count >= 2 * len(MODELS)
+
+
+def test_profiles_are_right() -> None:
+    with duckdb.connect() as con:
+        con.execute(
+            "create table t as select i as id, case when i < 25 then null else i % 4 end as few,"
+            " case when i = 99 then 1e9 else i::double end as outlier, date '2026-01-01' + i::integer as day,"
+            " case when i % 10 = 0 then 'rare' else 'often' end as kind, {'a': i} as nested from range(100) t(i)"
+        )
+        found = profile(con, "t", ["id", "few", "outlier", "day", "kind", "nested"], 100)
+    assert (found["few"]["nulls"], found["few"]["distinct"]) == (25, 4)
+    assert found["kind"]["top"] == [["often", 90], ["rare", 10]]
+    assert (found["day"]["low"], found["day"]["high"]) == ("2026-01-01", "2026-04-10")
+    assert found["id"]["bins"] == [5] * BINS
+    assert sum(found["outlier"]["bins"]) == 100
+    assert found["outlier"]["to"] < 1e9
+    assert found["outlier"]["high"] == 1e9
+    assert set(found["nested"]) == {"rows", "nulls", "distinct", "kind"}
+
+
+def test_profiles_are_kept_until_something_changes(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = gather(fresh.settings).profiles
+    monkeypatch.setattr("pipelines.catalog.document.profile", None)  # would fail if it were called
+    assert gather(fresh.settings).profiles == first
+
+
+def run(company: Company, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    monkeypatch.chdir(company.settings.root)
+    return CliRunner().invoke(app, ["catalog", *arguments])
+
+
+def test_the_command_writes_one_file(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(fresh, monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert "target/catalog.html" in result.output
+    assert (fresh.settings.target / "catalog.html").stat().st_size > 50_000
+
+
+def test_check_passes_and_writes_nothing(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(fresh, monkeypatch, "--check")
+    assert result.exit_code == 0, result.output
+    assert not (fresh.settings.target / "catalog.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"description": ""}, "fct_orders has no description"),
+        ({"group": None}, "fct_orders has no owner"),
+        ({"columns": {}}, "fct_orders has columns without a description: order_id"),
+    ],
+)
+def test_check_fails_on_bare_marts(
+    fresh: Company, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any], says: str
+) -> None:
+    fresh.manifest["nodes"]["model.small.fct_orders"] |= broken
+    fresh.write_manifest()
+    result = run(fresh, monkeypatch, "--check")
+    assert result.exit_code == 1
+    assert says in result.output
+
+
+def test_check_fails_on_untested_marts(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("primary_key_fct_orders", "accepted_values_fct_orders_status"):
+        del fresh.manifest["nodes"][f"test.small.{name}"]
+    del fresh.manifest["nodes"]["test.small.primary_key_rpt"]
+    fresh.write_manifest()
+    result = run(fresh, monkeypatch, "--check")
+    assert result.exit_code == 1
+    assert "fct_orders has no test of its key" in result.output
+    assert "rpt_sales_monthly has no test at all" in result.output
+
+
+def test_a_staging_model_may_be_bare(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh.manifest["nodes"]["model.small.stg_shop__orders"] |= {"description": "", "group": None}
+    fresh.write_manifest()
+    assert run(fresh, monkeypatch, "--check").exit_code == 0
+
+
+def test_a_broken_glossary_is_named(tmp_path: Path) -> None:
+    (tmp_path / "glossary.yml").write_text("terms:\n  - {term: revenue, sinonyms: [x]}\n", encoding="utf-8")
+    with pytest.raises(DeclarationError, match="sinonyms"):
+        read_glossary(tmp_path / "glossary.yml")
+
+
+def test_the_page_allows_one_script_and_no_connection(page_text: str) -> None:
+    assert "default-src 'none'; script-src 'sha256-" in page_text
+    assert "connect-src" not in page_text
+    assert not [
+        word for word in ('http-equiv="refresh"', "@import", '<link rel="stylesheet"') if word in page_text
+    ]
+
+
+def test_text_of_the_project_cannot_become_markup(fresh: Company) -> None:
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    fresh.manifest["nodes"]["model.small.fct_orders"]["description"] = evil
+    fresh.manifest["metadata"]["project_name"] = evil
+    fresh.write_manifest()
+    page = render(gather(fresh.settings, with_profiles=False).document())
+    assert "<script>alert" not in page
+    assert "<img" not in page
+
+
+def test_modules_are_put_after_those_they_import() -> None:
+    script = bundle()
+    assert (
+        script.index("const module_dom")
+        < script.index("const module_search")
+        < script.index("const module_main")
+    )
+    assert "\nimport " not in script
+    assert "\nexport " not in script

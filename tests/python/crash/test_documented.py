@@ -1,0 +1,76 @@
+"""The table in docs/loading.md names every promise's test, and every test here stands in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from tests.python.crash.test_kills import KINDS
+from tests.python.test_quarantine import BAD_LINES
+
+TESTS = Path(__file__).parents[1]
+DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
+PROMISES = {
+    "crash/test_kills.py::test_killed_at_every_event": "Killed anywhere, nothing is lost or doubled",
+    "crash/test_kills.py::test_killed_sample": "Killed anywhere, nothing is lost or doubled",
+    "crash/test_pending.py::test_a_poison_package_is_set_aside": "A broken package does not block",
+    "crash/test_interrupts.py::test_ctrl_c_ends_within_two_seconds": "Ctrl-C ends at once",
+    "crash/test_at_once.py::test_a_second_load_waits_and_names_the_first": "Two at once",
+    "crash/test_at_once.py::test_a_second_load_goes_on_when_the_first_has_ended": "Two at once",
+    "crash/test_at_once.py::test_a_plain_dbt_build_waits_for_a_load": "Two at once",
+    "crash/test_at_once.py::test_a_reader_holds_a_load_up_and_is_named": "Two at once",
+    "crash/test_at_once.py::test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced": "Replace is atomic",
+    "test_quarantine.py::test_bad_lines_of_files": "Bad rows are kept apart",
+    "test_quarantine.py::test_a_tolerance_in_percent": "A tolerance decides",
+    "test_quarantine.py::test_beyond_the_tolerance_raw_stays_as_it_was": "A tolerance decides",
+    "test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",
+    "test_quarantine.py::test_messages_of_a_stream": "Bad rows are kept apart",
+    "test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
+    "test_quarantine.py::test_a_new_column": "Drift follows the table's policy",
+    "test_quarantine.py::test_the_command_shows_bad_rows_and_drift": "Drift is shown",
+}
+CASES = {
+    "test_killed_at_every_event": [
+        f"{kind}: {stage} load, once, twice in a row, and at any moment *"
+        for kind in KINDS
+        for stage in ("first", "changed")
+    ],
+    "test_a_poison_package_is_set_aside": [
+        f"{damage} *"
+        for damage in ("torn before normalising", "torn while partly loaded", "its files are missing")
+    ],
+    "test_ctrl_c_ends_within_two_seconds": [f"a long extraction of {kind} *" for kind in KINDS],
+    "test_a_plain_dbt_build_waits_for_a_load": ["a plain dbt build during a load *"],
+    "test_bad_lines_of_files": list(BAD_LINES),
+    "test_a_new_column": ["a new column: evolve", "a new column: freeze", "a new column: quarantine"],
+}
+"""Cases of a test, where it has several; else its name says the case. A star: in the full suite."""
+
+
+def rows() -> list[str]:
+    """The lines of the table."""
+    found = []
+    for address, promise in PROMISES.items():
+        name = address.split("::")[1]
+        told = name.removeprefix("test_").replace("_", " ")
+        found += [f"| {promise} | {case} | `{address}` |" for case in CASES.get(name, [told])]
+    return found
+
+
+def test_the_table_is_up_to_date() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    there = re.findall(r"^\| (?!promise).* \| .* \| `.*::.*` \|$", text, re.MULTILINE)
+    expected = rows()
+    assert there == expected, "write this table into docs/loading.md:\n" + "\n".join(expected)
+
+
+def test_every_test_stands_in_the_table() -> None:
+    found = set()
+    for file in [*sorted((TESTS / "crash").glob("test_*.py")), TESTS / "test_quarantine.py"]:
+        if file.name == Path(__file__).name:
+            continue
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found.add(f"{file.relative_to(TESTS)}::{node.name}")
+    assert found == set(PROMISES)

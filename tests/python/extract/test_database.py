@@ -1,0 +1,538 @@
+"""Tables of real servers arrive as they are, also when they change between two loads."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from sandbox.servers import MariaDB, Postgres
+from tests.python.project import Outcome, Project
+
+ORDER = """
+create schema "{s} Ä";
+create type "{s} Ä".mood as enum ('sad', 'happy');
+create domain "{s} Ä".price as numeric check (value >= 0);
+create type "{s} Ä".pair as (a int, b numeric);
+create table "{s} Ä"."Order" (
+    "Id" bigint primary key, "select" text, "Größe" numeric, "Free" numeric, wide numeric(50, 10), scaled numeric(3, -2),
+    n2 numeric(10, 2), j json, jb jsonb, u uuid, e "{s} Ä".mood, ints int[], numerics numeric[], texts text[],
+    matrix int[][], span interval, tz timetz, day date, at timestamptz, plain timestamp, bytes bytea, cash money,
+    bits bit(5), dom "{s} Ä".price, comp "{s} Ä".pair, address inet, "double" double precision, gone int
+);
+alter table "{s} Ä"."Order" drop column gone;
+insert into "{s} Ä"."Order" values
+    (1, 'a', 12345678901234567890.12345678, 1.10, 1234567890123456789012345678.0123456789, 12300, 1.25,
+     '{{"a":1.10}}', '{{"b": 12345678901234567890.123}}', '11111111-2222-3333-4444-555555555555', 'happy',
+     '{{1,null,3}}', '{{12345678901234567890.12,1.5}}', '{{"a","b,c",null}}', '{{{{1,2}},{{3,4}}}}',
+     '1 year 2 mons 3 days 04:05:06.789', '10:00:00+02', '2024-01-05', '2024-01-05 10:00:00.123456+02',
+     '2024-01-05 10:00', '\\xDEADBEEF', '1234.56', '10101', '5.5', '(1,2.5)', '10.0.0.1/8', 0.1);
+insert into "{s} Ä"."Order" ("Id") values (2);
+insert into "{s} Ä"."Order" ("Id", day, at, "double") values (3, 'infinity', '-infinity', 'NaN');
+"""
+
+
+def postgres(
+    project: Project, server: Postgres, tables: Mapping[str, Mapping[str, Any]], **more: Any
+) -> None:
+    """Declare tables of the server's schema that is named like the source."""
+    project.connect("pg", url=server.url)
+    project.declare("pg", {"kind": "database", "connection": "pg"}, tables, **more)
+
+
+def in_schema(server: Postgres, schema: str, statements: str) -> None:
+    server.sql(f"set search_path = {schema};\n{statements}")
+
+
+def statuses(outcome: Outcome) -> dict[str, str]:
+    return {t.table: t.error or str(t.rows) for s in outcome.sources for t in s.tables}
+
+
+def test_postgres_columns_of_every_type(postgres_server: Postgres, tmp_path: Path) -> None:
+    postgres_server.sql(ORDER.format(s="Exotic"))
+    postgres_server.sql(
+        'create schema exotic; create view exotic.seen as select "Id", "Free" from "Exotic Ä"."Order";'
+        "create materialized view exotic.kept as select 1 as one;"
+        "create table exotic.parts (id int, day date) partition by range (day);"
+        "create table exotic.p1 partition of exotic.parts for values from ('2024-01-01') to ('2025-01-01');"
+        "insert into exotic.parts values (1, '2024-02-02')"
+    )
+    project = Project(tmp_path)
+    tables: dict[str, dict[str, Any]] = {
+        "orders": {"table": "Exotic Ä.Order", "primary_key": "Id"},
+        "seen": {"table": "exotic.seen", "filter": '"Free" > 1.05'},
+        "kept": {"table": "exotic.kept"},
+        "parts": {"table": "exotic.parts", "primary_key": "id"},
+        "missing": {"table": "exotic.nowhere"},
+    }
+    postgres(project, postgres_server, tables, columns={"seen": {"free": "text"}})
+    found = statuses(project.load())
+    assert "missing: the source has no table 'exotic.nowhere'" in found.pop("missing")
+    assert found == {"orders": "3", "seen": "1", "kept": "1", "parts": "1"}
+    assert project.raw("select * exclude (_loaded_at, _load_id) from pg.seen") == [(1, "1.10")]
+    row = dict(zip(project.types("pg.orders"), project.raw("from pg.orders where id = 1")[0], strict=True))
+    expected = {
+        "select": "a",
+        "gr_e": Decimal("12345678901234567890.12345678"),
+        "free": Decimal("1.10"),
+        "wide": Decimal("1234567890123456789012345678.0123456789"),
+        "scaled": Decimal(12300),
+        "j": '{"a":1.10}',
+        "jb": '{"b": 12345678901234567890.123}',
+        "u": "11111111-2222-3333-4444-555555555555",
+        "e": "happy",
+        "ints": "[1,null,3]",
+        "numerics": "[12345678901234567890.12,1.5]",
+        "texts": '["a","b,c",null]',
+        "matrix": "[[1,2],[3,4]]",
+        "span": "1 year 2 months 3 days 04:05:06.789",
+        "tz": "10:00:00+02",
+        "bytes": b"\xde\xad\xbe\xef",
+        "cash": "$1,234.56",
+        "bits": "10101",
+        "dom": Decimal("5.5"),
+        "comp": '{"a":1,"b":2.5}',
+        "address": "10.0.0.1/8",
+        "double": 0.1,
+    }
+    assert {name: row[name] for name in expected} == expected
+    types = project.types("pg.orders")
+    assert {types[n] for n in ("gr_e", "free", "wide", "scaled", "dom")} == {"DECIMAL(38,10)"}
+    assert {types[n] for n in ("j", "jb", "ints", "numerics", "texts", "matrix", "comp")} == {"JSON"}
+    assert (types["at"], types["plain"]) == ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP")
+    at = 'select "at"::varchar, day::varchar, isnan("double") from pg.orders where id in (1, 3) order by id'
+    assert project.raw(at) == [
+        ("2024-01-05 08:00:00.123456+00", "2024-01-05", False),
+        ("-infinity", "infinity", True),
+    ]
+    postgres(
+        project,
+        postgres_server,
+        {k: v for k, v in tables.items() if k != "missing"},
+        columns={"seen": {"free": "text"}},
+    )
+    assert statuses(project.load()) == {"orders": "0", "seen": "0", "kept": "0", "parts": "0"}
+
+
+DRIFT: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    # table: columns and rows at first, what happens then, load keys, what the second load says
+    "int_to_numeric": ("(id int primary key, v int); insert into {t} values (1, 1)", "alter table {t} alter v type numeric(10,2); update {t} set v = 1.57", {}, "v: 1 value(s) of type decimal(10,2) are not integer"),
+    "int_to_whole_numeric": ("(id int primary key, v int); insert into {t} values (1, 1)", "alter table {t} alter v type numeric(10,2); update {t} set v = 2.00", {}, "1"),
+    "int_to_bigint": ("(id int primary key, v int); insert into {t} values (1, 1)", "alter table {t} alter v type bigint; update {t} set v = 5000000000", {}, "v: 1 value(s) of type bigint are not integer"),
+    "int_to_text": ("(id int primary key, v int); insert into {t} values (1, 7)", "alter table {t} alter v type text; update {t} set v = '007'", {}, "v: 1 value(s) of type varchar are not integer"),
+    "int_to_text_same": ("(id int primary key, v int); insert into {t} values (1, 7)", "alter table {t} alter v type text", {}, "0"),
+    "text_to_int": ("(id int primary key, v text); insert into {t} values (1, '7')", "alter table {t} alter v type int using v::int", {}, "0"),
+    "scale_grows": ("(id int primary key, v numeric(10,2)); insert into {t} values (1, 1.25)", "alter table {t} alter v type numeric(12,3); update {t} set v = 1.255", {}, "v: 1 value(s) of type decimal(12,3) are not decimal(10,2)"),
+    "precision_grows": ("(id int primary key, v numeric(10,2)); insert into {t} values (1, 1.25)", "alter table {t} alter v type numeric(12,2); update {t} set v = 3.25", {}, "1"),
+    "dropped": ("(id int primary key, v int); insert into {t} values (1, 1)", "alter table {t} drop v; update {t} set id = 2", {}, "no longer has v, which raw has"),
+    "dropped_excluded": ("(id int primary key, v int); insert into {t} values (1, 1)", "alter table {t} drop v; insert into {t} values (2)", {}, "1"),
+    "renamed": ("(id int primary key, v int); insert into {t} values (1, 1)", "alter table {t} rename v to w", {}, "no longer has v"),
+    "added": ("(id int primary key); insert into {t} values (1), (2)", "alter table {t} add v text; update {t} set v = 'x' where id = 2", {}, "1"),
+    "text_to_timestamp": ("(id int primary key, v text); insert into {t} values (1, '2024-01-05 10:00:00')", "alter table {t} alter v type timestamp using v::timestamp", {}, "0"),
+    "zone_gained": ("(id int primary key, v timestamp); insert into {t} values (1, '2024-01-05 10:00')", "alter table {t} alter v type timestamptz", {}, "the same digits name other instants"),
+    "zone_lost": ("(id int primary key, v timestamptz); insert into {t} values (1, '2024-01-05 10:00')", "alter table {t} alter v type timestamp", {}, "the same digits name other instants"),
+    "null_key": ("(id int, v int); insert into {t} values (1, 1)", "insert into {t} values (null, 2)", {}, "1 row(s) have no value in the primary key"),
+    "double_key": ("(id int, v int); insert into {t} values (1, 1)", "insert into {t} values (1, 2)", {}, "stands for several different rows"),
+    "equal_key": ("(id int, v int); insert into {t} values (1, 1)", "insert into {t} values (1, 1), (2, 2), (2, 2)", {}, "1"),
+    "composite": ("(a int, b text, v int, primary key (a, b)); insert into {t} values (1, 'x', 1), (1, 'y', 2)", "update {t} set v = 3 where b = 'y'; insert into {t} values (2, 'x', 4)", {"primary_key": ["a", "b"]}, "2"),
+    "empty_then_rows": ("(id int primary key, v numeric(10,2), j jsonb)", "insert into {t} values (1, 1.5, '[]')", {}, "1"),
+    "replaced": ("(v int); insert into {t} values (1), (1), (2)", "insert into {t} values (3)", {"primary_key": []}, "4"),
+    "replaced_same": ("(v int); insert into {t} values (1), (1), (2)", "update {t} set v = v", {"primary_key": []}, "0"),
+}  # fmt: skip
+
+
+def test_postgres_drift(postgres_server: Postgres, tmp_path: Path) -> None:
+    """Each table changes at the source: it loads without loss, or says what is wrong and leaves raw alone."""
+    project = Project(tmp_path)
+    postgres_server.sql("create schema drift")
+    for table, (made, *_) in DRIFT.items():
+        in_schema(postgres_server, "drift", f"create table {table} " + made.format(t=table))
+    tables: dict[str, dict[str, Any]] = {
+        t: {"table": f"drift.{t}", "primary_key": "id", **keys} for t, (_, _, keys, _) in DRIFT.items()
+    }
+    postgres(project, postgres_server, tables)
+    first = project.load()
+    assert not first.errors
+    assert first["empty_then_rows"].rows == 0
+    before = {t: project.raw(f"from pg.{t} order by all") for t in tables if t != "empty_then_rows"}
+
+    for table, (_, change, _, _) in DRIFT.items():
+        in_schema(postgres_server, "drift", change.format(t=table))
+    tables["dropped_excluded"]["columns"] = {"exclude": ["v"]}
+    postgres(project, postgres_server, tables)
+    found = statuses(project.load())
+    for table, (*_, expected) in DRIFT.items():
+        if expected.isdigit():
+            assert found[table] == expected, table
+        else:
+            assert expected in found[table], table
+            assert project.raw(f"from pg.{table} order by all") == before[table], table
+    assert project.raw("select id, v::varchar, j from pg.empty_then_rows") == [(1, "1.50", "[]")]
+    assert project.raw("select id, v from pg.added order by id") == [(1, None), (2, "x")]
+    assert project.raw("select a, b, v from pg.composite order by all") == [
+        (1, "x", 1),
+        (1, "y", 3),
+        (2, "x", 4),
+    ]
+    assert project.raw("select v from pg.text_to_timestamp") == [("2024-01-05 10:00:00",)]
+    assert project.raw("select v from pg.replaced order by v") == [(1,), (1,), (2,), (3,)]
+    assert project.raw("select id, v from pg.dropped_excluded order by id") == [(1, 1), (2, None)]
+
+    # loaded anew, the tables whose type changed take the new type
+    again = project.load("pg.int_to_numeric", "pg.zone_gained", "pg.renamed", full_refresh=True)
+    assert not again.errors
+    assert project.raw("select v from pg.int_to_numeric") == [(Decimal("1.57"),)]
+    assert project.types("pg.zone_gained")["v"] == "TIMESTAMP WITH TIME ZONE"
+    assert set(project.types("pg.renamed")) == {"id", "w", "_loaded_at", "_load_id"}
+    assert project.raw("select v from pg.replaced order by v") == [(1,), (1,), (2,), (3,)]
+
+
+def test_postgres_incremental(postgres_server: Postgres, tmp_path: Path) -> None:
+    """Boundary values, null cursors, late rows, deletions and returns: raw equals the source every time."""
+    project = Project(tmp_path)
+    postgres_server.sql("create schema inc")
+
+    def run(statements: str) -> None:
+        in_schema(postgres_server, "inc", statements)
+
+    columns = '(id bigint primary key, v text, n numeric, "UpdatedAt" timestamptz)'
+    rows = "(1,'a',1.5,'2024-01-01'), (2,'b',2.5,'2024-01-02'), (3,'c',3.5,'2024-01-02'), (4,'d',4.5,null)"
+    for table in ("plain", "exact", "looking", "compared", "filtered", "infinite"):
+        run(f"create table {table} {columns}; insert into {table} values {rows}")
+        if table != "exact":
+            run(f"alter table {table} alter n type numeric(10,1)")
+    run(
+        "create table events (v text, at timestamp); insert into events values ('a', '2024-01-01'), ('a', '2024-01-01')"
+    )
+    keys = {"primary_key": "id", "cursor": "UpdatedAt"}
+    deleting = {**keys, "deletes": "compare_keys", "shrink_limit": 0}
+    tables: dict[str, dict[str, Any]] = {
+        "plain": {**keys, "columns": {"exclude": ["n"]}},
+        "exact": keys,
+        "looking": {**keys, "lookback": "2d"},
+        "compared": {**deleting, "columns": {"include": ["id", "v", "UpdatedAt"]}},
+        "filtered": {**deleting, "filter": "v <> 'b'"},
+        "infinite": keys,
+        "events": {"cursor": "at"},
+    }
+    postgres(project, postgres_server, {t: {"table": f"inc.{t}", **k} for t, k in tables.items()})
+    first = project.load()
+    assert statuses(first) == {
+        **dict.fromkeys(("plain", "exact", "looking", "compared", "infinite"), "4"),
+        "filtered": "3",
+        "events": "2",
+    }
+    assert project.load().rows == 0
+
+    for table in ("plain", "exact", "looking", "compared", "filtered", "infinite"):
+        run(
+            f"insert into {table} values (5,'e',5.5,'2024-01-02'), (6,'f',6.5,'2024-01-03');"  # boundary, new
+            f"update {table} set v = 'D' where id = 4;"  # no cursor
+            f"delete from {table} where id = 1"
+        )
+    run("insert into infinite values (7,'g',7.5,'infinity')")
+    run("insert into looking values (8,'late',1,'2024-01-01 12:00')")
+    run("insert into events values ('a', '2024-01-01'), ('b', '2024-01-02')")
+    run("update filtered set v = 'b' where id = 3")  # leaves the filter; its cursor does not move
+    second = project.load()
+    assert not second.errors
+    assert [second[t].rows for t in ("plain", "exact", "looking", "infinite", "events")] == [3, 3, 4, 4, 2]
+    assert (second["compared"].rows, second["compared"].deleted) == (4, 1)
+    assert (second["filtered"].rows, second["filtered"].deleted) == (5, 2)
+    assert project.raw("select id, v, _deleted_at is null from pg.compared order by id") == [
+        (1, "a", False), (2, "b", True), (3, "c", True), (4, "D", True), (5, "e", True), (6, "f", True)
+    ]  # fmt: skip
+    assert set(project.types("pg.compared")) == {
+        "id",
+        "v",
+        "updated_at",
+        "_deleted_at",
+        "_loaded_at",
+        "_load_id",
+    }
+    assert project.raw("select count(*) from pg.events") == [(4,)]
+    assert project.load().rows == 0
+
+    # back with its old cursor, committed late with an old cursor, newer than a cursor at infinity
+    for table in ("compared", "filtered"):
+        run(f"insert into {table} values (1,'a',1.5,'2024-01-01'), (9,'i',9.5,'2023-01-01')")
+    run("insert into infinite values (8,'h',8.5,'2024-01-04')")
+    third = project.load()
+    assert not third.errors
+    assert [third[t].rows for t in ("compared", "filtered", "infinite")] == [2, 2, 1]
+    assert project.raw("select id from pg.compared where _deleted_at is null order by id") == [
+        (n,) for n in (1, 2, 3, 4, 5, 6, 9)
+    ]
+    assert project.raw("select id from pg.filtered where _deleted_at is null order by id") == [
+        (n,) for n in (1, 4, 5, 6, 9)
+    ]
+    assert project.load().rows == 0
+
+    run("delete from compared")  # all of them
+    fourth = project.load("pg.compared")
+    assert (fourth["compared"].rows, fourth["compared"].deleted) == (7, 7)
+    assert project.raw("select count(*) from pg.compared where _deleted_at is null") == [(0,)]
+    assert project.load().rows == 0
+
+
+def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_path: Path) -> None:
+    """A row committed between the reading of two tables is in neither."""
+    from pipelines import load as loading
+    from pipelines.shape import pack
+
+    postgres_server.sql("create schema snap; create table snap.a (id int); create table snap.b (id int)")
+    postgres_server.sql("insert into snap.a values (1); insert into snap.b values (1)")
+    project = Project(tmp_path)
+    postgres(project, postgres_server, {"a": {"table": "snap.a"}, "b": {"table": "snap.b"}})
+
+    def packing(table: Any, *rest: Any) -> Any:
+        packed = pack(table, *rest)
+        if table.name == "a":
+            postgres_server.sql("insert into snap.a values (2); insert into snap.b values (2)")
+        return packed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "pack", packing)
+        assert statuses(project.load()) == {"a": "1", "b": "1"}
+    assert statuses(project.load()) == {"a": "2", "b": "2"}
+
+
+def test_a_refused_connection_says_which_and_shows_no_password(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    project = Project(tmp_path)
+    address = f"127.0.0.1:{postgres_server.ports['sql']}"
+    project.connect("pg", url=f"postgresql://owner:canary-123@{address}/shop")
+    project.declare("pg", {"kind": "database", "connection": "pg"}, {"a": {}, "b": {}})
+    (error,) = project.load().errors
+    assert "pg: cannot connect to" in error
+    assert address in error
+    assert "canary-123" not in error
+    project.connect("pg", url="sqlite:///nowhere.db")
+    assert "there is no SQLite file 'nowhere.db'" in project.load().error
+    project.connect("pg", url="nonsense+driver://u:canary-123@h/d")
+    assert "canary-123" not in project.load().error
+
+
+MARIA = r"""
+create table everything (
+    id bigint unsigned primary key, wide decimal(65, 30), price decimal(10, 2), day date, at datetime(6),
+    stamp timestamp(6) null, doc json, small tinyint(1), kind enum('a', 'b'), parts set('x', 'y'), span time(6),
+    bits bit(3), bytes varbinary(5), words text character set utf8mb4 collate utf8mb4_bin, ratio double,
+    uint int unsigned);
+set time_zone = '+02:00';
+insert into everything values (18446744073709551615, 12345678901234567890.123456789, 1.25, '2024-01-05',
+    '2024-01-05 10:00:00.123456', '2024-01-05 10:00:00.123456', '{"a":1.10}', 5, 'a', 'x,y', '100:00:00.5', b'101',
+    x'00ff', 'ü😀', 0.30000000000000004, 4294967295);
+insert into everything (id) values (2);
+set sql_mode = '';
+create table zero_dates (id int primary key, day date not null, at datetime);
+insert into zero_dates values (1, '0000-00-00', '2024-00-05 00:00:00'), (2, '2024-01-01', null);
+create table vast (v decimal(65, 30));
+insert into vast values (12345678901234567890123456789012345.12);
+create table `Änderung` (`Id` int, `Wann` datetime(6), `select` varchar(9), primary key (`Id`));
+insert into `Änderung` values (1, '2024-01-01', 'a'), (2, '2024-01-02', 'b'), (3, null, 'c');
+"""
+
+
+def maria(server: MariaDB, statements: str) -> None:
+    import pymysql
+    from pymysql.constants import CLIENT
+
+    with pymysql.connect(
+        host="127.0.0.1",
+        port=server.ports["sql"],
+        user=urlsplit(server.url).username,
+        password=unquote(urlsplit(server.url).password or ""),
+        database=urlsplit(server.url).path.strip("/"),
+        client_flag=CLIENT.MULTI_STATEMENTS,
+        autocommit=True,
+    ) as con:
+        cursor = con.cursor()
+        cursor.execute(statements)
+        while cursor.nextset():
+            pass
+
+
+@pytest.mark.parametrize("driver", ["mysql", "mysql+pymysql"])
+def test_mariadb(mariadb_server: MariaDB, tmp_path: Path, driver: str) -> None:
+    """Through DuckDB's scanner and through SQLAlchemy: the same values, the same refusals."""
+    maria(mariadb_server, "drop table if exists everything, zero_dates, vast, `Änderung`;" + MARIA)
+    project = Project(tmp_path)
+    project.connect("my", url=mariadb_server.url.replace("mysql://", f"{driver}://", 1))
+    changes = {"table": "Änderung", "primary_key": "Id", "cursor": "Wann"}
+    tables: dict[str, dict[str, Any]] = {
+        "everything": {"primary_key": "id"},
+        "zero_dates": {"primary_key": "id"},
+        "zero_texts": {"primary_key": "id", "table": "zero_dates"},
+        "vast": {},
+        "looking": {**changes, "lookback": "1d"},
+        "compared": {**changes, "deletes": "compare_keys", "filter": "\"select\" <> 'x'", "shrink_limit": 0},
+    }
+    project.declare(
+        "my",
+        {"kind": "database", "connection": "my"},
+        tables,
+        {
+            "zero_texts": {"id": "bigint", "day": "text", "at": "text"},
+            "everything": {"doc": "json", "id": None},
+        },
+    )
+    found = statuses(project.load())
+    assert "0000-00-00" in found.pop("zero_dates")
+    assert "vast.v: 1 value(s) of type varchar are not decimal(38,10)" in found.pop("vast")
+    assert found == {"everything": "2", "zero_texts": "2", "looking": "3", "compared": "3"}
+    names = [n for n in project.types("my.everything") if not n.startswith("_")]
+    shown = ", ".join(f'"{n}"' for n in names)
+    row = dict(zip(names, project.raw(f"select {shown} from my.everything where id > 2")[0], strict=True))
+    bits = row.pop("bits")
+    assert bits in (b"\x05", 5)
+    assert row == {
+        "id": Decimal(18446744073709551615),
+        "wide": Decimal("12345678901234567890.123456789"),
+        "price": Decimal("1.25"),
+        "day": dt.date(2024, 1, 5),
+        "at": dt.datetime.fromisoformat("2024-01-05 10:00:00.123456"),
+        "stamp": dt.datetime.fromisoformat("2024-01-05 08:00:00.123456"),
+        "doc": '{"a":1.10}',
+        "small": 5,
+        "kind": "a",
+        "parts": "x,y",
+        "span": row["span"],
+        "bytes": b"\x00\xff",
+        "words": "ü😀",
+        "ratio": 0.30000000000000004,
+        "uint": 4294967295,
+    }
+    assert row["span"].startswith("100:00:00.5")
+    assert project.raw('select id, day, "at" from my.zero_texts order by id') == [
+        (1, "0000-00-00", project.raw('select "at" from my.zero_texts where id = 1')[0][0]),
+        (2, "2024-01-01", None),
+    ]
+    assert project.load().rows == 0
+    maria(
+        mariadb_server,
+        "insert into `Änderung` values (4, '2024-01-02', 'd'), (5, '2024-01-01 12:00', 'late'), (6, '2024-01-03', 'x');"
+        "update `Änderung` set `select` = 'C' where `Id` = 3; delete from `Änderung` where `Id` = 1",
+    )
+    second = project.load("my.looking", "my.compared")
+    assert not second.errors
+    assert second["looking"].rows == 4
+    assert (second["compared"].rows, second["compared"].deleted) == (4, 1)
+    assert project.raw('select id, "select" from my.compared where _deleted_at is null order by id') == [
+        (2, "b"),
+        (3, "C"),
+        (4, "d"),
+        (5, "late"),
+    ]
+    assert project.load("my.looking", "my.compared").rows == 0
+
+
+BACKFILL = """
+create table sales (id integer primary key, v text, day date);
+insert into sales values (1, 'a', '2024-01-01'), (2, 'b', '2024-01-02'), (3, 'c', '2024-01-03'), (4, 'd', null);
+create table plain (id integer);
+"""
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+def test_a_range_is_loaded_again(tmp_path: Path, driver: str) -> None:
+    file = tmp_path / "till.db"
+    with sqlite3.connect(file) as con:
+        con.executescript(BACKFILL)
+    project = Project(tmp_path / "project")
+    project.connect("till", url=f"{driver}:///{file}")
+    project.declare(
+        "till",
+        {"kind": "database", "connection": "till"},
+        {"sales": {"primary_key": "id", "cursor": "day"}, "plain": {}},
+    )
+    assert project.load().rows == 4
+    with sqlite3.connect(file) as con:  # changed without a new cursor value, which no load sees
+        con.execute("update sales set v = upper(v)")
+    window = ("2024-01-02", "2024-01-03")
+    assert project.load("till.sales", window=window)["sales"].rows == 1
+    assert project.load("till.sales", window=window)["sales"].rows == 0
+    assert project.raw("select v from till.sales order by id") == [("a",), ("B",), ("c",), ("d",)]
+    assert project.load("till.sales", window=(None, "2024-01-02"))["sales"].rows == 1
+    assert project.load("till.sales", window=("2024-01-02", None))["sales"].rows == 1
+    assert "till.plain: has no cursor" in project.load(window=window).error
+    assert "'yesterday' is none" in project.load("till.sales", window=("yesterday", None)).error
+
+
+SQLITE = """
+create table plain (id integer primary key, name text, updated_at text);
+insert into plain values (1, 'a', '2024-01-01'), (2, '', '2024-01-02'), (3, null, null);
+create table money (id integer primary key, price real, exact decimal(10,2), flag boolean, day date, blob blob);
+insert into money values (1, 0.1, 1.239, 1, '2024-01-05', x'00ff'), (2, 12, 5, 0, null, null);
+create table mixed (id integer primary key, v integer);
+insert into mixed values (1, 5), (2, 'five'), (3, 2.5);
+create table empty (id integer primary key, v real);
+create table "Größe 1" ("Id" integer primary key, "order" text);
+insert into "Größe 1" values (9007199254740993, 'x');
+"""
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+def test_sqlite(tmp_path: Path, driver: str) -> None:
+    file = tmp_path / "till.db"
+    with sqlite3.connect(file) as con:
+        con.executescript(SQLITE)
+    project = Project(tmp_path / "project")
+    project.connect("till", url=f"{driver}:///{file}")
+    tables: dict[str, dict[str, Any]] = {
+        "plain": {"primary_key": "id", "cursor": "updated_at", "deletes": "compare_keys"},
+        "money": {"primary_key": "id"},
+        "mixed": {"primary_key": "id"},
+        "empty": {"primary_key": "id"},
+        "sizes": {"table": "Größe 1", "primary_key": "Id"},
+        "filtered": {"table": "plain", "filter": "id > 1", "columns": {"exclude": ["name"]}},
+        "missing": {},
+    }
+    project.declare("till", {"kind": "database", "connection": "till"}, tables)
+    found = statuses(project.load())
+    assert "has no table 'missing'" in found.pop("missing")
+    assert len(found.pop("mixed")) > 10  # an integer column that holds 'five' and 2.5 is refused, not rounded
+    assert found == {"plain": "3", "money": "2", "empty": "0", "sizes": "1", "filtered": "2"}
+    assert project.raw("select id, name, updated_at from till.plain order by id") == [
+        (1, "a", "2024-01-01"),
+        (2, "", "2024-01-02"),
+        (3, None, None),
+    ]
+    assert project.raw("select price, exact::varchar from till.money order by id") == [
+        (0.1, "1.239"),
+        (12.0, "5.0"),
+    ]
+    assert project.raw('select id, "order" from till.sizes') == [(9007199254740993, "x")]
+    with sqlite3.connect(file) as con:
+        con.execute("insert into plain values (4, 'd', '2024-01-02'), (0, 'late', '2023-01-01')")
+        con.execute("delete from plain where id = 1")
+        con.execute("update plain set name = 'C' where id = 3")
+        con.execute("insert into empty values (1, 0.5)")
+    second = project.load("till.plain", "till.empty")
+    assert not second.errors
+    assert (second["plain"].rows, second["plain"].deleted, second["empty"].rows) == (4, 1, 1)
+    assert project.raw("select id from till.plain where _deleted_at is null order by id") == [
+        (0,), (2,), (3,), (4,)
+    ]  # fmt: skip
+    assert project.load("till.plain", "till.empty", "till.money").rows == 0
+    with sqlite3.connect(file) as con:  # floating values in what was an integer column
+        con.execute("create table grows (id integer primary key, v integer)")
+        con.execute("insert into grows values (1, 1)")
+    project.declare("till", {"kind": "database", "connection": "till"}, {"grows": {"primary_key": "id"}})
+    assert project.load().rows == 1
+    with sqlite3.connect(file) as con:
+        con.executescript(
+            "create table g2 (id integer primary key, v real); insert into g2 values (1, 1.0), (2, 1.57);"
+        )
+        con.executescript("drop table grows; alter table g2 rename to grows")
+    assert "v: 1 value(s) of type double are not" in project.load().error
+    with sqlite3.connect(file) as con:
+        con.execute("update grows set v = 3 where id = 2")
+    assert project.load().rows == 1

@@ -1,0 +1,135 @@
+"""Audiences that read open files: partitions, hard links, copies in a bucket."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+import fsspec
+import pyarrow.dataset
+import pytest
+
+from pipelines.errors import ConnectionError
+from pipelines.publish import publish, rollback
+from pipelines.publish.versions import Versions
+from pipelines.publish.write import parquet_key
+
+from .conftest import ORDERS, Company
+
+POLICY = """
+audiences:
+  - name: analysts
+    description: They read with other engines.
+    masks: {email: hash}
+    format: parquet
+    key: ${publish_analysts.key}
+    WHERE
+  - {name: support, description: s}
+  - {name: dach, description: d}
+"""
+
+
+@pytest.fixture
+def lake(company: Company) -> Company:
+    company.policy(POLICY.replace("    WHERE\n", ""))
+    meta = {"publish": {"partition_by": "region"}}
+    company.model("fct_orders", ORDERS, ["analysts"], ["dim_customers"], meta=meta)
+    return company
+
+
+def _folder(company: Company, table: str) -> Any:
+    return company.published / "current" / "analysts" / table
+
+
+def test_other_engines_read_it(lake: Company) -> None:
+    lake.publish()
+    orders = pyarrow.dataset.dataset(
+        _folder(lake, "fct_orders"), partitioning="hive", exclude_invalid_files=True
+    )
+    assert orders.count_rows() == 3000
+    assert sorted(p.name for p in _folder(lake, "fct_orders").iterdir()) == [
+        "region=DACH",
+        "region=Nordics",
+        "region=Southern%20Europe",
+    ]
+    row = orders.head(1).to_pylist()[0]
+    assert len(row["contact_email"]) == 32
+    assert b"CANARY" not in b"".join(f.read_bytes() for f in _folder(lake, "fct_orders").rglob("*.parquet"))
+
+
+def test_only_changed_tables_are_written(lake: Company) -> None:
+    lake.publish()
+    before = {
+        t: {f.stat().st_ino for f in _folder(lake, t).rglob("*.parquet")}
+        for t in ("fct_orders", "dim_customers")
+    }
+    lake.sql("update marts.fct_orders set amount = amount + 1 where order_id = 1")
+    assert lake.publish().written["analysts"] == ["fct_orders"]
+    after = {t: {f.stat().st_ino for f in _folder(lake, t).rglob("*.parquet")} for t in before}
+    assert after["dim_customers"] == before["dim_customers"]
+    assert not after["fct_orders"] & before["fct_orders"]
+
+
+def test_encrypted_parquet(lake: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTIONS__PUBLISH_ANALYSTS__KEY", "a key")
+    lake.publish()
+    files = f"{_folder(lake, 'dim_products')}/*.parquet"
+    with duckdb.connect() as con:
+        with pytest.raises(duckdb.Error):
+            con.execute(f"from '{files}'")
+        con.execute(f"pragma add_parquet_key('k', '{parquet_key('a key')}')")
+        query = f"select count(*) from read_parquet('{files}', encryption_config = {{footer_key: 'k'}})"
+        assert con.execute(query).fetchall() == [(40,)]
+    assert lake.publish().written["analysts"] == []
+
+
+def test_a_folder_elsewhere(lake: Company) -> None:
+    lake.policy(POLICY.replace("WHERE", "to: shared/lake"))
+    first = lake.publish().version
+    base = lake.settings.root / "shared" / "lake"
+
+    def current() -> Any:
+        return json.loads((base / "current.json").read_text())
+
+    assert current()["version"] == first
+    lake.sql("delete from marts.dim_products where sku = 'p1'")
+    second = lake.publish().version
+    tables = current()["tables"]
+    assert tables["dim_products"]["rows"] == 39
+    assert (
+        pyarrow.dataset.dataset([str(base / f) for f in tables["dim_products"]["files"]]).count_rows() == 39
+    )
+    assert len(list((base / "dim_customers").iterdir())) == 1, "it did not change, so it is there once"
+    rollback(lake.settings)
+    assert current()["version"] == first
+    Versions(lake.published).switch(second)  # killed between the two switches
+    lake.built()
+    third = publish(lake.settings).version
+    assert current()["version"] == third
+
+
+def test_a_bucket(lake: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.policy(POLICY.replace("WHERE", f"to: s3://{s3['bucket']}/published\n    connection: lake"))
+    for key in ("endpoint_url", "access_key_id", "secret_access_key", "region"):
+        monkeypatch.setenv(f"CONNECTIONS__LAKE__{key.upper()}", s3[key])
+    lake.publish()
+    lake.sql("delete from marts.dim_products where sku = 'p1'")
+    version = lake.publish().version
+    store = fsspec.filesystem(
+        "s3",
+        key=s3["access_key_id"],
+        secret=s3["secret_access_key"],
+        client_kwargs={"endpoint_url": s3["endpoint_url"]},
+    )
+    base = f"{s3['bucket']}/published"
+    seen = json.loads(store.cat_file(f"{base}/current.json"))
+    assert seen["version"] == version
+    files = [f"{base}/{f}" for f in seen["tables"]["fct_orders"]["files"]]
+    assert pyarrow.dataset.dataset(files, filesystem=store).count_rows() == 3000
+    monkeypatch.setenv("CONNECTIONS__LAKE__SECRET_ACCESS_KEY", "wrong")
+    lake.sql("delete from marts.dim_products where sku = 'p2'")
+    with pytest.raises(ConnectionError, match="cannot be used"):
+        lake.publish()
+    assert Versions(lake.published).current == version, "all audiences or none"
+    assert Versions(lake.published).names[-1] == version

@@ -1,0 +1,332 @@
+"""Publishing: what each audience gets, what it costs, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines.errors import ConnectionError, DeclarationError, PublishError
+from pipelines.ledger import Ledger
+from pipelines.publish import publish, rollback, rotate_key
+from pipelines.publish.versions import Versions
+
+from .conftest import AUDIENCES, ORDERS, Company
+
+KEY = "CONNECTIONS__PUBLISH_SUPPORT__KEY"
+
+
+def _inode(company: Company, audience: str) -> int:
+    return company.path(audience).stat().st_ino
+
+
+def test_each_audience_gets_what_it_is_granted_and_cleared_for(company: Company) -> None:
+    company.publish()
+    assert company.read("support", "show tables") == [("dim_customers",), ("fct_orders",)]
+    assert company.read("analysts", "show tables") == [("dim_customers",), ("dim_products",), ("fct_orders",)]
+    row = company.read(
+        "support", "select name, email, phone, born_on from dim_customers where customer_key = 'c7'"
+    )
+    assert row == [("CANARY-name-7", "CANARY-7@example.com", "CANARY+49-30-7", None)]
+    (row,) = company.read(
+        "analysts", "select name, email, phone, born_on::text from dim_customers where customer_key = 'c400'"
+    )
+    assert row[0] is None
+    assert len(row[1]) == 32
+    assert row[2:] == ("***400", "1971-01-01")
+
+
+def test_hashed_columns_join(company: Company) -> None:
+    company.publish()
+    joined = "select count(*) from dim_customers c join fct_orders o on c.email = o.contact_email"
+    assert company.read("analysts", joined) == [(3000,)]
+
+
+def test_hash_depends_on_the_key(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    company.policy(AUDIENCES.replace("  keep: 3", "  keep: 3\n  masking_key: ${masking.key}"))
+    seen = set()
+    for key in ("one", "other"):
+        monkeypatch.setenv("CONNECTIONS__MASKING__KEY", key)
+        company.publish()
+        seen.add(company.read("analysts", "select email from dim_customers where customer_key = 'c1'")[0][0])
+    assert len(seen) == 2
+
+
+def test_row_filter(company: Company) -> None:
+    company.publish()
+    assert company.read(
+        "dach", "select distinct region from dim_customers union select region from fct_orders"
+    ) == [("DACH",)]
+    assert company.read("dach", "select count(*) from dim_products") == [(40,)]
+
+
+def test_a_table_the_row_filter_does_not_fit_is_not_shown_whole(company: Company) -> None:
+    company.policy(AUDIENCES.replace(", unfiltered: [dim_products]", ""))
+    with pytest.raises(DeclarationError, match=r"row filter of dach.*does not fit dim_products"):
+        company.publish()
+    assert not (company.published / "current").exists()
+
+
+def test_what_did_not_change_is_not_written_again(company: Company) -> None:
+    company.publish()
+    before = {name: _inode(company, name) for name in ("analysts", "support", "dach")}
+    assert company.publish().written == {"analysts": [], "support": [], "dach": []}
+    assert {name: _inode(company, name) for name in before} == before
+    company.sql("update marts.dim_products set title = 'new' where sku = 'p1'")
+    assert company.publish().written["support"] == []
+    assert _inode(company, "support") == before["support"]
+    assert company.read("analysts", "select title from dim_products where sku = 'p1'") == [("new",)]
+
+
+def test_a_change_an_audience_may_not_see_does_not_touch_its_file(company: Company) -> None:
+    company.publish()
+    company.sql(
+        "update marts.dim_customers set name = 'somebody else' where customer_key = 'c1'"
+    )  # not in DACH
+    assert company.publish().written == {
+        "analysts": [],
+        "support": ["dim_customers", "fct_orders"],
+        "dach": [],
+    }
+
+
+def test_manifest_says_what_a_version_is(company: Company) -> None:
+    ledger = Ledger(company.settings.ledger)
+    run = ledger.begin("run")
+    company.publish()
+    version = Versions(company.published).read_current()
+    assert version is not None
+    assert version.run_id == run
+    assert version.tests == {"test.t.relationships_fct_orders_customer_key": "pass"}
+    table = version.audiences["analysts"].tables["fct_orders"]
+    (found,) = company.read(
+        "analysts",
+        "select count(*), sum(hash(order_id, customer_key, contact_email, amount, region)::hugeint)::text from fct_orders",
+    )
+    assert (table.rows, table.fingerprint) == found
+
+
+def test_fingerprint_does_not_depend_on_order(company: Company) -> None:
+    company.publish()
+    company.sql("create or replace table marts.fct_orders as from marts.fct_orders order by order_id desc")
+    assert company.publish().written["analysts"] == []
+
+
+def test_encrypted_with_the_key_of_the_audience(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "a key of support's")
+    company.publish()
+    with pytest.raises(duckdb.Error):
+        company.read("support", "from dim_customers")
+    assert company.read("support", "select count(*) from dim_customers", "a key of support''s") == [(1000,)]
+    assert b"CANARY" not in company.path("support").read_bytes()
+
+
+def test_a_lost_or_wrong_key_stops_instead_of_publishing_in_the_open(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "right one")
+    company.publish()
+    for wrong in ("wrong one", ""):
+        monkeypatch.setenv(KEY, wrong)
+        with pytest.raises(ConnectionError, match="does not open it"):
+            company.publish()
+    monkeypatch.setenv(KEY, "right one")
+    company.publish()
+
+
+def test_keys_are_in_no_message_and_no_file(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "verysecretkey")
+    company.publish()
+    company.settings.warehouse.write_bytes(b"broken")
+    with pytest.raises(PublishError) as refused:
+        publish(company.settings)
+    masking = (company.settings.home / "keys" / "masking").read_text()
+    assert (company.settings.home / "keys" / "masking").stat().st_mode & 0o77 == 0
+    for file in [f for f in company.settings.home.rglob("*") if f.is_file() and f.parent.name != "keys"]:
+        assert b"verysecretkey" not in file.read_bytes(), file
+        assert masking.encode() not in file.read_bytes(), file
+    assert "verysecretkey" not in str(refused.value)
+
+
+def test_rotated_keys_open_every_version(company: Company) -> None:
+    company.publish()
+    company.sql("delete from marts.dim_customers where customer_key = 'c5'")
+    company.sql("delete from marts.fct_orders where customer_key = 'c5'")
+    company.publish()
+    reader = duckdb.connect(str(company.path("support")), read_only=True)
+    assert len(rotate_key(company.settings, "support")) == 2
+    assert reader.execute("select count(*) from dim_customers").fetchall() == [(999,)], "open readers go on"
+    key = (company.settings.home / "keys" / "support").read_text()
+    assert company.read("support", "select count(*) from dim_customers", key) == [(999,)]
+    rollback(company.settings)
+    assert company.read("support", "select count(*) from dim_customers", key) == [(1000,)]
+    assert company.read("analysts", "select count(*) from dim_customers") == [(1000,)]
+    rotate_key(company.settings, "support")
+    new = (company.settings.home / "keys" / "support").read_text()
+    assert new != key
+    with pytest.raises(duckdb.Error):
+        company.read("support", "from dim_customers", key)
+    assert company.read("support", "select count(*) from dim_customers", new) == [(1000,)]
+    assert company.publish().written["support"], "a rollback is followed by the warehouse again"
+
+
+def test_a_key_that_is_handed_in_is_rotated_to_the_next_one(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "old")
+    company.publish()
+    with pytest.raises(ConnectionError, match=r"publish_support\.key_next"):
+        rotate_key(company.settings, "support")
+    monkeypatch.setenv(f"{KEY}_NEXT", "new")
+    rotate_key(company.settings, "support")
+    with pytest.raises(ConnectionError, match="does not open it"):
+        company.publish()
+    monkeypatch.setenv(KEY, "new")
+    assert company.publish().written["support"] == []
+
+
+def test_rollback(company: Company) -> None:
+    first = company.publish().version
+    company.sql("delete from marts.dim_products where sku = 'p3'")
+    second = company.publish().version
+    assert rollback(company.settings) == first
+    assert company.read("analysts", "select count(*) from dim_products") == [(40,)]
+    rollback(company.settings, second)
+    assert company.read("analysts", "select count(*) from dim_products") == [(39,)]
+    with pytest.raises(PublishError, match="there is no version 19"):
+        rollback(company.settings, "19")
+    actions = [
+        (r["action"], r["status"], r["version"]) for r in Ledger(company.settings.ledger).publications(9)
+    ]
+    assert actions == [
+        ("rollback", "refused", "19"),
+        ("rollback", "done", second),
+        ("rollback", "done", first),
+        ("publish", "done", second),
+        ("publish", "done", first),
+    ]
+
+
+def test_rollback_never_shows_what_is_forbidden_by_now(company: Company) -> None:
+    company.publish()
+    company.policy(AUDIENCES.replace("clear: [email, phone, name]", "clear: [email, phone]"))
+    company.publish()
+    with pytest.raises(PublishError, match=r"support would see dim_customers.name as clear, not null"):
+        rollback(company.settings)
+    classed = {**ORDERS, "customer_key": ("varchar", "name")}
+    company.model("fct_orders", classed, ["analysts", "support"], depends_on=["dim_customers"])
+    company.publish()
+    with pytest.raises(
+        PublishError, match=r"analysts would see fct_orders\.customer_key as clear, not null"
+    ) as refused:
+        rollback(company.settings)
+    assert "dach is not granted fct_orders any more" in str(refused.value)
+    assert Ledger(company.settings.ledger).publications(1)[0]["status"] == "refused"
+    company.policy("nonsense")
+    with pytest.raises(DeclarationError):
+        rollback(company.settings)
+
+
+def test_old_versions_go_and_unchanged_ones_do_not_push_others_out(company: Company) -> None:
+    for step in range(5):
+        company.sql(f"update marts.dim_products set title = '{step}'")
+        company.publish()
+        newest = company.publish().version
+    versions = Versions(company.published)
+    assert len(versions.names) == 3
+    assert versions.current == newest
+    rollback(company.settings)
+    assert company.read("analysts", "select distinct title from dim_products") == [("3",)]
+
+
+def test_open_readers_keep_their_version(company: Company) -> None:
+    company.publish()
+    reader = duckdb.connect(str(company.path("analysts")), read_only=True)
+    for step in range(5):
+        company.sql(f"update marts.dim_products set title = '{step}'")
+        company.publish()
+    assert reader.execute("select title from dim_products where sku = 'p1'").fetchall() == [("Title 1",)]
+    assert reader.execute("select count(*) from fct_orders").fetchall() == [(3000,)]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write any file")
+def test_published_files_cannot_be_written(company: Company) -> None:
+    company.publish()
+    with pytest.raises(duckdb.Error):
+        duckdb.connect(str(company.path("analysts")))
+
+
+def test_grants_and_classes_must_be_known(company: Company) -> None:
+    company.model("dim_products", {"sku": ("varchar", None)}, ["analyst"])
+    company.policy(AUDIENCES.replace("clear: [email, phone, name]", "clear: [emial]"))
+    with pytest.raises(DeclarationError) as wrong:
+        company.publish()
+    assert "dim_products is granted to 'analyst', whom audiences.yml does not know" in str(wrong.value)
+    assert "support names the data class 'emial', which no column has" in str(wrong.value)
+
+
+def test_a_personal_column_cannot_lose_its_class_on_the_way(company: Company) -> None:
+    def orders(contact_class: str | None) -> None:
+        columns = {**ORDERS, "contact_email": ("varchar", contact_class)}
+        sql = """select 1 as order_id, 'c' as customer_key, 1.0 as amount, '' as region,
+        lower(trim(email)) as contact_email from warehouse.marts.stg_customers where email <> ''"""
+        company.model("fct_orders", columns, ["analysts"], ["stg_customers"], sql=sql)
+
+    orders(None)
+    with pytest.raises(DeclarationError) as wrong:
+        company.publish()
+    expected = "fct_orders.contact_email has no data class, but comes from stg_customers.email, whose class is 'email'"
+    assert str(wrong.value).startswith(expected)
+    assert len(str(wrong.value).splitlines()) == 1, "the others are only filtered by it"
+    orders("none")
+    company.publish()
+    assert company.read("analysts", "select contact_email from fct_orders limit 1")[0][0].startswith("CANARY")
+
+
+def test_a_column_whose_lineage_is_unknown_is_not_taken_for_harmless(company: Company) -> None:
+    sql = "no SQL, but say Python"
+    company.model("dim_products", {"title": ("varchar", None)}, ["analysts"], ["stg_customers"], sql=sql)
+    with pytest.raises(
+        DeclarationError, match=r"dim_products\.title has no data class, but may come from stg_customers"
+    ):
+        company.publish()
+
+
+def test_compiled_code_is_remembered_over_partial_builds(company: Company) -> None:
+    code = {i: m["compiled_code"] for i, m in company.models.items()}
+    for model in company.models.values():
+        model["compiled_code"] = None
+    with pytest.raises(DeclarationError, match="holds no compiled code of dim_customers, dim_products"):
+        company.publish()
+    for i, model in company.models.items():
+        model["compiled_code"] = code[i]
+    company.publish()
+    manifest = json.loads((company.settings.target / "manifest.json").read_text())
+    for node in manifest["nodes"].values():
+        node["compiled_code"] = None
+    (company.settings.target / "manifest.json").write_text(json.dumps(manifest))
+    publish(company.settings)
+
+
+def test_mistakes_in_the_policy_have_a_line(company: Company) -> None:
+    company.policy(
+        "audiences:\n  - name: a\n    description: b\n    key: secret\n    masks: {email: rot13}\n    colour: red\n"
+    )
+    with pytest.raises(DeclarationError) as wrong:
+        company.publish()
+    lines = [line.rsplit("audiences.yml", 1)[1] for line in str(wrong.value).splitlines()]
+    assert lines[0].startswith(":4: audiences.a.key: a key is never written here")
+    assert any(line.startswith(":5: audiences.a.masks.email: is 'rot13'") for line in lines)
+    assert any(line.startswith(":6: audiences.a.colour: is not a key here") for line in lines)
+    assert "secret" not in lines[0]
+
+
+def test_nothing_a_kill_left_is_published(company: Company) -> None:
+    company.publish()
+    (company.published / "building").mkdir()
+    Path(company.published / "building" / "analysts.duckdb").write_bytes(b"half")
+    company.publish()
+    assert not (company.published / "building").exists()

@@ -1,0 +1,233 @@
+"""What a remote reader gets: answers, limits, new versions, TLS, and a way out for those who leave."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import adbc_driver_manager
+import duckdb
+import pytest
+from adbc_driver_flightsql import DatabaseOptions
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from pipelines.errors import PublishError, SluiceError
+from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
+from pipelines.serve.server import Server
+
+from ..publish.conftest import Company
+from .conftest import Served
+
+ALLOWED = [
+    "select 1",
+    "from dim_products limit 3",
+    "table dim_products",
+    "select region, count(*), sum(amount) from fct_orders group by all order by all",
+    "select c.region, sum(o.amount) from dim_customers c join fct_orders o using (customer_key) group by 1 having sum(o.amount) > 0",
+    "with recursive r(i) as (select 1 union all select i + 1 from r where i < 5) select * from r",
+    "select *, row_number() over (partition by region order by order_id) from fct_orders qualify row_number() over () < 3",
+    "select list_transform([1, 2], lambda x: x + 1), {'a': 1}.a, map {'k': 2}['k'], [i for i in [1, 2] if i > 1]",
+    "select cast('2026-01-01' as date) + interval 1 day, date_trunc('month', current_date), now() is not null",
+    "select title like 'T%', regexp_matches(title, 'T'), upper(title), title || 'x', coalesce(null, 1) from published.main.dim_products",
+    "select count(distinct region), median(amount), quantile_cont(amount, 0.9), arg_max(region, amount) from fct_orders",
+    "select * exclude (email), columns('born.*') from dim_customers where region in ('DACH') and born_on between '1970-01-01' and '1971-01-01'",
+    "from (values (1, 'a'), (2, 'b')) v(n, t) union all by name select 3 as n",
+    "select unnest([1, 2]), * from range(3)",
+    "unpivot (select 1 as a, 2 as b) on a, b into name n value v",
+    "describe dim_products",
+    "summarize dim_products",
+    "show tables",
+    "select table_name from information_schema.tables",
+    "with columns as (select 1 as a) from columns",
+    "select * from dim_products where exists (select 1 from fct_orders where amount > 1) -- a comment",
+    "select '{\"a\": [1]}'::json -> 'a' ->> 0, json_extract('{\"a\": 1}', '$.a');",
+]
+
+
+@pytest.mark.parametrize("sql", ALLOWED)
+def test_readers_may_ask(sql: str, served: Served) -> None:
+    with duckdb.connect() as con:
+        con.execute(f"attach '{served.company.path('analysts')}' as published (read_only)")
+        con.execute("use published")
+        expected = con.execute(sql).fetchall()
+    got = served.ask(sql)
+    assert len(got) == len(expected)
+    if "order by all" in sql or len(expected) == 1:
+        assert [tuple(map(str, row)) for row in got] == [tuple(map(str, row)) for row in expected]
+
+
+def test_functions_were_looked_at_by_a_person() -> None:
+    """A new engine brings new functions: see that none tells of the server or reads, then write the new number."""
+    assert duckdb.__version__ == "1.5.5"
+    assert len(Guard().functions) == 694
+    known = {r[0] for r in duckdb.sql("select distinct function_name from duckdb_functions()").fetchall()}
+    assert ALSO - known == {"unnest"} - known
+    assert not NOT_FOR_READERS - known
+
+
+def test_deep_and_long_statements_are_refused() -> None:
+    guard = Guard()
+    for sql in ("select " + "abs(" * 5000 + "1" + ")" * 5000, "select 1 --" + "x" * 200_000, "select 1\0"):
+        with pytest.raises(Refused):
+            guard.judge(sql, ["t"])
+
+
+def test_tools_find_the_tables(served: Served) -> None:
+    with served.client() as cursor:
+        con = cursor.connection
+        objects = con.adbc_get_objects(depth="tables").read_all().to_pylist()
+        tables = objects[0]["catalog_db_schemas"][0]["db_schema_tables"]
+        assert [t["table_name"] for t in tables] == ["dim_customers", "dim_products", "fct_orders"]
+        assert con.adbc_get_table_schema("dim_products").names == ["sku", "title"]
+        assert con.adbc_get_info()["vendor_name"] == "Sluice"
+        assert con.adbc_get_table_types() == ["BASE TABLE"]
+
+
+def test_a_query_has_its_time(served: Served) -> None:
+    started = time.monotonic()
+    with pytest.raises(adbc_driver_manager.Error, match="took longer than 2 s"):
+        served.ask("select sum(a.range * b.range) from range(10000000) a, range(1000) b")
+    assert time.monotonic() - started < 10
+    assert served.ledger[-1] == ("failed", "anna", "the query took longer than 2 s")
+    assert served.ask("select 1") == [(1,)], "the server goes on"
+
+
+def test_memory_is_bounded(served: Served) -> None:
+    with pytest.raises(adbc_driver_manager.Error, match=r"Out of Memory|took longer"):
+        served.ask(
+            "select count(distinct x) from (select hash(a.range, b.range) x from range(100000) a, range(10000) b)"
+        )
+    assert served.ask("select 1") == [(1,)]
+
+
+def test_queries_at_the_same_time_are_bounded(served: Served) -> None:
+    slow = "select sum(a.range * b.range) from range(10000000) a, range(1000) b"
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        try:
+            served.ask(slow)
+        except adbc_driver_manager.Error as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum("2 queries run already" in outcome for outcome in outcomes) == 1, outcomes
+
+
+def test_a_client_stays_while_versions_go_by(fresh: Callable[..., Served]) -> None:
+    served = fresh()
+    with served.client() as cursor:
+        for step in range(3):
+            served.company.sql(f"update marts.dim_products set title = 'step {step}'")
+            served.company.publish()
+            cursor.execute("select distinct title from dim_products")
+            assert cursor.fetchall() == [(f"step {step}",)]
+
+
+def test_a_query_ends_on_the_version_it_began_with(fresh: Callable[..., Served]) -> None:
+    served = fresh()
+    with served.client() as cursor:
+        cursor.execute("select c.customer_key, o.order_id from dim_customers c, fct_orders o limit 500000")
+        reader = cursor.fetch_record_batch()
+        rows = len(reader.read_next_batch())
+        for step in range(4):  # more versions than are kept
+            served.company.sql(f"update marts.dim_products set title = 'step {step}'")
+            served.company.publish()
+        rows += sum(len(batch) for batch in reader)
+    assert rows == 500_000
+
+
+def test_revoked_tokens_end_at_once(fresh: Callable[..., Served]) -> None:
+    served = fresh()
+    with pytest.raises(adbc_driver_manager.Error, match="UNAUTHENTICATED"), served.client() as cursor:  # noqa: PT012
+        cursor.execute("select 1")
+        cursor.fetchall()
+        served.tokens.revoke("analysts", "anna")
+        cursor.execute("select 1")
+    with pytest.raises(SluiceError, match="no token 'anna'"):
+        served.tokens.revoke("analysts", "anna")
+
+
+def test_tokens_are_kept_as_hashes(served: Served) -> None:
+    file = served.company.settings.home / "keys" / "tokens.json"
+    assert served.token not in file.read_text()
+    assert file.stat().st_mode & 0o77 == 0
+
+
+def test_sessions_are_in_the_ledger(fresh: Callable[..., Served]) -> None:
+    served = fresh()
+    served.ask("select 42")
+    assert [row[:2] for row in served.ledger] == [("start", "server"), ("connect", "anna"), ("query", "anna")]
+    assert served.ledger[-1][2] == "select 42"
+
+
+def test_encrypted_files_are_served(fresh: Callable[..., Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTIONS__PUBLISH_SUPPORT__KEY", "it's a key")
+    company = fresh().company
+    company.publish()
+    server = Server(company.settings, "support")
+    server.shutdown()
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "cert.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = serialization.PrivateFormat.PKCS8
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption()))
+    return files
+
+
+def test_tls(fresh: Callable[..., Served], tmp_path: Path) -> None:
+    certificate, key = _certificate(tmp_path)
+    served = fresh(certificate=certificate, private_key=key)
+    uri = f"grpc+tls://localhost:{served.server.port}"
+    trusted = {DatabaseOptions.TLS_ROOT_CERTS.value: certificate.read_text()}
+    assert served.ask("select 1", uri=uri, **trusted) == [(1,)]
+    with pytest.raises(adbc_driver_manager.Error):
+        served.ask("select 1", uri=uri)
+    with pytest.raises(adbc_driver_manager.Error):
+        served.ask("select 1")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
+def test_other_machines_need_tls(host: str, company: Company) -> None:
+    with pytest.raises(SluiceError, match="tokens in the open"):
+        Server(company.settings, "analysts", host=host)
+
+
+def test_what_is_not_published_is_not_served(tmp_path: Path) -> None:
+    empty = Company(tmp_path / "project")
+    with pytest.raises(PublishError, match="nothing is published yet"):
+        Server(empty.settings, "analysts")
+    with pytest.raises(SluiceError, match="there is no audience 'nobody'"):
+        Server(empty.settings, "nobody")

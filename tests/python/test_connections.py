@@ -1,0 +1,92 @@
+"""Secrets are found by name, and never shown again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.connections import Connections
+from pipelines.errors import ConnectionError
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connections:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write(
+        tmp_path / ".dlt" / "secrets.toml",
+        '[connections.shop]\nurl = "project"\nuser = "p"\n[other]\nx = 1\n',
+    )
+    write(tmp_path / "home" / ".dlt" / "secrets.toml", '[connections.shop]\nuser = "home"\nport = 5432\n')
+    machine = write(tmp_path / "connections.toml", '[connections.shop]\nurl = "machine"\nkey = "m"\n')
+    return Connections(tmp_path, machine)
+
+
+def test_the_nearest_wins(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connections.get("shop", "url") == "project"
+    assert connections.get("shop", "user") == "p"
+    assert connections.get("shop", "port") == "5432"
+    assert connections.get("shop", "key") == "m"
+    assert connections.get("shop", "nothing", "default") == "default"
+    monkeypatch.setenv("CONNECTIONS__SHOP__URL", "environment")
+    monkeypatch.setenv("CONNECTIONS__SHOP__EXTRA", "e")
+    assert connections.get("shop", "url") == "environment"
+    assert connections.all("shop") == {
+        "extra": "e", "key": "m", "port": "5432", "url": "environment", "user": "p"
+    }  # fmt: skip
+
+
+def test_a_missing_one_says_where_to_set_it(connections: Connections) -> None:
+    with pytest.raises(
+        ConnectionError, match=r"'shop' has no 'password': set CONNECTIONS__SHOP__PASSWORD in"
+    ):
+        connections.require("shop", "password")
+
+
+def test_references_are_filled(connections: Connections) -> None:
+    declared = {"a": ["x ${shop.url}/${shop.key}", 5], "b": "${nothing}"}
+    assert connections.fill(declared) == {"a": ["x project/m", 5], "b": "${nothing}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "secrets"),
+    [
+        ("password", "pa ss/wörd", ["pa ss/wörd", "pa%20ss%2Fw%C3%B6rd", "pa+ss%2Fw%C3%B6rd"]),
+        ("client_secret", "abcdef", ["abcdef"]),
+        ("url", "postgresql://u:pa%40ss@h:5/d", ["pa%40ss", "pa@ss"]),
+        ("url", "postgresql://u@h/d?password=canary1&sslmode=x", ["canary1"]),
+        ("url", "https://h/x?api_key=canary2", ["canary2"]),
+        ("dsn", "host=h password=canary3 dbname=x", ["canary3"]),
+        ("header", "Bearer canary4", ["canary4"]),
+        ("private_key", "-----BEGIN KEY-----\ncanary5\n-----END KEY-----", ["canary5"]),
+        ("secret_access_key", "a/b+canary6", ["a/b+canary6", "a%2Fb%2Bcanary6"]),
+    ],
+)
+def test_what_was_handed_out_is_blotted_out(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch, key: str, value: str, secrets: list[str]
+) -> None:
+    monkeypatch.setenv(f"CONNECTIONS__S__{key}".upper(), value)
+    assert connections.get("s", key) == value
+    told = connections.redact("the " + " and ".join([value, *secrets]))
+    assert not [s for s in secrets if s in told], told
+    assert told.startswith("the ")
+
+
+def test_short_values_do_not_blot_out_words(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONNECTIONS__S__PASSWORD", "a")
+    connections.get("s", "password")
+    assert connections.redact("a table") == "a table"
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    machine = write(tmp_path / "connections.toml", "[connections.shop\n")
+    with pytest.raises(ConnectionError, match=r"connections\.toml cannot be read"):
+        Connections(tmp_path, machine)

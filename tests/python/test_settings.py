@@ -1,0 +1,47 @@
+"""Nothing phones home: the tools underneath have their statistics off, also when they are called without us."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.settings import load_settings, quiet_tools
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_dlt_sends_no_statistics() -> None:
+    asked = (
+        "from pipelines.settings import quiet_tools; quiet_tools();"
+        "from dlt.common.configuration.resolve import resolve_configuration as resolve;"
+        "from dlt.common.configuration.specs import RuntimeConfiguration as C;"
+        "import sys; sys.stdout.write(str(resolve(C()).dlthub_telemetry))"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False"
+
+
+def test_dbt_sends_no_statistics() -> None:
+    project = yaml.safe_load((ROOT / "dbt_project.yml").read_text())
+    assert project["flags"]["send_anonymous_usage_stats"] is False
+
+
+def test_children_inherit_the_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUNTIME__DLTHUB_TELEMETRY", "DBT_SEND_ANONYMOUS_USAGE_STATS", "DO_NOT_TRACK"):
+        monkeypatch.setenv(name, "unset")
+    quiet_tools()
+    assert os.environ["RUNTIME__DLTHUB_TELEMETRY"] == "false"
+    assert os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] == "false"
+
+
+def test_home_is_below_the_project_unless_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: x\n")
+    monkeypatch.delenv("SLUICE_HOME", raising=False)
+    assert load_settings(tmp_path).home == tmp_path / "warehouse"
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "elsewhere"))
+    assert load_settings(tmp_path).home == tmp_path / "elsewhere"
