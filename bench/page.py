@@ -1,0 +1,149 @@
+"""docs/benchmarks.md, from the results that are kept in target/bench.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.case import Case, Figures, Taken
+
+Results = dict[str, Any]
+PACKAGES = ("duckdb", "dlt", "pyarrow", "orjson", "requests", "nats-py", "sqlalchemy")
+BUSY = 0.5
+"""Load a core at the start of a case above which its figures are marked: others were at work."""
+HEAD = """# Benchmarks
+
+Written by `make bench`; not by hand. What a load takes, against what this machine can do at best.
+
+- **limit**: a fresh Python process in which DuckDB does the same with no framework: no keys are checked, no types
+  compared, nothing is kept for a crash, no history, no quarantine.
+- **sluice**: a fresh `sluice load` in a project with one source; the start of the process is in its time.
+- **dlt**: stock dlt as its documentation has it, in a fresh process; once, as it is slow.
+
+They take turns, at least three rounds; medians are shown. Seconds are wall clock and CPU (of the process, not of
+the server it reads from); memory is the largest process at its largest. After every run the rows are counted, and a
+run with other rows than the source fails. PostgreSQL, NATS, MariaDB and the web API run on the same machine.
+`make bench ARGS="--only csv"` runs one case, `--scale 0.01` a small one, `--large` the 60 million rows, too.
+"""
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "cores": os.cpu_count(),
+        "memory": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def read(kept: Path) -> dict[str, Results]:
+    """Results of earlier runs by case; empty when there are none."""
+    found: dict[str, Results] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    return found
+
+
+def write(kept: Path, results: Mapping[str, Results], root: Path, cases: Sequence[type[Case]]) -> None:
+    """Keep the results, and write the page."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    (root / "docs" / "benchmarks.md").write_text(page(results, cases), encoding="utf-8")
+
+
+def figures_of(result: Results) -> dict[str, Figures]:
+    """The figures of a result, by subject."""
+    return {
+        name: Figures([Taken(**run) for run in told["runs"]], told["rows"])
+        for name, told in result.get("subjects", {}).items()
+    }
+
+
+def result_lines(result: Results) -> list[str]:
+    """A result for the terminal."""
+    if "skipped" in result:
+        return [f"skipped: {result['skipped']}"]
+    lines = []
+    for name, figures in figures_of(result).items():
+        speed = figures.rows / figures.wall()
+        lines.append(
+            f"{name:24} {figures.wall():8.2f} s wall {figures.cpu():8.2f} s CPU {figures.peak() / 1e6:7.0f} MB"
+            f" {speed:12,.0f} rows/s"
+        )
+    lines += [f"{'met   ' if v['met'] else 'MISSED'} {v['asked']}: {v['came']}" for v in result["verdicts"]]
+    lines += result["notes"]
+    profile: str = result.get("profile", "")
+    return lines + profile.splitlines()
+
+
+def page(results: Mapping[str, Results], cases: Sequence[type[Case]]) -> str:
+    """The whole page; a case without a result says what it would measure."""
+    parts = [HEAD, *_machine(results), "\n## Targets\n", *_targets(results, cases)]
+    for case in cases:
+        if (result := results.get(case.name)) and "skipped" not in result:
+            parts += _case(case, result)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _machine(results: Mapping[str, Results]) -> Iterator[str]:
+    told = next((r["machine"] for r in reversed(list(results.values())) if "machine" in r), None)
+    if told is None:
+        yield "**Not measured yet**: the table says what will be."
+        return
+    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
+    yield f"Machine: {told['cores']} cores, {told['memory']} GiB, {told['system']}. {versions}."
+
+
+def _busy(result: Results) -> bool:
+    return bool(result["load"] > BUSY * (os.cpu_count() or 1))
+
+
+def _targets(results: Mapping[str, Results], cases: Sequence[type[Case]]) -> Iterator[str]:
+    yield "| case | work | target | measured | met |"
+    yield "|---|---|---|---|---|"
+    for case in cases:
+        result = results.get(case.name, {})
+        verdicts = result.get("verdicts", [])
+        came = "; ".join(v["came"] for v in verdicts) or (
+            f"skipped: {result['skipped']}"
+            if "skipped" in result
+            else "with `--large` only"
+            if case.only_large
+            else "-"
+        )
+        met = ("yes" if all(v["met"] for v in verdicts) else "**no**") if verdicts else "-"
+        mark = " (on a busy machine)" if result and _busy(result) else ""
+        name = f"[{case.name}](#{case.name})" if verdicts else case.name
+        yield f"| {name} | {case.work} | {case.target} | {came}{mark} | {met} |"
+
+
+def _case(case: type[Case], result: Results) -> Iterator[str]:
+    yield f"\n## {case.name}\n\n{case.work[0].upper()}{case.work[1:]}. Target: {case.target}.\n"
+    if _busy(result):
+        yield f"**Measured on a busy machine** (load {result['load']}): look at the CPU seconds.\n"
+    yield "| | wall s | x limit | CPU s | peak MB | rows/s | runs, wall s |"
+    yield "|---|---:|---:|---:|---:|---:|---|"
+    found = figures_of(result)
+    limit = found["limit"].wall()
+    for name, figures in found.items():
+        runs = ", ".join(f"{run.wall:.2f}" for run in figures.runs)
+        speed = f"{figures.rows / figures.wall():,.0f}" if figures.rows else "-"
+        ratio = f"{figures.wall() / limit:.2f}"
+        yield (
+            f"| {name} | {figures.wall():.2f} | {ratio} | {figures.cpu():.2f} | {figures.peak() / 1e6:.0f} |"
+            f" {speed} | {runs} |"
+        )
+    yield ""
+    for verdict in result["verdicts"]:
+        yield f"- {verdict['asked']}: {verdict['came']} - {'met' if verdict['met'] else '**missed**'}"
+    for note in result["notes"]:
+        yield f"- {note}"
+    yield f"- measured {result['at']}"
+    if profile := result.get("profile"):
+        yield f"\nWhere the time goes, in one run of Sluice under watch:\n\n```\n{profile.rstrip()}\n```"
