@@ -16,10 +16,21 @@ ROOT = Path(__file__).parents[2]
 Node = dict[str, Any]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--compiled", type=Path, help="target folder the project was compiled to just now")
+
+
 @pytest.fixture(scope="session")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def manifest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """dbt's manifest with the compiled SQL of every model; made without a warehouse."""
-    target = tmp_path_factory.mktemp("compiled")
+    compiled: Path | None = request.config.getoption("compiled", None)
+    target = ROOT / compiled if compiled else _compiled(tmp_path_factory.mktemp("compiled"))
+    assert not (target / "no-warehouse").exists(), "compiling opened a warehouse"
+    loaded: dict[str, Any] = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def _compiled(target: Path) -> Path:
     parsed = ROOT / "target" / "check" / "partial_parse.msgpack"
     if parsed.exists():  # what `make check` has parsed already; dbt parses again what has changed since
         shutil.copy(parsed, target)
@@ -37,9 +48,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert done.returncode == 0, (
         f"the project does not compile without a warehouse:\n{done.stdout}{done.stderr}"
     )
-    assert not (target / "no-warehouse").exists(), "compiling opened a warehouse"
-    loaded: dict[str, Any] = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
-    return loaded
+    return target
 
 
 @pytest.fixture(scope="session")
