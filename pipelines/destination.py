@@ -1,4 +1,4 @@
-"""dlt's DuckDB destination as raw needs it: every load job one transaction, and only raw's own catalog looked at."""
+"""dlt's DuckDB destination as raw needs it: each file enters its table in one transaction, and again without harm."""
 
 from __future__ import annotations
 
@@ -7,40 +7,60 @@ from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.destination.client import FollowupJobRequest
+from dlt.common.destination.client import FollowupJobRequest, LoadJob, RunnableLoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
-from dlt.destinations.sql_client import SqlClientBase
-from dlt.destinations.sql_jobs import SqlStagingReplaceFollowupJob
+
+from pipelines.extract import literal
 
 CATALOG = "raw"
 """What DuckDB calls the database in the file raw.duckdb."""
 
 
-class _Swap(SqlStagingReplaceFollowupJob):
-    """Puts a table made of the staging table in the old one's place.
+class _Enter(RunnableLoadJob):
+    """Puts the rows of one Parquet file into raw: the whole table anew, or in place of the rows of the same keys.
 
-    Deleting and inserting, even in one transaction, is not enough: DuckDB 1.5.5 lets a query that begins while a
-    large commit is under way see the inserted rows beside the deleted ones.
+    One statement or one transaction, with the same result when it is done again after a kill. dlt's own way writes
+    every row twice, to a staging table first, and has to be told which of the two a killed run had done.
     """
 
-    @classmethod
-    def generate_sql(
-        cls, table_chain: Sequence[PreparedTableSchema], sql_client: SqlClientBase[Any]
-    ) -> list[str]:
-        statements = []
-        for table in table_chain:
-            own = str(table["name"])
-            with sql_client.with_staging_dataset():
-                staging = sql_client.make_qualified_table_name(own)
-            columns = ", ".join(map(sql_client.escape_column_name, table["columns"]))
-            name = sql_client.make_qualified_table_name(own)
-            statements.append(f"create or replace table {name} as select {columns} from {staging}")
-        return statements
+    _job_client: DuckDbClient
+
+    def run(self) -> None:
+        sql = self._job_client.sql_client
+        columns = {str(c["name"]): c for c in self._load_table["columns"].values()}
+        name = sql.make_qualified_table_name(self.load_table_name)
+        file = f"read_parquet({literal(self._file_path)})"
+        if self._load_table["write_disposition"] == "replace":
+            types = self._types(list(columns))
+            values = ", ".join(
+                f"cast({c} as {kind}) as {c}" for c, kind in zip(map(self._escaped, columns), types, strict=True)
+            )
+            # deleting and inserting, even in one transaction, is not enough: DuckDB 1.5.5 lets a query that begins
+            # while a large commit is under way see the inserted rows beside the deleted ones
+            sql.execute_sql(f"create or replace table {name} as select {values} from {file}")
+            return
+        with sql.begin_transaction():
+            for hint in ("primary_key", "merge_key"):
+                if key := ", ".join(self._escaped(c) for c in columns if columns[c].get(hint)):
+                    sql.execute_sql(f"delete from {name} where ({key}) in (select ({key}) from {file})")
+            sql.execute_sql(f"insert into {name} by name select * from {file}")
+
+    def _escaped(self, column: str) -> str:
+        return self._job_client.sql_client.escape_column_name(column)
+
+    def _types(self, columns: Sequence[str]) -> list[str]:
+        """Types the columns have in raw: dlt has made the table, or added to it, before the file comes."""
+        sql = self._job_client.sql_client
+        with sql.execute_query(
+            f"select {', '.join(map(self._escaped, columns))} from"
+            f" {sql.make_qualified_table_name(self.load_table_name)} limit 0"
+        ) as cursor:
+            return [str(kind) for _, kind, *_ in cursor.native_cursor.description]
 
 
 class _RawClient(DuckDbClient):
-    """Replaces tables by swapping them, and asks the information schema about raw only.
+    """Lets files enter by `_Enter`, and asks the information schema about raw only.
 
     Sources are attached to the same DuckDB while they are read; dlt would take a table of theirs, in a schema that
     is called like the source, for the one in raw.
@@ -55,10 +75,23 @@ class _RawClient(DuckDbClient):
 
         self.sql_client._get_information_schema_components = in_raw  # type: ignore[method-assign]
 
-    def _create_replace_followup_jobs(
-        self, table_chain: Sequence[PreparedTableSchema]
+    def create_load_job(
+        self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
+    ) -> LoadJob:
+        if file_path.endswith(".parquet"):
+            return _Enter(file_path)
+        return super().create_load_job(table, file_path, load_id, restore)
+
+    def should_load_data_to_staging_dataset(self, table_name: str) -> bool:
+        return False
+
+    def should_truncate_table_before_load(self, table_name: str) -> bool:
+        return False
+
+    def create_table_chain_completed_followup_jobs(
+        self, table_chain: Sequence[PreparedTableSchema], completed_table_chain_jobs: Any = None
     ) -> list[FollowupJobRequest]:
-        return [_Swap.from_table_chain(table_chain, self.sql_client)]
+        return []
 
 
 class _Raw(dlt.destinations.duckdb):
@@ -74,7 +107,7 @@ class _Raw(dlt.destinations.duckdb):
 def raw_destination(path: Path) -> _Raw:
     """The destination of every pipeline: the DuckDB file `path`.
 
-    dlt takes DuckDB for a database without transactions unless the statements hold DDL, and so deletes and inserts
-    one by one; and it fills replaced tables in place unless told to go through a staging table.
+    One file after the other, each by all of DuckDB's threads: side by side they would only need more memory.
+    dlt takes DuckDB for a database without transactions unless told otherwise.
     """
-    return _Raw(str(path), replace_strategy="insert-from-staging", supports_transactions=True)
+    return _Raw(str(path), supports_transactions=True, loader_parallelism_strategy="sequential")

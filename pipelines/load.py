@@ -23,7 +23,7 @@ import dlt
 import duckdb
 import pyarrow.parquet  # noqa: F401 - dlt imports it in threads, where a first import may be seen half done
 from dlt.common.configuration.container import Container
-from dlt.common.storages.load_package import LoadPackageStateInjectableContext, ParsedLoadJobFileName
+from dlt.common.storages.load_package import LoadPackageStateInjectableContext
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -231,7 +231,6 @@ class _SourceLoad:
         loaded. The state of the last committed load is restored from raw, so those rows are read again.
         """
         try:
-            self._empty_staging(pipeline)
             pipeline.run()
             return pipeline
         except PipelineStepFailed as error:
@@ -248,27 +247,6 @@ class _SourceLoad:
         )
         self.watcher.set_aside(self.source.name, aside, reason)
         return self._pipeline()
-
-    def _empty_staging(self, pipeline: dlt.Pipeline) -> None:
-        """Make room for files that are about to be copied to staging tables again.
-
-        dlt empties them when it begins a package, not when it goes on with one: a file whose copying was committed
-        before the kill would be there twice, and without a primary key twice in raw.
-        """
-        packages = pipeline._get_load_storage().normalized_packages
-        staging = f"{self.source.schema}_staging"
-        there = self.job.con.execute(
-            "select table_name from duckdb_tables() where database_name = current_database() and schema_name = ?",
-            [staging],
-        ).fetchall()
-        for load_id in pipeline.list_normalized_load_packages():
-            for job in (*packages.list_new_jobs(load_id), *packages.list_started_jobs(load_id)):
-                file = ParsedLoadJobFileName.parse(job)
-                ended = packages.load_pending_transition(load_id, Path(job).name)
-                if ended and ended[0] == "completed":  # dlt knows it is copied, and does not copy it again
-                    continue
-                if file.file_format == "parquet" and (file.table_name,) in there:
-                    self.job.con.execute(f"delete from {quoted(staging)}.{quoted(file.table_name)}")
 
     def _take_back(self, packages: Sequence[str]) -> None:
         """Delete what packages that never became whole brought to tables where it would come a second time.

@@ -188,7 +188,7 @@ class BadRows:
             return None
         read = f"read_parquet({literal(str(file))})"
         columns = [
-            {"name": n, **hint(kind), "nullable": n != ROW_ID}
+            {"name": n, **hint(kind), "nullable": True}
             for n, kind, *_ in con.execute(f"describe select * from {read}").fetchall()
         ]
         return Quarantined(file, rows, columns)

@@ -125,7 +125,7 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
         if _holds_the_same(table, file, known, job):
             return Packed(None, read, 0, 0, cursor, **told)
         _refuse_shrinking(table, rows, _count(job.con, f"select count(*) from {_raw(table)}"))
-    hints = _hints(job.con, file, columns, key)
+    hints = _hints(job.con, file, columns)
     return Packed(file, read, rows, deleted, cursor, hints, _table_hints(table, landed, key), **told)
 
 
@@ -299,16 +299,15 @@ def _check_drift(
         )
 
 
-def _hints(
-    con: duckdb.DuckDBPyConnection, file: Path, columns: Sequence[Column], key: Sequence[str]
-) -> list[dict[str, Any]]:
+def _hints(con: duckdb.DuckDBPyConnection, file: Path, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """All nullable, as DuckDB writes Parquet: dlt writes a file again that differs in that from its schema."""
     types = {c.name: c.raw for c in columns}
     hints = []
     for name, kind, *_ in con.execute(
         f"describe select * from read_parquet({literal(str(file))})"
     ).fetchall():
         own = types[name].hint if name in types else hint(kind)
-        hints.append({"name": name, **own, "nullable": name not in key})
+        hints.append({"name": name, **own, "nullable": True})
     return hints
 
 
@@ -327,7 +326,7 @@ def _write(
     job: Job,
 ) -> int:
     """Write the relation under raw's names and types; a row whose value would be altered stops it."""
-    selected = []
+    selected = {}
     for column in columns:
         value = column.cast.value
         if column.cast.keeps:
@@ -335,18 +334,16 @@ def _write(
             value = (
                 f"case when {source} is null or {column.cast.keeps} then {value} else error('{_ALTERED}') end"
             )
-        selected.append(f"{value} as {quoted(column.name)}")
-    present = {c.name for c in columns}
+        selected[column.name] = f"{value} as {quoted(column.name)}"
     if landed.keys and DELETED_AT not in known:
         known = {**known, DELETED_AT: "TIMESTAMP WITH TIME ZONE"}
-    selected += [
-        f"cast(null as {kind}) as {quoted(name)}"
-        for name, kind in known.items()
-        if name not in {*present, *STAMPS}
-    ]
-    selected += [_stamp(loaded_at), f"{literal(load_id)} as {LOAD_ID}"]
+    for name, kind in known.items():
+        selected.setdefault(name, f"cast(null as {kind}) as {quoted(name)}")
+    selected |= {LOADED_AT: _stamp(loaded_at), LOAD_ID: f"{literal(load_id)} as {LOAD_ID}"}
+    # in raw's order: dlt writes a file again whose columns stand otherwise
+    ordered = sorted(selected, key=lambda name: list(known).index(name) if name in known else len(known))
     try:
-        return copy_to(job.con, f"select {', '.join(selected)} from ({relation})", file)
+        return copy_to(job.con, f"select {', '.join(selected[n] for n in ordered)} from ({relation})", file)
     except duckdb.InvalidInputException as error:
         if _ALTERED not in str(error):
             raise
