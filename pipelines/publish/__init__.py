@@ -344,10 +344,7 @@ class _Publication:
 
     def rotate(self, audience: Audience) -> list[str]:
         """See rotate_key."""
-        old, new = self.keys.find(audience), self.keys.following(audience)
-        is_own = not self.keys.is_given(audience)
-        if is_own:
-            self.keys.keep(f"{audience.name}.next", new)
+        old, new = self.keys.begin_rotation(audience)
         rotated: dict[int, Path] = {}
         done = []
         building = self.versions.begin()
@@ -369,9 +366,7 @@ class _Publication:
                 published.is_encrypted = True
                 self.versions.amend(version)
                 done.append(name)
-        if is_own:
-            self.keys.keep(audience.name, new)
-            self.keys.forget(f"{audience.name}.next")
+        self.keys.end_rotation(audience, new)
         self.versions.discard()
         for mirror in [m for m in self.mirrors if m.audience == audience.name]:
             for name in done:

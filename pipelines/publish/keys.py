@@ -11,50 +11,82 @@ from pipelines.audiences import Audience, Policy
 from pipelines.connections import Connections
 from pipelines.declaration import REFERENCE
 from pipelines.errors import ConnectionError
+from pipelines.publish import keyring
+
+NEXT = "_next"
+"""What the key to rotate to is called, after the one it follows."""
 
 
 class Keys:
-    """Looks where Connections looks (environment, .dlt/secrets.toml, connections.toml), then in SLUICE_HOME/keys."""
+    """Looks where Connections looks (environment, .dlt/secrets.toml, connections.toml), then in SLUICE_HOME/keys.
+
+    `${keyring.<entry>}` is an entry of the operating system's keyring, unless one of those places has a value for it.
+    It never falls back to anything: an entry that is missing is an error, as the file would be in the open.
+    """
 
     def __init__(self, folder: Path, connections: Connections) -> None:
         self._folder = folder
         self._connections = connections
 
     def find(self, audience: Audience) -> str | None:
-        """The key an audience's file is written with; None: it is not encrypted."""
-        return self._given(audience.key) or self._kept(audience.name)
+        """The key an audience's file is written with; None: it is not encrypted.
 
-    def is_given(self, audience: Audience) -> bool:
-        """Whether the key comes from outside; if not, it is this machine's own."""
-        return self._given(audience.key) is not None
+        Raises ConnectionError when it should be in the keyring and is not.
+        """
+        return self._required(audience.key) or self._kept(audience.name)
 
     def masking(self, policy: Policy) -> str:
         """The hash mask's key as 64 hex digits; made on first use where none is given."""
-        key = self._given(policy.publishing.masking_key) or self._kept("masking")
+        key = self._required(policy.publishing.masking_key) or self._kept("masking")
         if key is None:
-            key = self.make()
-            self.keep("masking", key)
+            key = self._make()
+            self._keep("masking", key)
         return hashlib.sha256(f"sluice masking {key}".encode()).hexdigest()
 
-    def following(self, audience: Audience) -> str:
-        """The key to rotate to: `<key>_next` where the reference leads, else a new one for this machine."""
-        if audience.key and self.is_given(audience):
-            name = audience.key.removesuffix("}") + "_next}"
-            if key := self._given(name):
-                return key
-            raise ConnectionError(
-                f"the key of {audience.name} is handed in as {audience.key}: hand the new one in as {name}, rotate, "
-                "then let it take the old one's place"
-            )
-        return self._kept(f"{audience.name}.next") or self.make()
+    def begin_rotation(self, audience: Audience) -> tuple[str | None, str]:
+        """The key files have now, and the one to rotate to, which is kept before it is used.
 
-    def make(self) -> str:
+        The new one is `<key>_next`, where the key is handed in or kept in the keyring; else, or where the keyring has
+        none, one is made. Begun again, it is the same one.
+        """
+        old = self._given(audience.key) or self._kept(audience.name)
+        if entry := self._entry(audience.key):
+            new = self._secret(keyring.get(entry + NEXT)) or self._make()
+            keyring.put(entry + NEXT, new)
+        elif self._given(audience.key):
+            new = self._handed_in_next(audience)
+        else:
+            new = self._kept(f"{audience.name}.next") or self._make()
+            self._keep(f"{audience.name}.next", new)
+        return old, new
+
+    def end_rotation(self, audience: Audience, new: str) -> None:
+        """Let the new key take the old one's place, where that is ours to do."""
+        if entry := self._entry(audience.key):
+            keyring.put(entry, new)
+            keyring.remove(entry + NEXT)
+            self._forget(audience.name)  # a key of this machine, from before the keyring had one
+        elif not self._given(audience.key):
+            self._keep(audience.name, new)
+            self._forget(f"{audience.name}.next")
+
+    def _handed_in_next(self, audience: Audience) -> str:
+        assert audience.key
+        name = audience.key.removesuffix("}") + NEXT + "}"
+        if key := self._given(name):
+            return key
+        raise ConnectionError(
+            f"the key of {audience.name} is handed in as {audience.key}: hand the new one in as {name}, rotate, "
+            "then let it take the old one's place"
+        )
+
+    def _make(self) -> str:
         """A new key of 256 bits."""
         key = secrets.token_hex(32)
         self._connections.conceal(key)
         return key
 
-    def keep(self, name: str, key: str) -> None:
+    def _keep(self, name: str, key: str) -> None:
         """Write a key to this machine, readable by its owner only; there is no moment with half a key."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = self._folder / f".{name}.{os.getpid()}"
@@ -64,20 +96,37 @@ class Keys:
             os.fsync(file.fileno())
         new.replace(self._folder / name)
 
-    def forget(self, name: str) -> None:
+    def _forget(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
 
     def _kept(self, name: str) -> str | None:
         file = self._folder / name
-        if not file.is_file():
-            return None
-        key = file.read_text(encoding="utf-8").strip()
-        self._connections.conceal(key)
+        return self._secret(file.read_text(encoding="utf-8").strip()) if file.is_file() else None
+
+    def _required(self, reference: str | None) -> str | None:
+        key = self._given(reference)
+        if key is None and (entry := self._entry(reference)):
+            raise ConnectionError(
+                f"{reference}: the keyring ({keyring.name()}) has no entry {entry!r}; "
+                f"`keyring set {keyring.SERVICE} {entry}` sets it, and `sluice publish --rotate-key AUDIENCE` makes a "
+                "new key for an audience"
+            )
         return key
 
     def _given(self, reference: str | None) -> str | None:
+        if entry := self._entry(reference):
+            return self._secret(keyring.get(entry))
         match = REFERENCE.fullmatch(reference or "")
-        key = self._connections.get(match[1], match[2]) if match else None
+        return self._secret(self._connections.get(match[1], match[2])) if match else None
+
+    def _entry(self, reference: str | None) -> str | None:
+        """The keyring's entry a reference names; None when it leads elsewhere."""
+        match = REFERENCE.fullmatch(reference or "")
+        if match is None or match[1] != keyring.CONNECTION or self._connections.get(match[1], match[2]):
+            return None
+        return match[2]
+
+    def _secret(self, key: str | None) -> str | None:
         if key:
             self._connections.conceal(key)
         return key or None

@@ -1,7 +1,8 @@
 """SIGKILL at every step of a publication, a rollback and a key rotation: readers find one whole verified version.
 
 A step is a call that leaves Python (a DuckDB statement, a file operation, …) from a line of the code that
-publishes; a child process counts them and kills itself before the n-th. Nobody picks the points by hand.
+publishes, or one of the keyring; a child process counts them and kills itself before the n-th. Nobody picks the points
+by hand.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import duckdb
+import keyring
+import keyring.core
 import pytest
 
 import pipelines.publish
@@ -25,7 +28,7 @@ from pipelines.publish import publish, rollback, rotate_key
 from pipelines.publish.versions import Versions
 from pipelines.settings import Settings
 
-from .conftest import Company
+from .conftest import AUDIENCES, Company
 
 WATCHED = (
     str(Path(pipelines.publish.__file__).parent),
@@ -35,7 +38,19 @@ OPERATIONS: dict[str, Callable[[Settings], Any]] = {
     "publish": publish,
     "rollback": rollback,
     "rotate_key": lambda settings: rotate_key(settings, "support"),
+    "rotate_key in the keyring": lambda settings: rotate_key(settings, "support"),
 }
+
+
+@pytest.fixture(autouse=True)
+def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A keyring in a file, put back with SLUICE_HOME."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "project" / "home" / "keyring"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring")
+    keyring.core.init_backend()
+    yield
+    monkeypatch.undo()
+    keyring.core.init_backend()
 
 
 def _child(settings: Settings, operation: str, fatal: int, counted: Any) -> None:
@@ -45,7 +60,8 @@ def _child(settings: Settings, operation: str, fatal: int, counted: Any) -> None
 
     def step(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal steps, last
-        if event != "c_call" or not frame.f_code.co_filename.startswith(WATCHED):
+        asks_keyring = event == "call" and frame.f_code.co_filename == keyring.core.__file__
+        if not asks_keyring and (event != "c_call" or not frame.f_code.co_filename.startswith(WATCHED)):
             return
         if getattr(argument, "__module__", "") == "builtins" and argument.__name__ != "open":
             return  # len, sorted, …: nothing can be half done in between
@@ -79,7 +95,8 @@ def _run(settings: Settings, operation: str, fatal: int) -> tuple[int, int]:
 def _support_keys(company: Company) -> list[str]:
     """Keys support may have: none, the old one, the one a rotation was about to bring in."""
     folder = company.settings.home / "keys"
-    return ["", *(f.read_text() for f in sorted(folder.glob("support*")))]
+    entries = [keyring.get_password("sluice", name) for name in ("support", "support_next")]
+    return ["", *(f.read_text() for f in sorted(folder.glob("support*"))), *filter(None, entries)]
 
 
 def _whole(company: Company) -> str:
@@ -123,7 +140,11 @@ def _prepared(company: Company) -> None:
 
 
 def _walk(company: Company, operation: str, steps: Callable[[int], list[int]]) -> None:
+    if "keyring" in operation:
+        company.policy(AUDIENCES.replace("${publish_support.key}", "${keyring.support}"))
+        keyring.set_password("sluice", "support", "the first key")
     _prepared(company)
+    rotates = operation.startswith("rotate_key")
     home, saved = company.settings.home, company.settings.root / "saved"
     shutil.copytree(home, saved, symlinks=True)
 
@@ -135,7 +156,7 @@ def _walk(company: Company, operation: str, steps: Callable[[int], list[int]]) -
     code, total = _run(company.settings, operation, 0)
     assert code == 0
     after = _whole(company)
-    assert (after != before) == (operation != "rotate_key")
+    assert (after != before) == (not rotates)
     assert total > 10
     seen = set()
     for fatal in steps(total):
@@ -148,13 +169,13 @@ def _walk(company: Company, operation: str, steps: Callable[[int], list[int]]) -
         if operation == "rollback" and found != before:
             continue
         OPERATIONS[operation](company.settings)
-        assert operation == "rotate_key" or _whole(company) != before
+        assert rotates or _whole(company) != before
         assert not (company.published / "building").exists() or not any(
             (company.published / "building").iterdir()
         )
         statuses = [row["status"] for row in Ledger(company.settings.ledger).publications(100)]
         assert "running" not in statuses
-    if operation != "rotate_key":
+    if not rotates:
         assert seen == {"before", "after"}, "the last step is after the switch"
 
 
