@@ -479,6 +479,7 @@ def _only_changes(
     delivered = [name for name, *_ in described if name not in STAMPS]
     fresh = [name for name in delivered if name not in known]
     changes = file.with_name(f"{table.name}.changes.parquet")
+    newer, older, among = _boundary(table, file, known, job)
     if key:
         same = [f"n.{quoted(k)} = r.{quoted(k)}" for k in key]
         same += [
@@ -487,17 +488,21 @@ def _only_changes(
             if c in known and c not in key and _is_chosen(table, c, c)
         ]
         same += [f"n.{quoted(c)} is null" for c in fresh]
-        select = f"select n.* from {_read(file)} n anti join {raw} r on {' and '.join(same)}"
+        select = (
+            f"select n.* from (from {_read(file)} where {older}) n"
+            f" anti join (from {raw} where {among}) r on {' and '.join(same)}"
+        )
     else:
         # rows without a key: as many of each as raw lacks
-        cursor = quoted(normalized(table.load.cursor or ""))
         names = ", ".join(map(quoted, delivered))
         shown = ", ".join(quoted(c) if c in known else f"null as {quoted(c)}" for c in delivered)
-        since = f"where {cursor} is null or {cursor} >= (select min({cursor}) from {_read(file)})"
+        ordered = ", ".join(quoted(name) for name, *_ in described)
         select = (
-            f"select *, {_stamp(loaded_at)}, {literal(load_id)} as {LOAD_ID} from "
-            f"(select {names} from {_read(file)} except all select {shown} from {raw} {since})"
+            f"select {ordered} from (select *, {_stamp(loaded_at)}, {literal(load_id)} as {LOAD_ID} from (select"
+            f" {names} from {_read(file)} where {older} except all select {shown} from {raw} where {among}))"
         )
+    if newer:
+        select += f" union all from {_read(file)} where {newer}"
     rows = copy_to(job.con, select, changes)
     if not landed.keys:
         return changes, rows, 0
@@ -524,6 +529,24 @@ def _only_changes(
         )
         return both, rows, deleted
     return changes, rows, 0
+
+
+def _boundary(table: Table[Any], file: Path, known: dict[str, str], job: Job) -> tuple[str | None, str, str]:
+    """Conditions: rows of the file raw cannot hold, the others, and the rows of raw these may be equal to.
+
+    What has a higher cursor than anything in raw is new without a look at raw, which may be large.
+    """
+    name = normalized(table.load.cursor or "")
+    if name not in known or (highest := job.raw_maximum(table, name)) is None:
+        return None, "true", "true"
+    cursor, reached = quoted(name), f"cast({literal(str(highest))} as {known[name]})"
+    older = f"({cursor} <= {reached} or {cursor} is null)"
+    lowest, nulls = job.con.execute(
+        f"select cast(min({cursor}) as varchar), count(*) filter ({cursor} is null) from {_read(file)} where {older}"
+    ).fetchone() or (None, 0)
+    among = [f"{cursor} >= cast({literal(lowest)} as {known[name]})"] if lowest is not None else []
+    among += [f"{cursor} is null"] if nulls else []
+    return f"{cursor} > {reached}", older, " or ".join(among) or "false"
 
 
 def _holds_the_same(table: Table[Any], file: Path, known: dict[str, str], job: Job) -> bool:

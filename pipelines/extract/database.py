@@ -128,15 +128,17 @@ def _scanned(catalog: str, dialect: str, table: Table[DatabaseTable], job: Job) 
     altered, dates = _altered_by_scanner(table, catalog, dialect, parts, columns, job)
     filtered = f"({table.load.filter})" if table.load.filter else "true"
 
-    def relation(names: Sequence[str], since: str) -> str:
+    def relation(names: Sequence[str], since: str, *, by_server: bool = False) -> str:
         """`since` is a condition in DuckDB's dialect, or in the server's where its own texts are read."""
-        if not any(name in altered for name in columns if name in names or table.load.filter):
+        if not by_server and not any(
+            name in altered for name in columns if name in names or table.load.filter
+        ):
             return f"select {', '.join(map(quoted, names))} from {address} where {filtered} and {since}"
         inner = ", ".join(f"{in_server(name)} as {mark(name)}" for name in columns)
         query = f"select {inner} from {'.'.join(map(mark, parts))} where {since}"
         scan = f"select * from {dialect}_query({literal(catalog)}, {literal(query)})"
-        if not table.load.filter:
-            return f"select {', '.join(map(quoted, names))} from ({scan})"
+        if not table.load.filter or not altered:
+            return f"select {', '.join(map(quoted, names))} from ({scan}) where {filtered}"
         typed = ", ".join(f"cast({quoted(n)} as {a.type}) as {quoted(n)}" for n, a in altered.items())
         texts = ", ".join(f"{quoted(n)} as {quoted(n + ' as text')}" for n in altered)
         shown = ", ".join(
@@ -172,8 +174,9 @@ def _scanned(catalog: str, dialect: str, table: Table[DatabaseTable], job: Job) 
     place = mark(cursor) if by_server else quoted(cursor)
     newer = relation(chosen, wanted.condition(place, typed=not by_server))
     if wanted.nulls and next(nullable for name, _, nullable, *_ in described if name == cursor) == "YES":
-        # a row without a cursor may have changed at any time; two scans, for `or` is not pushed down
-        newer += f" union all {relation(chosen, f'{place} is null')}"
+        # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
+        nulls = relation(chosen, f"{place} is null", by_server=dialect == "postgres")
+        newer += f" union all {nulls}"
     return Landed(newer, types=types, keys=keys)
 
 
