@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.publish import Published, publish
+from pipelines.publish import publish
+from pipelines.publish.publication import Published
 from pipelines.settings import Settings
 
 AUDIENCES = """

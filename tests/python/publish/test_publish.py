@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -208,6 +212,46 @@ def test_rollback(company: Company) -> None:
         ("publish", "done", second),
         ("publish", "done", first),
     ]
+
+
+def test_rollback_takes_as_long_as_starting_the_command(company: Company) -> None:
+    """Process start included; compared with `--help` of the same moment, the best of five."""
+    (company.settings.root / "dbt_project.yml").write_text("name: t\n")
+    newest = ""
+    for step in range(3):
+        company.sql(f"update marts.dim_products set title = '{step}'")
+        newest = company.publish().version
+
+    def seconds(*arguments: str) -> float:
+        sluice = [str(Path(sys.executable).with_name("sluice")), *arguments]
+        environment = {**os.environ, "SLUICE_HOME": str(company.settings.home)}
+        started = time.monotonic()
+        subprocess.run(sluice, cwd=company.settings.root, env=environment, check=True, capture_output=True)
+        return time.monotonic() - started
+
+    back, start = [], []
+    for _ in range(5):
+        start.append(seconds("--help"))
+        back.append(seconds("publish", "--rollback"))
+        Versions(company.published).switch(newest)
+    print(f"rollback {statistics.median(back):.2f} s, --help {statistics.median(start):.2f} s")  # noqa: T201
+    assert min(back) < min(start) + 0.5
+
+
+def test_rollback_does_without_the_engine(company: Company) -> None:
+    company.publish()
+    company.sql("update marts.dim_products set title = 'new'")
+    company.publish()
+    program = (
+        "import sys; from pathlib import Path; from pipelines.settings import Settings;"
+        "from pipelines.publish import rollback; rollback(Settings(Path(sys.argv[1]), Path(sys.argv[2])));"
+        "print({'duckdb', 'sqlglot', 'dlt', 'fsspec', 'keyring', 'pyarrow'} & sys.modules.keys() or 'nothing heavy')"
+    )
+    places = [str(company.settings.root), str(company.settings.home)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *places], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "nothing heavy"
 
 
 def test_rollback_never_shows_what_is_forbidden_by_now(company: Company) -> None:
