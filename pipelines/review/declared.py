@@ -264,7 +264,7 @@ def privacy_findings(old: Revision, new: Revision, renamed: Mapping[str, str]) -
             subject = f"{_name(now)}.{column}"
             text = f"`{subject}` has lost its data class {data_class}"
             yield Finding("class-removed", subject, Level.STOP, text)
-    yield from _policy(old, new)
+    yield from policy_findings(old, new)
     clear_before, clear_after = _in_clear(old, renamed=None), _in_clear(new, renamed=renamed)
     for entry in sorted(clear_after - clear_before):
         audience, table, column, data_class = entry
@@ -294,7 +294,8 @@ def _in_clear(revision: Revision, renamed: Mapping[str, str] | None) -> set[tupl
     return found
 
 
-def _policy(old: Revision, new: Revision) -> Iterator[Finding]:
+def policy_findings(old: Revision, new: Revision) -> Iterator[Finding]:
+    """What changed in audiences.yml, which needs no manifest."""
     before, after = policies(old, new)
     if before is None or after is None:
         return

@@ -1,4 +1,4 @@
-"""Findings of sqlfluff and of the conventions, on changed lines only."""
+"""Findings of sqlfluff on changed lines, and of the conventions on what changed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+
+import yaml
 
 from pipelines.review.findings import Finding, Level
 
+MANIFEST = "manifest.json"
 GRAIN = re.compile(r"^\{#\s*one row per .+#\}")
-NAMES = {
-    "models/staging/": re.compile(r"stg_[a-z0-9]+__[a-z0-9_]+"),
-    "models/intermediate/": re.compile(r"int_[a-z0-9_]+"),
-    "models/marts/": re.compile(r"(fct|dim|rpt)_[a-z0-9_]+"),
-}
 
 
 def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
-    """What sqlfluff and docs/style.md say of the lines given, by file; at most a look each."""
+    """What sqlfluff says of the lines given, by file, and whether a model begins with its grain."""
     models = [f for f in lines if f.startswith("models/") and f.endswith(".sql") and (root / f).is_file()]
     return [
         *_sqlfluff(root, models, lines),
@@ -56,27 +54,46 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
 
 
 def _conventions(root: Path, name: str, changed: set[int]) -> Iterator[Finding]:
-    path = Path(name)
     text = (root / name).read_text(encoding="utf-8").splitlines()
     is_layered = not name.startswith(("models/staging/", "models/utilities/"))
     if is_layered and (1 in changed or not text) and not (text and GRAIN.match(text[0])):
         yield Finding(
             "convention",
-            f"{path.stem}.grain",
+            f"{Path(name).stem}.grain",
             Level.LOOK,
             f"{name}:1: does not begin with its grain, `{{# one row per … #}}`",
         )
-    for folder, pattern in NAMES.items():
-        if name.startswith(folder) and len(changed) >= len(text) and not pattern.fullmatch(path.stem):
-            yield Finding(
-                "convention", f"{path.stem}.name", Level.LOOK, f"{name}: is not called like {pattern.pattern}"
+
+
+def convention_findings(
+    root: Path, before: Path, after: Path, files: Collection[str], scratch: Path
+) -> list[Finding]:
+    """What `dbt-bouncer` says of the head's manifest and did not say of the base's.
+
+    before, after: folders with the manifests; without one of the base, findings about the changed `files` only.
+    """
+    program, config = Path(sys.executable).with_name("dbt-bouncer"), root / "dbt-bouncer.yml"
+    if not program.is_file() or not config.is_file() or not (after / MANIFEST).is_file():
+        return []
+    scratch.mkdir(parents=True)
+    settings = yaml.safe_load(config.read_text(encoding="utf-8")) | {"dbt_artifacts_dir": str(after)}
+    (scratch / config.name).write_text(yaml.safe_dump(settings), encoding="utf-8")
+    known = (before / MANIFEST).is_file()
+    report = scratch / "report.json"
+    command = [str(program), "run", "--config-file", str(scratch / config.name), "--output-only-failures"]
+    command += ["--output-file", str(report), *(["--state", str(before)] if known else [])]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if not report.is_file():
+        text = f"dbt-bouncer failed: {(done.stderr or done.stdout)[-200:].strip()}"
+        return [Finding("convention", "dbt-bouncer", Level.LOOK, text)]
+    found = []
+    for failure in json.loads(report.read_text(encoding="utf-8")):
+        if known or failure["file_path"] in files:
+            check, number, *_ = failure["check_run_id"].split(":")
+            about = (failure["unique_id"] or "project").split(".")[-1]
+            place = f"{failure['file_path']}: " if failure["file_path"] else ""
+            text = f"{place}{failure['failure_message']}"
+            found.append(
+                Finding("convention", f"{about}.{check.removeprefix('check_')}.{number}", Level.LOOK, text)
             )
-    for number in sorted(changed):
-        line = text[number - 1] if number <= len(text) else ""
-        if "source(" in line and not name.startswith("models/staging/"):
-            yield Finding(
-                "convention",
-                f"{path.stem}.source",
-                Level.LOOK,
-                f"{name}:{number}: only staging calls `source()`",
-            )
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ Renamed = dict[str, str]
 class Change:
     """A model, seed or snapshot that changed.
 
-    `how`: added, removed, renamed, meaning, config, seed, text. `columns`: output columns whose values can differ;
-    `rows`: which rows there are can differ. `old`: its id in the base.
+    `how`: added, removed, renamed, meaning, config, seed, text; unknown without a base. `columns`: output columns
+    whose values can differ; `rows`: which rows there are can differ. `old`: its id in the base.
     """
 
     id: str
@@ -114,6 +114,25 @@ def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
             found.append(
                 Change(key, node["name"], "removed", key, rows=True, dropped=list(_outputs(old, key)))
             )
+    return found
+
+
+def changed_by_file(new: Revision, files: Collection[str]) -> list[Change]:
+    """Models, seeds and snapshots whose own file, or a macro they use, is among `files`."""
+    macros = new.manifest.get("macros", {})
+
+    def uses(key: str, seen: set[str]) -> bool:
+        if key in seen or key not in macros:
+            return False
+        seen.add(key)
+        above = macros[key]["depends_on"]["macros"]
+        return macros[key]["original_file_path"] in files or any(uses(k, seen) for k in above)
+
+    found = []
+    for key, node in new.nodes("model", "seed", "snapshot").items():
+        above = node["depends_on"].get("macros") or []
+        if node["original_file_path"] in files or any(uses(k, set()) for k in above):
+            found.append(Change(key, node["name"], "unknown", rows=True, columns=list(_outputs(new, key))))
     return found
 
 

@@ -120,6 +120,7 @@ def _models(review: Review) -> Iterable[Block]:
             "meaning": "**changed in meaning**",
             "config": f"configuration: {model.why}",
             "seed": f"seed: {model.why}",
+            "unknown": "**its file changed**, with nothing to compare it with",
         }.get(model.how, model.how)
         clauses = "; ".join(
             c.sentence + ("" if c.scope == "final select" else f" (in `{c.scope}`)") for c in model.clauses

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +26,8 @@ from pipelines.review.meaning import Columns, columns_of
 Json = Mapping[str, Any]
 KEPT = 5
 """Compiled bases that are kept."""
-TRUE_INCREMENTAL = """{% macro is_incremental() %}
-    {{ return(model is defined and model.config.materialized == "incremental" and execute) }}
-{% endmacro %}
-"""
+PARSED = "partial_parse.msgpack"
+"""What dbt's parser leaves behind."""
 
 
 @dataclass
@@ -111,75 +109,88 @@ def write_base(root: Path, commit: str, folder: Path) -> Path:
     return project
 
 
-def start_compile(root: Path, target: Path) -> subprocess.Popen[str]:
-    """dbt compile of a project into `target`, as a process that runs already."""
-    target.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(
-        [
-            str(Path(sys.executable).with_name("dbt")),
-            *("--quiet", "compile", "--target", "check", "--target-path", str(target)),
-            *("--log-path", str(target), "--exclude", "resource_type:test", "resource_type:unit_test"),
-        ],
-        cwd=root,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(["", str(Path(__file__).parents[2])]).lstrip(os.pathsep),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files: Collection[str]) -> None:
+    """Compile the head, and the base if `kept` does not have it from before.
 
-
-def finish_compile(process: subprocess.Popen[str], revision: Revision, target: Path) -> Revision:
-    """Wait for a compile; the manifest, or dbt's error, goes into the revision."""
-    output, _ = process.communicate()
-    file = target / "manifest.json"
-    if process.returncode or not file.is_file():
-        revision.error = _message(output)
-        return revision
-    revision.manifest = json.loads(file.read_text(encoding="utf-8"))
-    return revision
-
-
-def compile_revision(revision: Revision, target: Path) -> Revision:
-    """start_compile and finish_compile, and once more for incremental models, if there are any."""
-    if not (target / "manifest.json").is_file():
-        revision = finish_compile(start_compile(revision.root, target), revision, target)
+    files: those that differ. Where dbt reads none of them, the head's manifest is the base's.
+    """
+    differs = not all(f.startswith(NOT_READ) for f in files)
+    wanted = [] if (kept / "incremental.json").is_file() else [(old.root, kept)]
+    wanted += [(new.root, scratch)] if differs else []
+    if wanted:
+        _compile(wanted, _parsed(kept, new.root))
+    read_compiled(old, kept)
+    if differs:
+        read_compiled(new, scratch)
     else:
-        revision.manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+        new.manifest, new.incremental, new.error = old.manifest, old.incremental, old.error
+
+
+NOT_READ = (
+    *("docs/", "pipelines/", "sandbox/", "bench/", "schemas/", ".github/", ".ci/"),
+    *(
+        "tests/python/",
+        "tests/project/",
+        "tests/review/",
+        "README.md",
+        "Makefile",
+        "LICENSE",
+        "audiences.yml",
+    ),
+)
+"""What dbt does not read in this project: folders, and files."""
+
+
+def _parsed(kept: Path, root: Path) -> Path | None:
+    """The newest parse to start from: of this base, of a former one, or of `make check`."""
+    found = [*kept.parents[1].glob(f"*/{kept.name}/{PARSED}"), root / "target" / "check" / PARSED]
+    return max((f for f in found if f.is_file()), key=lambda f: f.stat().st_mtime, default=None)
+
+
+def _compile(wanted: list[tuple[Path, Path]], parsed: Path | None) -> None:
+    """Compile projects (root, target) in a process of dbt's own; see compiling.py."""
+    for _, target in wanted:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "error.txt").unlink(missing_ok=True)
+    if parsed is not None and parsed.parent != wanted[0][1]:
+        shutil.copy(parsed, wanted[0][1])
+    program = Path(__file__).with_name("compiling.py")
+    done = subprocess.run(
+        [sys.executable, "-P", str(program), *(str(folder) for pair in wanted for folder in pair)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for _, target in wanted:
+        if done.returncode and not (target / "incremental.json").is_file():
+            (target / "error.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+
+
+def read_compiled(revision: Revision, target: Path) -> Revision:
+    """Take in what a compile left in `target`: the manifest, or dbt's error."""
+    if not (target / "incremental.json").is_file():
+        file = target / "error.txt"
+        revision.error = _message(file.read_text(encoding="utf-8") if file.is_file() else "")
+        return revision
+    revision.manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    revision.incremental = json.loads((target / "incremental.json").read_text(encoding="utf-8"))
+    revision.error = "\n".join(_not_overridden(revision))
     return revision
 
 
-def compile_incremental(revision: Revision, folder: Path) -> None:
-    """Compile incremental models as in a run that adds to a table that exists, in a copy of the project."""
-    wanted = [k for k, n in revision.nodes("model").items() if n["config"]["materialized"] == "incremental"]
-    if not wanted:
-        return
-    copy = folder / "incremental"
-    shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir(parents=True)
-    project = [
-        "models",
-        "sources",
-        "macros",
-        "seeds",
-        "tests/generic",
-        "dbt_project.yml",
-        "profiles.yml",
-        "selectors.yml",
-    ]
-    for name in project:
-        source = revision.root / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name)
-        elif source.is_file():
-            shutil.copy(source, copy / name)
-    (copy / "macros" / "is_incremental.sql").write_text(TRUE_INCREMENTAL, encoding="utf-8")
-    twin = Revision(copy, revision.name)
-    finish_compile(start_compile(copy, folder / "incremental-target"), twin, folder / "incremental-target")
-    nodes = twin.nodes("model")
-    revision.incremental = {k: nodes[k]["compiled_code"] for k in wanted if k in nodes}
+def _not_overridden(revision: Revision) -> Iterator[str]:
+    """What dbt refuses when it parses a unit test, and not when only the tested model is parsed again."""
+    models = revision.nodes("model")
+    for unit in revision.manifest.get("unit_tests", {}).values():
+        node = models.get((unit["depends_on"]["nodes"] or [""])[0])
+        macros = (unit.get("overrides") or {}).get("macros") or {}
+        asks = node is not None and "macro.dbt.is_incremental" in node["depends_on"]["macros"]
+        if node is not None and asks and not isinstance(macros.get("is_incremental"), bool):
+            yield (
+                f"Boolean override for 'is_incremental' must be provided for unit test '{unit['name']}' in "
+                f"model '{node['name']}'"
+            )
 
 
 def changed_lines(root: Path, commit: str) -> dict[str, set[int]]:

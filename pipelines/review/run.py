@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,17 +14,14 @@ from pipelines.errors import SluiceError
 from pipelines.review import declared
 from pipelines.review.data import DataReview, compare_data
 from pipelines.review.findings import Finding, Level, accept, accepted_reasons, verdict
-from pipelines.review.lint import lint_findings
-from pipelines.review.models import Change, Reach, change_findings, changes, reached, renames
+from pipelines.review.lint import convention_findings, lint_findings
+from pipelines.review.models import Change, Reach, change_findings, changed_by_file, changes, reached, renames
 from pipelines.review.revision import (
     Revision,
     changed_files,
     changed_lines,
-    compile_incremental,
-    compile_revision,
-    finish_compile,
+    compile_both,
     resolve_base,
-    start_compile,
     write_base,
 )
 from pipelines.settings import Settings
@@ -65,24 +64,18 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     cache = kept / "lineage.sqlite"
     old = Revision(project, base, cache=cache)
     new = Revision(settings.root, "work tree", cache=cache)
-    with tempfile.TemporaryDirectory(dir=kept) as scratch_name:
+    files, lines = changed_files(settings.root, commit), changed_lines(settings.root, commit)
+    with tempfile.TemporaryDirectory(dir=kept) as scratch_name, ThreadPoolExecutor(1) as aside:
         scratch = Path(scratch_name)
-        parsed = kept / commit / "target" / "partial_parse.msgpack"
-        if parsed.is_file():  # files that are the same are not parsed again
-            (scratch / "head").mkdir()
-            shutil.copy(parsed, scratch / "head")
-        running = start_compile(settings.root, scratch / "head")  # both sides at once
-        compile_revision(old, kept / commit / "target")
-        finish_compile(running, new, scratch / "head")
-        compile_incremental(old, scratch / "old")
-        compile_incremental(new, scratch / "new")
-        result = compare(settings if with_data else None, old, new, scratch / "data")
-    result.base, result.commit = base, commit
-    result.files = changed_files(settings.root, commit)
-    lines = changed_lines(settings.root, commit)
+        linted = aside.submit(lint_findings, settings.root, lines)
+        compile_both(old, new, kept / commit / "target", scratch / "head", files)
+        targets = kept / commit / "target", scratch / "head"
+        named = aside.submit(convention_findings, settings.root, *targets, files, scratch / "bouncer")
+        result = compare(settings if with_data else None, old, new, scratch / "data", files)
+        result.findings += linted.result() + named.result()
+    result.base, result.commit, result.files = base, commit, files
     if remark:
         result.remarks.append(remark)
-    result.findings += lint_findings(settings.root, lines)
     written = "\n".join(_lines(settings.root / name, numbers) for name, numbers in lines.items())
     reasons = {**accepted_reasons(written), **accepted_reasons(accepted)}
     result.findings = accept(result.findings, reasons)
@@ -92,8 +85,13 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     return result
 
 
-def compare(settings: Settings | None, old: Revision, new: Revision, scratch: Path) -> Review:
-    """Compare two compiled revisions; without settings no data is looked at."""
+def compare(
+    settings: Settings | None, old: Revision, new: Revision, scratch: Path, files: Collection[str] = ()
+) -> Review:
+    """Compare two compiled revisions; without settings no data is looked at.
+
+    files: those that differ, all there is to go by where the base does not compile.
+    """
     result = Review(old.name, "")
     if new.error:
         result.findings.append(
@@ -101,16 +99,7 @@ def compare(settings: Settings | None, old: Revision, new: Revision, scratch: Pa
         )
         return result
     if old.error:
-        result.findings.append(
-            Finding(
-                "compile",
-                "base",
-                Level.LOOK,
-                f"the base does not compile, so nothing can be compared: {old.error}",
-            )
-        )
-        result.coverage = (declared.Coverage(0, 0, 0, 0), declared.coverage(new))
-        return result
+        return _without_base(result, old, new, files)
     renamed = renames(old, new)
     result.models = changes(old, new, renamed)
     if settings is not None:
@@ -127,6 +116,23 @@ def compare(settings: Settings | None, old: Revision, new: Revision, scratch: Pa
         *result.data.findings,
     ]
     result.findings = accept(result.findings, {})
+    return result
+
+
+def _without_base(result: Review, old: Revision, new: Revision, files: Collection[str]) -> Review:
+    """What can be said of a branch when the base does not compile: which models' files changed, and what is below."""
+    text = f"the base does not compile, so meaning, data and promises cannot be compared: {old.error}"
+    result.models = changed_by_file(new, files)
+    result.reach = reached(old, new, result.models)
+    result.coverage = (declared.Coverage(0, 0, 0, 0), declared.coverage(new))
+    result.findings = [
+        Finding("compile", "base", Level.LOOK, text),
+        *(
+            Finding("not-compared", m.name, Level.LOOK, f"`{m.name}` changed, in a way that cannot be told")
+            for m in result.models
+        ),
+        *declared.policy_findings(old, new),
+    ]
     return result
 
 

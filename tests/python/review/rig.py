@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.review import Review, compare
-from pipelines.review.revision import TRUE_INCREMENTAL, Revision
+from pipelines.review.revision import PARSED, Revision, read_compiled
 from pipelines.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -35,15 +34,7 @@ class Bench:
         """The project with a patch."""
         root = self._copied(patch)
         apply(root, patch)
-        revision = self._compiled(root, patch, self.folder / "base-target")
-        wanted = [
-            k for k, n in revision.nodes("model").items() if n["config"]["materialized"] == "incremental"
-        ]
-        if wanted:
-            (root / "macros" / "is_incremental.sql").write_text(TRUE_INCREMENTAL, encoding="utf-8")
-            nodes = self._compiled(root, f"{patch}-adds", None).nodes("model")
-            revision.incremental = {k: nodes[k]["compiled_code"] for k in wanted}
-        return revision
+        return self._compiled(root, patch, self.folder / "base-target")
 
     def review(self, patch: str, settings: Settings | None = None) -> Review:
         """The review of a patch, with data if there are settings of a warehouse."""
@@ -61,23 +52,16 @@ class Bench:
         return root
 
     def _compiled(self, root: Path, name: str, parsed: Path | None) -> Revision:
-        from dbt.cli.main import dbtRunner
+        from pipelines.review.compiling import compile_project
 
         target = self.folder / f"{name}-target"
         target.mkdir()
         if parsed is not None:
-            shutil.copy(parsed / "partial_parse.msgpack", target)
-        arguments = ["--quiet", "compile", "--target", "check", "--no-populate-cache", "--threads", "1"]
-        arguments += ["--project-dir", str(root), "--profiles-dir", str(root), "--target-path", str(target)]
-        arguments += ["--log-path", str(target), "--exclude", "resource_type:test", "resource_type:unit_test"]
-        with chdir(root):
-            done = dbtRunner().invoke(arguments)
+            shutil.copy(parsed / PARSED, target)
         revision = Revision(root, name, cache=self.cache)
-        if done.success:
-            revision.manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
-        else:
-            revision.error = str(done.exception or "a node does not compile")
-        return revision
+        with chdir(root):
+            revision.error = compile_project(root, target)
+        return revision if revision.error else read_compiled(revision, target)
 
 
 def apply(root: Path, patch: str) -> None:
