@@ -536,15 +536,22 @@ def _boundary(table: Table[Any], file: Path, known: dict[str, str], job: Job) ->
 
     What has a higher cursor than anything in raw is new without a look at raw, which may be large.
     """
-    name = normalized(table.load.cursor or "")
-    if name not in known or (highest := job.raw_maximum(table, name)) is None:
+    name = normalized(table.load.cursor) if table.load.cursor else None
+    if name is None or name not in known:
         return None, "true", "true"
-    cursor, reached = quoted(name), f"cast({literal(str(highest))} as {known[name]})"
+    cursor, kind = quoted(name), known[name]
+    # as DuckDB's own text: Python has no infinite dates
+    (highest,) = job.con.execute(f"select cast(max({cursor}) as varchar) from {_raw(table)}").fetchone() or (
+        None,
+    )
+    if highest is None:
+        return None, "true", "true"
+    reached = f"cast({literal(highest)} as {kind})"
     older = f"({cursor} <= {reached} or {cursor} is null)"
     lowest, nulls = job.con.execute(
         f"select cast(min({cursor}) as varchar), count(*) filter ({cursor} is null) from {_read(file)} where {older}"
     ).fetchone() or (None, 0)
-    among = [f"{cursor} >= cast({literal(lowest)} as {known[name]})"] if lowest is not None else []
+    among = [f"{cursor} >= cast({literal(lowest)} as {kind})"] if lowest is not None else []
     among += [f"{cursor} is null"] if nulls else []
     return f"{cursor} > {reached}", older, " or ".join(among) or "false"
 
