@@ -16,6 +16,7 @@ import duckdb
 from pipelines.connections import Connections
 from pipelines.declaration import Source, Table
 from pipelines.errors import LoadError
+from pipelines.extract.retries import tell
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Job:
     """Load everything anew: what raw has is as if it were not there."""
     window: tuple[str | None, str | None] | None = None
     """A range of the cursor to load again (from, to), whatever raw has."""
+    retried: Callable[[str, str], None] = tell
+    """Tells that something is tried again for a table (its name), and why: a sentence without secrets."""
     retry_quarantine: bool = False
     """Read again what was quarantined: files with such rows, tables with such rows from their begin."""
 

@@ -7,9 +7,8 @@ children. Only the loop around them is ours, because dlt's pipes stop every tabl
 from __future__ import annotations
 
 import copy
-import logging
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
@@ -40,11 +39,9 @@ from pipelines.extract import Delivery, Job, Landed
 from pipelines.extract.exact_json import dumps
 from pipelines.extract.landing import RowFile
 from pipelines.extract.rest_check import as_resource, check, problems
-from pipelines.extract.rest_http import Login, Session, explain
+from pipelines.extract.rest_http import BadAnswer, Login, Session, explain, renew
 
 __all__ = ["check", "extract", "problems"]
-
-log = logging.getLogger(__name__)
 
 RECORDS = pa.schema([("_record", pa.string())])
 PARENT_CURSOR = "parent_cursor"
@@ -53,6 +50,9 @@ PARENT_CURSOR = "parent_cursor"
 
 PASSES = 3
 """How often pages are read when their records move while they are read."""
+ENVELOPE_DEPTH = 3
+ENVELOPE_WIDTH = 50
+"""How deep, and in objects of how many keys, a number of records is looked for beside the records."""
 MOVED = (
     f"records moved between pages while they were read, {PASSES} times over, so some may have been skipped. Let the "
     "API sort by what never changes, such as the id or the time of creation; or is the primary_key not unique?"
@@ -109,11 +109,9 @@ class _Endpoint:
     """How far it is read, as dlt's Incremental keeps it; goes into the state when the rows do."""
     closed: bool = False
     """Set by dlt's Incremental when the order of rows says that no more are wanted."""
-    pages_read: int = 0
-    totals: list[Any] = field(default_factory=list)
-    """What the API says how much there is, with every page; only of pages that are counted off."""
-    keys: array[int] | None = None
-    """Hashes of the primary keys seen, each once a page; None when there is no key to be had."""
+    moved: bool = False
+    """Whether records moved between pages while they were read, so that some may have been skipped."""
+    last_page: Any = None
 
     has_parent = False  # for Incremental, which closes only what is no child
 
@@ -130,7 +128,6 @@ class _Endpoint:
         self.selector = jsonpath.compile_path(selector) if selector else None
         if self.table is not None:
             self.file = RowFile(self.job.folder / f"{self.name}.records.parquet", RECORDS)
-            self.keys = array("q") if self.table.load.primary_key and self.parent is None else None
 
     def close(self) -> None:
         """Called by dlt's Incremental."""
@@ -223,6 +220,7 @@ class _Endpoint:
                 **common,
             )
         previous: bytes | None = None
+        watch = _Watch(next(t.load.primary_key for t in self.source.declared if t.name == self.name))
         for page in pages:
             body = page.response.content
             if page and body == previous:
@@ -231,40 +229,37 @@ class _Endpoint:
                     "client.paginator or endpoint.paginator"
                 )
             previous = body
-            self.watch(page)
+            if not page:
+                self.refuse_an_error(page.response)
+            self.last_page = page
+            if isinstance(page.paginator, RangePaginator):
+                watch.see(page)
             rows = self.incremental(list(page)) if self.incremental else page
             if rows:
                 yield rows
             if self.closed:
-                return
+                break
+        self.moved = self.moved or watch.has_moved()
 
-    def watch(self, page: Any) -> None:
-        """Note what shows whether records move between pages that are counted off while they are read."""
-        if not isinstance(page.paginator, RangePaginator) or self.parent is not None:
-            return
-        self.pages_read += 1
-        if page.paginator.total_path:
-            self.totals += jsonpath.find_values(page.paginator.total_path, page.response.json())[:1]
-        if self.keys is not None and self.table is not None:
-            try:
-                self.keys.extend(
-                    {hash(str(key)) for key in map(itemgetter(*self.table.load.primary_key), page)}
-                )
-            except (KeyError, TypeError):
-                self.keys = None
+    def refuse_an_error(self, response: requests.Response) -> None:
+        """No records, but the word that there was an error: some servers say so with status 200."""
+        found = response.json()
+        if isinstance(found, dict) and (found.get("error") or found.get("errors")):
+            text = self.job.connections.redact(" ".join(response.text.split()))[:200]
+            raise BadAnswer(f"the answer has an error instead of records: {text}", response=response)
 
-    def has_moved(self) -> bool:
-        """Whether records moved between pages, so that some may have been skipped.
+    def was_refused_in_silence(self) -> bool:
+        """Whether the last page is empty only because the token had ended: a new one brings records.
 
-        A record that is removed draws those behind it one place forward, one that changes its place in the order
-        leaves its old page for a later one. The first shows in the total, the second in a key that comes twice.
+        Some servers (PocketBase) take a token that has ended for nobody's, and show what everybody may see: nothing.
         """
-        if self.pages_read < 2:
+        if self.last_page is None or self.last_page:
             return False
-        if self.keys is not None:
-            shrank = any(later < earlier for earlier, later in pairwise(self.totals))
-            return shrank or len(set(self.keys)) < len(self.keys)
-        return len(set(self.totals)) > 1
+        request = self.last_page.response.request.copy()
+        if not renew(self.last_page.auth, request):
+            return False
+        response = self.client.session.send(request)
+        return bool(response.ok and self.client.extract_response(response, self.selector or "$"))
 
     def keep(self, rows: list[Any]) -> None:
         """Append records to the landing file."""
@@ -274,6 +269,69 @@ class _Endpoint:
             self.job.progress(self.name, len(rows))
 
 
+class _Watch:
+    """Tells whether records moved between pages that are counted off while they were read.
+
+    A record that is removed draws those behind it one place forward, one that changes its place in the order leaves
+    its old page for a later one, one that is new pushes those behind it back. The first shows in what the API says how
+    much there is, the others in a record that comes twice.
+    """
+
+    def __init__(self, primary_key: Sequence[str]) -> None:
+        self._key = itemgetter(*primary_key) if primary_key else None
+        self._pages = 0
+        self._rows = 0
+        self._totals: list[Any] = []
+        """What the declared total says with every page."""
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        """Numbers beside the records, by their path; the one that ends as the number of records read counts them."""
+        self._seen = array("q")
+        """Hashes of the records' keys, each once a page."""
+
+    def see(self, page: Any) -> None:
+        """Note a page; must come before anything changes its records."""
+        self._pages += 1
+        self._rows += len(page)
+        if page.paginator.total_path:
+            self._totals += jsonpath.find_values(page.paginator.total_path, page.response.json())[:1]
+        numbers = dict(_numbers(page.response.json()))
+        if self._pages == 1:
+            self._counts = {path: [] for path, number in numbers.items() if number > len(page)}
+        self._counts = {
+            path: [*seen, numbers[path]] for path, seen in self._counts.items() if path in numbers
+        }
+        self._seen.extend({hash(self._identity(record)) for record in page})
+
+    def _identity(self, record: Any) -> str | bytes:
+        """What tells the record from others: its key, or all of it."""
+        if self._key is not None:
+            try:
+                return str(self._key(record))
+            except (KeyError, TypeError):
+                pass
+        return dumps(record)
+
+    def has_moved(self) -> bool:
+        if self._pages < 2:
+            return False
+        series = [self._totals, *(c for c in self._counts.values() if c[-1] == self._rows)]
+        if any(later < earlier for numbers in series for earlier, later in pairwise(numbers)):
+            return True
+        came_twice = len(set(self._seen)) < len(self._seen)
+        # without a key there may be equal records: only when there are more in all than before, one was pushed back
+        return came_twice and (self._key is not None or any(len(set(numbers)) > 1 for numbers in series))
+
+
+def _numbers(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Whole numbers in an answer that stand beside its records."""
+    if isinstance(value, dict) and len(path) < ENVELOPE_DEPTH and len(value) <= ENVELOPE_WIDTH:
+        for name, inner in value.items():
+            if type(inner) is int:
+                yield (*path, name), inner
+            else:
+                yield from _numbers(inner, (*path, name))
+
+
 def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
     """Read a root endpoint and, page by page, the children of its records; then deliver all of them."""
     for attempt in range(1, PASSES + 1):
@@ -281,12 +339,10 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
         for endpoint in root.family():
             endpoint.begin()
         _read(root, None)
-        if root.error or not root.has_moved():
+        if not (again := _why_again(root, attempt)):
             break
         if attempt < PASSES:
-            log.warning(
-                "%s.%s: records moved between pages while they were read; once more", plan.source.name, name
-            )
+            plan.job.retried(name, f"{again}; reading {attempt + 1} of {PASSES}")
             for endpoint in root.family():
                 if endpoint.file:
                     plan.job.progress(endpoint.name, -endpoint.file.rows)
@@ -303,6 +359,26 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
             yield endpoint.table, endpoint.error
         else:
             yield endpoint.table, Landed(relation, form="records", remember=endpoint.remember())
+
+
+def _why_again(root: _Endpoint, attempt: int) -> str | None:
+    """Why what was read has to be read again, if so; the second reading begins with a token that is known to live."""
+    read = [endpoint for endpoint in root.family() if endpoint.error is None]
+    if root.error:
+        return None
+    if any(endpoint.moved for endpoint in read):
+        if root.last_page is not None:
+            renew(root.last_page.auth, root.last_page.response.request.copy())
+        return "records moved between pages while they were read"
+    if attempt == 1:
+        try:
+            if any(endpoint.was_refused_in_silence() for endpoint in read):
+                return "the server gave no records for a token that had ended"
+        except requests.RequestException as error:
+            root.error = _failure(error, root)
+            for below in root.family():
+                below.error = below.error or _because_of(root, below)
+    return None
 
 
 def _read(endpoint: _Endpoint, parent_record: Any) -> None:
@@ -352,7 +428,8 @@ class _Plan:
         ]
         graph, configs, self._resolved = build_resource_dependency_graph(defaults, resources)  # type: ignore[arg-type]
         self._configs: dict[str, Any] = configs
-        self._session = Session(job.connections)
+        self._reading = ""
+        self._session = Session(job.connections, lambda what: job.retried(self._reading, what))
         self._auth = _auth(self._client.get("auth"), self._session, self._client["base_url"])
         order = list(graph.static_order())
         needed = set(wanted)
@@ -380,7 +457,8 @@ class _Plan:
         config = copy.deepcopy(resource["endpoint"])
         base_url = self._client["base_url"]
         own = config.get("auth")
-        client = RESTClient(
+        client = _Client(
+            self._reads(name),
             base_url=base_url,
             headers=self._client.get("headers"),
             auth=_auth(own, self._session, base_url) if own else self._auth,
@@ -398,6 +476,26 @@ class _Plan:
             resolved=self._resolved[name],
             include_from_parent=resource.get("include_from_parent") or [],
         )
+
+    def _reads(self, name: str) -> Callable[[], None]:
+        """Called before each request of an endpoint, so that a retry is told of the right table."""
+
+        def reads() -> None:
+            self._reading = name
+
+        return reads
+
+
+class _Client(RESTClient):
+    """dlt's client, which says when it asks."""
+
+    def __init__(self, asking: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._asking = asking
+
+    def _send_request(self, request: requests.Request, **options: Any) -> requests.Response:
+        self._asking()
+        return super()._send_request(request, **options)
 
 
 def _limit(incremental: Incremental[Any], window: tuple[str | None, str | None]) -> None:

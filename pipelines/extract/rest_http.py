@@ -6,12 +6,10 @@ no login; requests' session underneath keeps cookies, proxies and redirects.
 
 from __future__ import annotations
 
-import logging
-import random
 import re
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,14 +24,11 @@ from requests.auth import AuthBase
 from requests.hooks import default_hooks, dispatch_hook
 
 from pipelines.connections import Connections
+from pipelines.extract import retries
 from pipelines.extract.exact_json import loads
 
-log = logging.getLogger(__name__)
-
 ATTEMPTS = 6
-"""Tries of one request; with the waits below a server may be away for about 20 seconds."""
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
+"""Tries of one request; with the waits between them a server may be away for about ten seconds."""
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server that asks for more patience than this is asked again by the next load."""
 TIMEOUT_SECONDS = (10.0, 60.0)
@@ -49,6 +44,10 @@ class BadAnswer(requests.RequestException):
 
 class TooLong(requests.RequestException):
     """The server asks to wait longer than a load waits."""
+
+
+class Betrayed(requests.RequestException):
+    """A redirect would carry secrets to another host."""
 
 
 class Login(AuthBase):
@@ -126,12 +125,13 @@ class Session(requests.Session):
     """A session that sends until there is a readable answer or patience ends.
 
     Answers of status >= 400 that are not worth a retry are returned, as dlt's client expects. `json()` of an
-    answer is parsed once and exactly (`exact_json.loads`).
+    answer is parsed once and exactly (`exact_json.loads`). `tell` is told of every try that is made again.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, tell: Callable[[str], None]) -> None:
         super().__init__()
         self.connections = connections
+        self._tell = tell
         self.headers["User-Agent"] = "sluice"
         self.headers["Accept"] = "application/json, */*;q=0.5"
         for scheme in ("http://", "https://"):
@@ -161,8 +161,34 @@ class Session(requests.Session):
             self.connections.conceal(authorization.rpartition(" ")[2])
         return prepared
 
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take no secrets along when a redirect leads to another host, whatever they stand in."""
+        if self._is_same_host(response.request.url, prepared_request.url):
+            return
+        headers, body = prepared_request.headers, prepared_request.body
+        for name, value in list(headers.items()):
+            if name.lower() == "authorization" or self._is_secret(str(value)):
+                del headers[name]
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+        if self._is_secret(text):
+            raise Betrayed(
+                "the server sends this request on to another host, which would get the secrets in it",
+                request=response.request,
+            )
+
+    def _is_secret(self, text: str) -> bool:
+        return self.connections.redact(text) != text
+
+    def _is_same_host(self, one: str | None, other: str | None) -> bool:
+        """Whether credentials for one URL are for the other: the same host and port, or the same host over TLS."""
+        return not self.should_strip_auth(one or "", other or "")
+
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT_SECONDS
+        if (
+            kwargs.get("allow_redirects") is False
+        ):  # where a redirect leads: what fails there is tried from its start
+            return super().send(request, **kwargs)
         hooks, request.hooks = request.hooks, default_hooks()  # they judge the last answer, not every try
         auth = self._sent_with[1] if self._sent_with and self._sent_with[0] is request else None
         renewed = False
@@ -173,7 +199,7 @@ class Session(requests.Session):
             try:
                 response = super().send(request, **kwargs)
                 _parse_once(response)
-                if response.status_code == 401 and not renewed and _renew(auth, request):
+                if response.status_code == 401 and not renewed and self._renew(auth, request, response):
                     renewed = True
                     continue
                 if response.status_code not in RETRIED:
@@ -185,29 +211,31 @@ class Session(requests.Session):
             except (
                 requests.exceptions.ChunkedEncodingError,
                 requests.exceptions.ContentDecodingError,
+                BadAnswer,
             ) as error:
-                failure = error
-            except BadAnswer as error:
                 failure = error
             if attempt >= ATTEMPTS:
                 if failure is not None:
                     failure.request = failure.request or request
+                    failure.tries = attempt  # type: ignore[attr-defined]
                     raise failure
                 break
             wait = _wait(attempt, response)
-            what = type(failure).__name__ if failure else f"status {response.status_code if response else 0}"
-            log.warning(
-                "%s %s: %s; try %d of %d in %.1f s",
-                request.method, safe_url(request.url, self.connections), what, attempt + 1, ATTEMPTS, wait,
-            )  # fmt: skip
-            time.sleep(wait)
+            what = _shortly(failure, response)
+            where = f"{request.method} {safe_url(request.url, self.connections)}"
+            self._tell(f"{where}: {what}; try {attempt + 1} of {ATTEMPTS} in {wait:.1f} s")
+            retries.pause(wait)
             attempt += 1
         assert response is not None
         dispatched: requests.Response = dispatch_hook("response", hooks, response, **kwargs)
         return dispatched
 
+    def _renew(self, auth: Any, request: requests.PreparedRequest, refusal: requests.Response) -> bool:
+        """Give the request a new token; False when there is none, or when another host refused it."""
+        return self._is_same_host(request.url, refusal.url) and renew(auth, request)
 
-def _renew(auth: Any, request: requests.PreparedRequest) -> bool:
+
+def renew(auth: Any, request: requests.PreparedRequest) -> bool:
     """Give the request a new token; False when `auth` holds none that could be renewed."""
     if isinstance(auth, Login):
         auth.renew()
@@ -219,34 +247,57 @@ def _renew(auth: Any, request: requests.PreparedRequest) -> bool:
     return True
 
 
+def _shortly(failure: requests.RequestException | None, response: requests.Response | None) -> str:
+    """What went wrong, in a few words."""
+    if failure is None:
+        return f"status {response.status_code if response is not None else 0}"
+    if isinstance(failure, requests.Timeout):
+        return "no answer in time"
+    if isinstance(failure, requests.ConnectionError):
+        return "no connection"
+    return "the answer is not whole"
+
+
 def _wait(attempt: int, response: requests.Response | None) -> float:
-    """Seconds to wait before the next try: what the server says, else doubling with jitter."""
-    asked = retry_after(response.headers.get("Retry-After")) if response is not None else None
+    """Seconds to wait before the next try: what the server asks for, and on top of it doubling with jitter.
+
+    Everybody who was told the same time must not come back at the same time, and "at once" must not be a loop.
+    """
+    headers = response.headers if response is not None else {}
+    asked = retry_after(headers.get("Retry-After"), headers.get("Date"))
     if asked is not None and asked > LONGEST_RETRY_AFTER_SECONDS:
         raise TooLong(f"asks to wait {asked:.0f} seconds", response=response)
-    longest: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1))
-    jittered = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients, guards nothing
-    # everybody who was told the same time must not come back at the same time
-    return jittered if asked is None else asked + min(jittered, 0.2 * asked)
+    return (asked or 0.0) + retries.backoff(attempt)
 
 
-def retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or an HTTP date; None when it asks nothing."""
+def retry_after(header: str | None, date: str | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for, given as a number or an HTTP date; None when it asks nothing.
+
+    `date` is the answer's Date header: what a server means by a date depends on its own clock.
+    """
     if not header:
         return None
     header = header.strip()
     if re.fullmatch(r"\d+(\.\d+)?", header):
         return float(header)
+    when, now = _moment(header), _moment(date or "") or datetime.now(UTC)
+    return max(0.0, (when - now).total_seconds()) if when else None
+
+
+def _moment(text: str) -> datetime | None:
+    """An HTTP date."""
     try:
-        when = parsedate_to_datetime(header)
+        when = parsedate_to_datetime(text)
     except ValueError:
         return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _parse_once(response: requests.Response) -> None:
-    """Give the response a `json()` that parses once; BadAnswer when what is called JSON was cut off on its way."""
+    """Give the response a `json()` that parses once; BadAnswer when what should be JSON was cut off on its way.
+
+    HTML never is what was asked for: it comes from a gateway whose service is away for a moment.
+    """
     documents: list[Any] = []
 
     def parsed(**_: Any) -> Any:
@@ -258,7 +309,8 @@ def _parse_once(response: requests.Response) -> None:
         return documents[0]
 
     response.json = parsed  # type: ignore[method-assign]
-    if response.status_code < 400 and "json" in response.headers.get("Content-Type", "") and response.content:
+    content_type = response.headers.get("Content-Type", "")
+    if response.status_code < 400 and ("json" in content_type or "html" in content_type) and response.content:
         parsed()
 
 
@@ -299,7 +351,7 @@ def explain(error: requests.RequestException, connections: Connections) -> tuple
         if request is not None
         else "the request"
     )
-    tried = f" after {ATTEMPTS} tries"
+    tried = f" after {error.tries} tries" if hasattr(error, "tries") else ""
     if isinstance(error, TooLong):
         return f"{where} {error}; a load waits {LONGEST_RETRY_AFTER_SECONDS:.0f}. Load again later.", None
     if response is not None and response.status_code >= 400:
@@ -312,14 +364,15 @@ def explain(error: requests.RequestException, connections: Connections) -> tuple
             else "Check the endpoint."
         )
         refused = f", {error}" if str(error) == "the login was refused" else ""
-        many = tried if status in RETRIED else ""
+        many = f" after {ATTEMPTS} tries" if status in RETRIED else ""
         said = f": {body}" if body else ""
         return f"{where} answered {status} {response.reason or ''}{many}{refused}{said}. {advice}", status
     if isinstance(error, BadAnswer):
-        return (
-            f"{where}: {error}{tried if 'whole JSON' in str(error) else ''}. Ask whoever runs the API.",
-            None,
-        )
+        return f"{where}: {error}{tried}. Check endpoint.path, or ask whoever runs the API.", None
+    if isinstance(error, Betrayed):
+        return f"{where}: {error}. Check client.base_url.", None
+    if isinstance(error, requests.TooManyRedirects):
+        return f"{where}: the server redirects in a circle. Check client.base_url and endpoint.path.", None
     if isinstance(error, requests.exceptions.SSLError):
         return f"{where}: the server's certificate is not trusted. Check client.base_url.", None
     if isinstance(error, requests.Timeout):

@@ -19,7 +19,7 @@ import orjson
 import pytest
 
 from pipelines.errors import ConnectionError, LoadError
-from pipelines.extract import exact_json, rest, rest_http
+from pipelines.extract import exact_json, rest, rest_http, retries
 from sandbox.servers import PocketBase
 from tests.python.extract.rig import Result, declare, run
 
@@ -95,7 +95,7 @@ class Api:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    monkeypatch.setattr(rest_http, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
     api = Api()
     yield api
     api.server.shutdown()
@@ -548,6 +548,89 @@ def test_records_that_never_rest_are_refused(api: Api, tmp_path: Path) -> None:
     assert "records moved between pages while they were read, 3 times over" in text
 
 
+def one_more_in_front(rows: list[dict[str, Any]]) -> None:
+    rows.insert(0, {"id": 1000 + len(rows), "v": 0})
+
+
+def remove_one(rows: list[dict[str, Any]]) -> None:
+    del rows[0]
+
+
+def with_counts(shelf: Shelf, *path: str) -> Callable[[Request], Answer]:
+    """The shelf's answers, which also say the number of records."""
+
+    def answer(request: Request) -> Answer:
+        count: Any = len(shelf.rows)
+        body = json.loads(shelf(request).body)
+        for name in reversed(path):
+            count = {name: count}
+        return Answer({"page": int(request.query["page"]), "count": len(body["items"]), **body, **count})
+
+    return answer
+
+
+@pytest.mark.parametrize("path", [("totalItems",), ("meta", "total"), ("meta", "pages", "elements")])
+@pytest.mark.parametrize("key", [{"primary_key": "id"}, {}], ids=["key", "no key"])
+def test_a_count_beside_the_records_shows_what_pages_do_not(
+    api: Api, tmp_path: Path, path: tuple[str, ...], key: dict[str, str]
+) -> None:
+    shelf = Shelf(23, remove_one)  # 5 pages before and after
+    api.answer = with_counts(shelf, *path)
+    result = run(rest.extract, declaration(api.url, {"things": {**key, "endpoint": {**SHELF}}}), tmp_path)
+    assert records(result) == shelf.rows
+
+
+def test_numbers_that_count_something_else_are_no_reason_to_read_again(api: Api, tmp_path: Path) -> None:
+    left = iter(range(20, 0, -5))
+
+    def answer(request: Request) -> Answer:
+        page = int(request.query["page"])
+        rows = [{"id": n} for n in range(page * 5, min(page * 5 + 5, 18))]
+        more = {"remaining": next(left), "to": page * 5 + len(rows), "sum": 900 - 100 * page, "n": len(rows)}
+        return Answer({"items": rows, "total": 4, **more})
+
+    api.answer = answer
+    table = {"things": {"primary_key": "id", "endpoint": SHELF}}
+    assert len(records(run(rest.extract, declaration(api.url, table), tmp_path))) == 18
+    assert len(api.requests) == 4
+
+
+def test_a_record_without_a_key_that_comes_twice_is_noticed(api: Api, tmp_path: Path) -> None:
+    shelf = Shelf(23, one_more_in_front)
+    api.answer = with_counts(shelf, "all")
+    result = run(rest.extract, declaration(api.url, {"things": SHELF}), tmp_path)
+    assert records(result) == shelf.rows
+
+
+def test_equal_records_without_a_key_are_no_reason_to_read_again(api: Api, tmp_path: Path) -> None:
+    rows = [{"v": "same"}] * 5
+    pages = [rows, [{"v": "same"}, {"v": "other"}]]
+    api.answer = lambda request: Answer({"items": pages[int(request.query["page"])], "total": 2, "all": 7})
+    assert len(records(run(rest.extract, declaration(api.url, {"things": SHELF}), tmp_path))) == 7
+    assert len(api.requests) == 2
+
+
+def test_children_that_move_between_pages_are_read_again(api: Api, tmp_path: Path) -> None:
+    shelf = Shelf(20, lambda _: None, touch_the_first)
+
+    def answer(request: Request) -> Answer:
+        return shelf(request) if request.path.startswith("/boxes/") else Answer([{"id": 7}])
+
+    api.answer = answer
+    things = {
+        **SHELF,
+        "path": "boxes/{box}",
+        "params": {"box": {"type": "resolve", "resource": "boxes", "field": "id"}},
+    }
+    tables = {
+        "boxes": {"primary_key": "id", "endpoint": {"path": "boxes", "paginator": "single_page"}},
+        "things": {"primary_key": "id", "endpoint": things},
+    }
+    result = run(rest.extract, declaration(api.url, tables), tmp_path)
+    assert sorted(r["id"] for r in records(result)) == list(range(20))
+    assert len(records(result, "boxes")) == 1
+
+
 # -- credentials -----------------------------------------------------------------------------------------
 
 
@@ -712,6 +795,104 @@ def test_a_refused_login_is_told_from_a_refused_page(api: Api, tmp_path: Path) -
     assert "the login was refused" in text
 
 
+class Blind:
+    """An API that shows nothing to a token that has ended, instead of refusing it, as PocketBase does."""
+
+    def __init__(self, uses: int, rows: list[dict[str, int]]) -> None:
+        self.uses = uses
+        self.rows = rows
+        self.logins = 0
+
+    def __call__(self, request: Request) -> Answer:
+        if request.path == "/login":
+            self.logins += 1
+            return Answer({"data": {"token": f"t0ken-{self.logins}"}})
+        dead = request.headers["authorization"] == "Bearer t0ken-1" and self.uses == 0
+        self.uses -= 1 if self.uses else 0
+        at = 2 * int(request.query["page"])
+        return Answer({"items": [] if dead else self.rows[at : at + 2]})
+
+
+@pytest.mark.parametrize("uses", [0, 1, 2])
+def test_an_empty_page_is_believed_only_with_a_new_token(api: Api, tmp_path: Path, uses: int) -> None:
+    api.answer = Blind(uses, ALL)
+    uncounted = {"type": "page_number", "base_page": 0, "total_path": None}
+    table = {"path": "things", "data_selector": "items", "paginator": uncounted}
+    source = declaration(api.url, {"things": table}, {"auth": LOGIN})
+    assert records(run(rest.extract, source, tmp_path, values=SECRETS)) == ALL
+
+
+def test_a_table_without_records_is_one(api: Api, tmp_path: Path) -> None:
+    api.answer = blind = Blind(99, [])
+    uncounted = {"type": "page_number", "base_page": 0, "total_path": None}
+    table = {"path": "things", "data_selector": "items", "paginator": uncounted}
+    source = declaration(api.url, {"things": table}, {"auth": LOGIN})
+    assert records(run(rest.extract, source, tmp_path, values=SECRETS)) == []
+    assert blind.logins == 2
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        ({"type": "bearer", "token": "${api.token}"}, "authorization"),
+        ({"type": "api_key", "name": "X-Key", "api_key": "${api.api_key}", "location": "header"}, "x-key"),
+        (
+            {"type": "http_basic", "username": "${api.username}", "password": "${api.password}"},
+            "authorization",
+        ),
+        ({**LOGIN, "header": "X-Session", "scheme": ""}, "x-session"),
+    ],
+    ids=["bearer", "api key", "basic", "login"],
+)
+def test_a_redirect_to_another_host_takes_no_credentials_along(
+    api: Api, tmp_path: Path, auth: dict[str, Any], header: str
+) -> None:
+    other = Api()
+    try:
+        other.answer = lambda _: Answer(ALL)
+
+        def answer(request: Request) -> Answer:
+            if request.path == "/login":
+                return Answer({"data": {"token": "t0ken-of-the-login"}})
+            assert header in request.headers
+            return Answer({}, 307, {"Location": f"{other.url}/elsewhere"})
+
+        api.answer = answer
+        source = declaration(api.url, {"things": {"path": "things"}}, {"auth": auth})
+        assert records(run(rest.extract, source, tmp_path, values=SECRETS)) == ALL
+        (request,) = other.requests
+        assert header not in request.headers
+        assert SECRET not in str(request.headers)
+    finally:
+        other.server.shutdown()
+        other.server.server_close()
+
+
+def test_a_login_is_not_sent_on_to_another_host(api: Api, tmp_path: Path) -> None:
+    other = Api()
+    try:
+        api.answer = lambda _: Answer({}, 307, {"Location": f"{other.url}/login"})
+        source = declaration(api.url, {"things": PAGED}, {"auth": LOGIN})
+        text = failure(run(rest.extract, source, tmp_path, values=SECRETS))
+        assert "the server sends this request on to another host" in text
+        assert not other.requests
+    finally:
+        other.server.shutdown()
+        other.server.server_close()
+
+
+def test_a_failing_redirect_is_tried_no_more_often_than_any_other_request(api: Api, tmp_path: Path) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path == "/things":
+            return Answer({}, 302, {"Location": f"{api.url}/elsewhere"})
+        return Answer({}, 503)
+
+    api.answer = answer
+    text = failure(run(rest.extract, declaration(api.url, {"things": PAGED}), tmp_path))
+    assert "answered 503" in text
+    assert len(api.requests) == 2 * rest_http.ATTEMPTS
+
+
 def test_a_login_without_a_token_is_named(api: Api, tmp_path: Path) -> None:
     api.answer = lambda _: Answer({"welcome": True})
     source = declaration(api.url, {"things": PAGED}, {"auth": LOGIN})
@@ -779,6 +960,26 @@ def test_what_passes_is_tried_again(api: Api, tmp_path: Path, trouble: Answer) -
     assert records(run(rest.extract, declaration(api.url, {"things": PAGED}), tmp_path)) == ALL
 
 
+@pytest.mark.parametrize("body", [{"error": {"code": 17}}, {"errors": ["shard 3 is away"], "items": []}])
+def test_an_error_with_status_200_is_no_end_of_the_pages(
+    api: Api, tmp_path: Path, body: dict[str, Any]
+) -> None:
+    api.answer = lambda request: Answer(body) if request.query.get("after") else by_cursor(request)
+    table = {
+        "path": "things",
+        "data_selector": "items",
+        "paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "after"},
+    }
+    text = failure(run(rest.extract, declaration(api.url, {"things": table}), tmp_path))
+    assert "the answer has an error instead of records" in text
+
+
+def test_a_gateways_page_is_tried_again(api: Api, tmp_path: Path) -> None:
+    page = Answer(b"<html>back soon</html>", headers={"Content-Type": "text/html; charset=utf-8"})
+    api.answer = flaky(lambda n: page if n % 3 else None)
+    assert records(run(rest.extract, declaration(api.url, {"things": PAGED}), tmp_path)) == ALL
+
+
 def test_retries_end_and_are_counted(api: Api, tmp_path: Path) -> None:
     api.answer = lambda _: Answer({"detail": "maintenance"}, 503)
     text = failure(run(rest.extract, declaration(api.url, {"things": PAGED}), tmp_path))
@@ -833,7 +1034,7 @@ def test_a_timeout_is_told(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_server_that_does_not_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_http, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
     result = run(rest.extract, declaration("http://127.0.0.1:9", {"things": PAGED}), tmp_path)
     assert "no connection after 6 tries. Check client.base_url" in failure(result)
 

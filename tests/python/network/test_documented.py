@@ -1,0 +1,38 @@
+"""The tables of network faults in docs/loading.md are the cases of the tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.python.network.cases import FAILS, PAGES, PASSES, SAMPLE
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "loading.md"
+
+
+def starred(name: str) -> str:
+    return name if name in SAMPLE else f"{name} *"
+
+
+def web_rows() -> list[str]:
+    """The lines about web APIs."""
+    passes = [f"| {starred(name)} | complete | {case.requests} |" for name, case in PASSES.items()]
+    fails = [
+        f"| {starred(name)} | fails: {' … '.join(case.told)} | {case.requests} |"
+        for name, case in FAILS.items()
+    ]
+    return passes + fails
+
+
+def test_the_table_of_web_apis_is_up_to_date() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    there = re.findall(r"^\| .* \| (?:complete|fails: .*) \| \d+ \|$", text, re.MULTILINE)
+    assert there == web_rows(), "write this table into docs/loading.md:\n" + "\n".join(web_rows())
+
+
+def test_the_document_says_how_many_pages_there_are() -> None:
+    assert f"a table of {PAGES} pages" in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_every_case_of_the_sample_exists() -> None:
+    assert set(PASSES) | set(FAILS) >= SAMPLE
