@@ -38,6 +38,8 @@ class Engine:
             raise PublishError(f"version {version} has no DuckDB file for the audience {audience!r}")
         self.version = version
         self.tables = frozenset(published.tables)
+        columns = (name for table in published.tables.values() for name in table.columns)
+        self.names = frozenset(name.lower() for name in (*self.tables, *columns))
         self._users = 0
         self._is_retired = False
         self._lock = threading.Lock()

@@ -52,7 +52,14 @@ ALSO = set(
 
 
 class Refused(Exception):  # noqa: N818 - not an error of ours: somebody asked for too much
-    """A statement that is not run, and why; safe to show."""
+    """A statement that is not run, and why; safe to show to who sent it.
+
+    `reason` holds no words of theirs and may be kept; `named` does, and is for them only.
+    """
+
+    def __init__(self, reason: str, named: str = "") -> None:
+        super().__init__(f"{reason}: {named}" if named else reason)
+        self.reason = reason
 
 
 class Guard:
@@ -87,13 +94,13 @@ class Guard:
             row = cursor.execute("select json_serialize_sql(cast($1 as varchar))", [sql]).fetchone()
             tree = json.loads(row[0]) if row else {"error": True}
         except duckdb.Error as error:
-            raise Refused(str(error).splitlines()[0]) from None
+            raise Refused("the statement cannot be read", str(error).splitlines()[0]) from None
         except RecursionError:
             raise Refused("the statement is nested too deep") from None
         finally:
             cursor.close()
         if tree["error"]:
-            raise Refused(tree.get("error_message", "the statement cannot be read"))
+            raise Refused("the statement cannot be read", str(tree.get("error_message", "")))
         allowed = {t.lower() for t in tables}
         try:
             nodes = list(_objects(tree["statements"]))
@@ -109,7 +116,7 @@ class Guard:
     def _common_table(self, name: str) -> str:
         """The name of a WITH. It must be nobody else's: outside of its scope it would mean a file or a system view."""
         if not IDENTIFIER.match(name) or name in self._system_views:
-            raise Refused(f"WITH cannot define {name}")
+            raise Refused("WITH cannot define this name", name)
         return name
 
     def _node(self, node: dict[str, Any], tables: Collection[str]) -> None:
@@ -121,11 +128,11 @@ class Guard:
             raise Refused(f"{kind.lower()} is not allowed")
         function = node.get("function_name")
         if function and function.lower() not in self.functions:
-            raise Refused(f"the function {function} is not allowed")
+            raise Refused("a function that does more than calculate", function)
         if function and (node.get("schema") or "main", node.get("catalog") or "system") != ("main", "system"):
             raise Refused("functions are called without a schema")
         if kind == "TABLE_FUNCTION" and node["function"].get("function_name") not in TABLE_FUNCTIONS:
-            raise Refused(f"the table function {node['function'].get('function_name')} is not allowed")
+            raise Refused("a table function", str(node["function"].get("function_name")))
         if kind == "SHOW_REF" and (
             node.get("show_type") not in ("DESCRIBE", "SUMMARY", "SHOW_UNQUALIFIED")
             or node["table_name"] not in SHOWN
@@ -141,7 +148,7 @@ class Guard:
             or (schema in ("", "main", "published") and name in tables)
         ):
             return
-        raise Refused(f"there is no table {node['table_name']}")
+        raise Refused("there is no such table", node["table_name"])
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -26,17 +26,17 @@ from pipelines.errors import SluiceError
 from pipelines.ledger import Ledger
 from pipelines.publish.keys import Keys
 from pipelines.publish.versions import Versions
-from pipelines.publish.write import without_values
 from pipelines.serve import messages
-from pipelines.serve.engine import Engines, Limits
+from pipelines.serve.engine import Engine, Engines, Limits
 from pipelines.serve.guard import Guard, Refused
+from pipelines.serve.shape import Shapes
 from pipelines.serve.tokens import Tokens
 from pipelines.settings import Settings
 
 ROWS = 10_000
 """Rows of a batch."""
 DETAIL = 2_000
-"""Characters of a statement the ledger keeps."""
+"""Characters of a statement's shape the ledger keeps."""
 
 
 class _Caller(fl.ServerMiddleware):  # type: ignore[misc]  # pyarrow has no types
@@ -98,6 +98,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         self._audience = audience
         self._ledger = Ledger(settings.ledger)
         self._guard = Guard()
+        self._shapes = Shapes()
         self._slots = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
         versions = Versions(settings.home / "published")
@@ -121,7 +122,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             sql = (
                 message.query
                 if name == "CommandStatementQuery"
-                else message.prepared_statement_handle.decode()
+                else self._statement(context, message.prepared_statement_handle)
             )
             schema = self._schema(context, sql)
             ticket = messages.pack("TicketStatementQuery", statement_handle=sql.encode())
@@ -136,7 +137,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         """The rows of a ticket, in batches."""
         name, message = self._unpacked(context, ticket.ticket)
         if name == "TicketStatementQuery":
-            return self._rows(context, message.statement_handle.decode())
+            return self._rows(context, self._statement(context, message.statement_handle))
         return fl.RecordBatchStream(self._metadata(context, name, message))
 
     def do_action(self, context: Any, action: fl.Action) -> Iterator[bytes]:
@@ -150,32 +151,35 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 dataset_schema=schema.serialize().to_pybytes(),
             )
         elif action.type not in ("ClosePreparedStatement", "CloseSession"):
-            self._refuse(context, f"the action {action.type} is not supported: this server reads only")
+            self._refuse(context, Refused("this server reads only and does not know the action", action.type))
 
     def list_actions(self, context: Any) -> list[tuple[str, str]]:
         return [("CreatePreparedStatement", "Prepare a query"), ("ClosePreparedStatement", "Forget it")]
 
     def do_put(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
         """Writes, and parameters of prepared statements."""
-        self._refuse(context, "nothing can be sent here: this server reads only and takes no parameters")
+        self._refuse(
+            context, Refused("nothing can be sent here: this server reads only and takes no parameters")
+        )
 
     def do_exchange(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
-        self._refuse(context, "nothing can be sent here: this server reads only")
+        self._refuse(context, Refused("nothing can be sent here: this server reads only"))
 
     def list_flights(self, context: Any, criteria: bytes) -> Iterator[fl.FlightInfo]:
-        self._refuse(context, "flights are not listed; ask for tables (CommandGetTables)")
+        self._refuse(context, Refused("flights are not listed; ask for tables (CommandGetTables)"))
 
     def _rows(self, context: Any, sql: str) -> fl.GeneratorStream:
         if not self._slots.acquire(blocking=False):
-            self._refuse(context, f"{self.limits.queries} queries run already; try again", sql)
+            self._refuse(context, Refused(f"{self.limits.queries} queries run already; try again"), sql)
         stack = ExitStack()
         stack.callback(self._slots.release)
         try:
             engine, cursor = stack.enter_context(self._engines.opened())
-            statement = self._judged(context, sql, engine.tables, engine.version)
+            statement = self._judged(context, sql, engine)
             clock = _Clock(cursor, self.limits.seconds)
             stack.callback(clock.stop)
-            self._note(context, "query", engine.version, self._who(context), sql)
+            shape = self._shapes.of(sql, engine.names)
+            self._note(context, "query", engine.version, self._who(context), shape)
             schema = self._planned(context, cursor, statement, clock)
             reader = self._run(context, cursor, statement, clock).to_arrow_reader(ROWS)
         except BaseException:
@@ -197,7 +201,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def _schema(self, context: Any, sql: str) -> pa.Schema:
         with self._engines.opened() as (engine, cursor):
-            statement = self._judged(context, sql, engine.tables, engine.version)
+            statement = self._judged(context, sql, engine)
             clock = _Clock(cursor, self.limits.seconds)
             try:
                 return self._planned(context, cursor, statement, clock)
@@ -224,7 +228,8 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def _failed(self, context: Any, error: Exception, clock: _Clock) -> Any:
         late = f"the query took longer than {self.limits.seconds:g} s" if clock.is_over else None
-        self._note(context, "failed", None, self._who(context), late or without_values(error))
+        # DuckDB's own words quote what was asked for; they are for who asked
+        self._note(context, "failed", None, self._who(context), late or type(error).__name__)
         return fl.FlightTimedOutError(late) if late else fl.FlightServerError(str(error))
 
     def _metadata(self, context: Any, name: str, message: Any) -> pa.Table:
@@ -237,7 +242,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         if name == "CommandGetSqlInfo":
             return messages.sql_info(installed_version("sluice"))
         if name != "CommandGetTables":
-            self._refuse(context, f"{name} is not supported")
+            self._refuse(context, Refused("this server reads only and does not know the command", name))
         with self._engines.opened() as (engine, cursor):
             names = [n for n in sorted(engine.tables) if _like(n, message.table_name_filter_pattern)]
             if message.table_types and "BASE TABLE" not in message.table_types:
@@ -260,19 +265,28 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         try:
             return messages.unpack(command)
         except ValueError as error:
-            self._refuse(context, str(error))
+            self._refuse(context, Refused("this is no command of Flight SQL that reads", str(error)))
 
-    def _judged(self, context: Any, sql: str, tables: frozenset[str], version: str) -> str:
+    def _statement(self, context: Any, handle: bytes) -> str:
+        """The statement a client hands back, which may be anything."""
         try:
-            return self._guard.judge(sql, tables)
+            return handle.decode()
+        except UnicodeDecodeError:
+            self._refuse(context, Refused("this is no handle of a statement"))
+
+    def _judged(self, context: Any, sql: str, engine: Engine) -> str:
+        try:
+            return self._guard.judge(sql, engine.tables)
         except Refused as refused:
-            self._refuse(context, str(refused), sql, version)
+            self._refuse(context, refused, sql, engine)
 
     def _refuse(
-        self, context: Any, reason: str, sql: str | None = None, version: str | None = None
+        self, context: Any, refused: Refused, sql: str | None = None, engine: Engine | None = None
     ) -> NoReturn:
-        self._note(context, "refused", version, self._who(context), f"{reason}: {sql}" if sql else reason)
-        raise fl.FlightUnauthorizedError(f"not allowed: {reason}")
+        shape = self._shapes.of(sql, engine.names if engine else ()) if sql else None
+        detail = f"{refused.reason}: {shape}" if shape else refused.reason
+        self._note(context, "refused", engine.version if engine else None, self._who(context), detail)
+        raise fl.FlightUnauthorizedError(f"not allowed: {refused}")
 
     def _who(self, context: Any) -> str:
         return str(context.get_middleware("gate").who)

@@ -203,6 +203,18 @@ def test_junk_is_refused(junk: bytes, served: Served) -> None:
     assert served.ledger[before:][-1][0] == "refused"
 
 
+def test_a_handle_that_is_no_text_is_refused(served: Served) -> None:
+    client, options = _raw(served)
+    ticket = fl.Ticket(messages.pack("TicketStatementQuery", statement_handle=b"select \xff"))
+    handle = messages.pack("CommandPreparedStatementQuery", prepared_statement_handle=b"select \xff")
+    before = len(served.ledger)
+    with pytest.raises(fl.FlightUnauthorizedError, match="no handle"):
+        client.do_get(ticket, options).read_all()
+    with pytest.raises(fl.FlightUnauthorizedError, match="no handle"):
+        client.get_flight_info(fl.FlightDescriptor.for_command(handle), options)
+    assert [row[0] for row in served.ledger[before:] if row[0] != "connect"] == ["refused"] * 2
+
+
 def test_what_writes_is_refused(served: Served) -> None:
     client, options = _raw(served)
     table = pa.table({"sku": ["x"], "title": ["y"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ipaddress
 import threading
@@ -21,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from pipelines.errors import PublishError, SluiceError
 from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
 from pipelines.serve.server import Server
+from pipelines.serve.shape import Shapes
 
 from ..publish.conftest import Company
 from .conftest import Served
@@ -174,7 +176,54 @@ def test_sessions_are_in_the_ledger(fresh: Callable[..., Served]) -> None:
     served = fresh()
     served.ask("select 42")
     assert [row[:2] for row in served.ledger] == [("start", "server"), ("connect", "anna"), ("query", "anna")]
-    assert served.ledger[-1][2] == "select 42"
+    assert served.ledger[-1][2] == "select ?"
+
+
+SHAPES = {
+    "select sku, title from dim_products where title = 'Anna'": "select sku, title from dim_products where title = ?",
+    "from dim_customers where EMAIL in ('a@x', $$b@x$$, e'c\\'@x') -- d@x": "from dim_customers where EMAIL in (?, ?, ?)",
+    "select count(*) as anna /* Anna's */ from fct_orders where amount>12.5e3": "select count(*) as _ from fct_orders where amount>?",
+    'from dim_customers where name = "Anna"': "from dim_customers where name = _",
+    "copy dim_products to '/home/anna/x.csv'": "copy dim_products to ?",
+    "select anna(1), read_text('X')": "select _(?), read_text(?)",
+    "select 1\0 'anna'": "select ?",
+    "select 'anna": "select",
+    'select "anna': "select",
+    "select \u00e4nna, 'b', anna": "select _, ?, _",
+    "attach 'postgres://anna@x' as anna; select 1": "attach ? as _; select ?",
+    "anna@example.com +49 30 1234": "_@_._ +? ? ?",
+}
+
+
+@pytest.mark.parametrize("sql", SHAPES)
+def test_the_ledger_keeps_statements_without_values(sql: str) -> None:
+    found = Shapes().of(
+        sql, {"dim_products", "dim_customers", "fct_orders", "sku", "title", "email", "name", "amount"}
+    )
+    assert found == SHAPES[sql]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from dim_customers where email = 'CANARY-7@example.com'",
+        'select * from dim_customers where email = "CANARY-7@example.com"',
+        "select cast('CANARY-7@example.com' as int)",
+        "from canary_7",
+        "select canary_7('CANARY-7')",
+        "select 'CANARY-7",
+        "attach 'CANARY-7' as canary_7",
+        'with "CANARY-7" as (select 1) select 1',
+    ],
+)
+def test_no_value_of_a_statement_reaches_the_ledger(sql: str, served: Served) -> None:
+    """Neither when it is run, nor when it is refused, nor when it fails."""
+    before = len(served.ledger)
+    with contextlib.suppress(adbc_driver_manager.Error):
+        served.ask(sql)
+    added = served.ledger[before:]
+    assert added
+    assert "canary" not in str(added).lower()
 
 
 def test_encrypted_files_are_served(fresh: Callable[..., Served], monkeypatch: pytest.MonkeyPatch) -> None:
