@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
 from contextlib import chdir
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import duckdb
+
+from pipelines.extract import quoted
 from pipelines.review import Review, compare
 from pipelines.review.revision import PARSED, Revision, read_compiled
 from pipelines.settings import Settings
@@ -62,6 +68,71 @@ class Bench:
         with chdir(root):
             revision.error = compile_project(root, target)
         return revision if revision.error else read_compiled(revision, target)
+
+
+class Loaded:
+    """AnyCompany at scale 0.05, loaded once; `settings` are those of its home, in which the base is built."""
+
+    def __init__(self, home: Path, base: Revision) -> None:
+        self.settings = Settings(root=ROOT, home=home)
+        try:
+            self._sluice("sandbox", "up", "--scale", "0.05")
+            self._sluice("load")
+        finally:
+            self._sluice("sandbox", "down")
+        with duckdb.connect(str(self.settings.warehouse)) as connection:
+            self._build(connection, base, "warehouse")
+
+    def differences(self, head: Revision, renamed: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+        """Rows before and after of each model that a build of all models of `head` makes another table of."""
+        with duckdb.connect() as connection:
+            connection.execute(f"attach '{self.settings.warehouse}' as warehouse (read_only)")
+            self._build(connection, head, "memory")
+            found = {}
+            for key, node in head.nodes("model").items():
+                former = renamed.get(key, key).split(".")[-1]
+                pair = f"warehouse.{node['schema']}.{former}", f"memory.{node['schema']}.{node['name']}"
+                if not _exists(connection, pair[0]):
+                    continue
+                names = [[n for n, *_ in connection.execute(f"describe {t}").fetchall()] for t in pair]
+                shared = ", ".join(quoted(n) for n in names[1] if n in names[0])
+                before, after = (f"(select {shared} from {t})" for t in pair)
+                different = connection.execute(
+                    f"from {before} except all from {after} union all (from {after} except all from {before}) limit 1"
+                ).fetchall()
+                rows = [connection.execute(f"select count(*) from {t}").fetchall()[0][0] for t in pair]
+                if different or rows[0] != rows[1]:
+                    found[node["name"]] = (rows[0], rows[1])
+            return found
+
+    def _build(self, connection: duckdb.DuckDBPyConnection, revision: Revision, database: str) -> None:
+        """All seeds and models, from their compiled SQL, parents first."""
+        connection.execute(f"set TimeZone = 'UTC'; attach '{self.settings.raw}' as raw (read_only)")
+        nodes = revision.nodes("seed", "model")
+        above = {k: [p for p in n["depends_on"].get("nodes", []) if p in nodes] for k, n in nodes.items()}
+        for key in TopologicalSorter(above).static_order():
+            node = nodes[key]
+            connection.execute(f"create schema if not exists {node['schema']}")
+            if node["resource_type"] == "seed":
+                types = node["config"]["column_types"]
+                query = f"from read_csv('{revision.root / node['original_file_path']}', types = {types})"
+            else:
+                query = node["compiled_code"].replace('"memory".', f'"{database}".')
+            connection.execute(f"create table {node['schema']}.{node['name']} as {query}")
+
+    def _sluice(self, *arguments: str) -> None:
+        program = Path(sys.executable).with_name("sluice")
+        environment = {**os.environ, "SLUICE_HOME": str(self.settings.home)}
+        done = subprocess.run(
+            [str(program), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    database, schema, name = relation.split(".")
+    sql = "select 1 from duckdb_tables() where (database_name, schema_name, table_name) = (?, ?, ?)"
+    return bool(connection.execute(sql, [database, schema, name]).fetchall())
 
 
 def apply(root: Path, patch: str) -> None:
