@@ -34,7 +34,8 @@ class _Enter(RunnableLoadJob):
         if self._load_table["write_disposition"] == "replace":
             types = self._types(list(columns))
             values = ", ".join(
-                f"cast({c} as {kind}) as {c}" for c, kind in zip(map(self._escaped, columns), types, strict=True)
+                f"cast({c} as {kind}) as {c}"
+                for c, kind in zip(map(self._escaped, columns), types, strict=True)
             )
             # deleting and inserting, even in one transaction, is not enough: DuckDB 1.5.5 lets a query that begins
             # while a large commit is under way see the inserted rows beside the deleted ones

@@ -35,9 +35,10 @@ from pipelines.errors import LoadError, SluiceError
 from pipelines.extract import Delivery, Job, Landed, literal, quoted
 from pipelines.ledger import Ledger, TableLoaded
 from pipelines.locks import locked
+from pipelines.names import LOAD_ID, normalized
 from pipelines.quarantine import ROW_ID, SUFFIX, Quarantined, address, quarantined_columns, retried
 from pipelines.settings import Settings
-from pipelines.shape import LOAD_ID, Packed, normalized, pack
+from pipelines.shape import Packed, pack
 
 THREADS = 4
 """Sources loaded at once; more only wait for each other on two cores."""

@@ -6,28 +6,23 @@ raw already holds unchanged are left out. Whatever does not pass raises LoadErro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from pipelines.declaration import FilesTable, Table
 from pipelines.errors import LoadError
 from pipelines.extract import Job, Landed, literal, quoted
+from pipelines.names import DELETED_AT, LOAD_ID, LOADED_AT, STAMPS, is_chosen, normalized
 from pipelines.quarantine import BadRows, Quarantined
-from pipelines.types import Cast, RawType, cast, declared_type, json_scalar, raw_type
+from pipelines.records import as_columns
+from pipelines.types import Cast, RawType, cast, declared_type, raw_type
 
-LOADED_AT = "_loaded_at"
-LOAD_ID = "_load_id"
-DELETED_AT = "_deleted_at"
-STAMPS = (LOADED_AT, LOAD_ID)
-"""Written by every load, so they say nothing about whether a row changed."""
 EXAMPLES = 3
 
 
@@ -85,7 +80,7 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
     records = landed.form == "records"
     raw_records = landed
     if records:
-        landed = _records_as_columns(table, landed, job, bad)
+        landed = as_columns(table, landed, job, bad)
     known = job.raw_columns(table)
     columns, drift = _columns(table, landed, landed.relation, known, job)
     key = _key(table, landed)
@@ -102,7 +97,7 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
             raise _AltersValueError
     except _AltersValueError:
         if records:
-            relation = _records_as_columns(table, raw_records, job, BadRows(table, job), keep=True).relation
+            relation = as_columns(table, raw_records, job, BadRows(table, job), keep=True).relation
         relation = bad.split(columns, relation, needed, drift.kept_out)
         read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
     quarantined = bad.written(load_id, loaded_at)
@@ -173,11 +168,6 @@ def _table_hints(table: Table[Any], landed: Landed, key: Sequence[str]) -> dict[
     return {"write_disposition": merge, "merge_key": [LOAD_ID]}
 
 
-def normalized(name: str) -> str:
-    """A source column name as raw spells it: snake_case, as dlt does."""
-    return NamingConvention().normalize_identifier(name)
-
-
 # -- names and types -------------------------------------------------------------------------------------
 
 
@@ -199,7 +189,7 @@ def _columns(
             raise LoadError(
                 f"{table.qualified}: the columns {source!r} and {twins[0]!r} would both be called {name!r}"
             )
-    chosen = [s for s in described if _is_chosen(table, s, names[s])]
+    chosen = [s for s in described if is_chosen(table, s, names[s])]
     declared = {normalized(name): kind for name, kind in table.data_types.items()}
     new = [s for s in chosen if known and names[s] not in known and names[s] not in declared and s[0] != "_"]
     if new and table.load.drift == "freeze":
@@ -226,15 +216,6 @@ def _columns(
         [] if landed.form == "records" else [n for n in known if n not in {*delivered, *STAMPS, DELETED_AT}]
     )
     return columns, _Drift(tuple(names[s] for s in new), tuple(lost), tuple(kept_out))
-
-
-def _is_chosen(table: Table[Any], source: str, name: str) -> bool:
-    wanted = table.load.columns
-    if source.startswith("_") and name == source:
-        return True
-    if wanted.include is not None:
-        return name in map(normalized, wanted.include)
-    return name not in map(normalized, wanted.exclude or [])
 
 
 def _target(
@@ -485,7 +466,7 @@ def _only_changes(
         same += [
             f"n.{quoted(c)} is not distinct from r.{quoted(c)}"
             for c in delivered
-            if c in known and c not in key and _is_chosen(table, c, c)
+            if c in known and c not in key and is_chosen(table, c, c)
         ]
         same += [f"n.{quoted(c)} is null" for c in fresh]
         select = (
@@ -566,145 +547,3 @@ def _holds_the_same(table: Table[Any], file: Path, known: dict[str, str], job: J
     raw = _raw(table)
     fresh = job.con.execute(f"select {sums} from {_read(file)}").fetchone()
     return bool(fresh == job.con.execute(f"select {sums} from {raw}").fetchone())
-
-
-# -- JSON records ----------------------------------------------------------------------------------------
-
-_NUMBER = r"-?[0-9][-+.0-9eE]*"
-_LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
-_VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
-_MARK = "\\u0001number "
-"""Stands before a number that is carried as a string, as JSON writes it."""
-_INEXACT = (
-    f"(regexp_matches(_record, '{_VAST}') or regexp_matches(_record, '{_LONG_REAL}') and "
-    f"regexp_extract_all(_record, '{_LONG_REAL}', 1) <> "
-    f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1))"
-)
-"""Records with a number that DuckDB, which reads reals as doubles, would not write again as it was."""
-
-
-_UNFIT = {
-    "case when json_valid(_record) then json_type(_record) end is distinct from 'OBJECT'": "are not JSON objects",
-    "len(json_keys(_record)) <> len(list_distinct(json_keys(_record)))": "have a key twice",
-}
-"""Records that have no columns, and what is said of them."""
-
-
-def _records_as_columns(
-    table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, keep: bool = False
-) -> Landed:
-    """One column a top-level key: scalars with the type all their values share, nested values as JSON.
-
-    What is no object with each key once goes to `bad`. `keep` keeps `_record` beside the columns.
-    """
-    con = job.con
-    meta = [n for n, *_ in con.execute(f"describe {landed.relation}").fetchall() if n != "_record"]
-
-    for where, what in _UNFIT.items():
-        landed = replace(landed, relation=bad.leave_out(landed.relation, meta, where, what))
-    keys = [
-        k
-        for (k,) in con.execute(
-            f"select distinct unnest(json_keys(_record)) k from ({landed.relation}) order by k"
-        ).fetchall()
-    ]
-    folded: dict[str, str] = {}
-    for key in keys:
-        if (twin := folded.setdefault(normalized(key), key)) != key:
-            raise LoadError(
-                f"{table.qualified}: the keys {twin!r} and {key!r} would both be the column {normalized(key)!r}"
-            )
-    if clash := sorted(set(folded) & {*meta, *STAMPS, DELETED_AT}):
-        raise LoadError(f"{table.qualified}: the key {folded[clash[0]]!r} has the name of a column of ours")
-    keys = [k for k in keys if _is_chosen(table, k, normalized(k))]
-    declared = {normalized(name): kind for name, kind in table.data_types.items()}
-    view = f"_records_{table.source}_{table.name}"
-    kept = [*meta, "_record"] if keep else meta
-    inexact = _unnest_records(con, view, landed.relation, kept, keys)
-    selected = list(map(quoted, kept))
-    types = _json_types(con, view, keys)
-    asked = dict(landed.types)
-    for key in keys:
-        kind = _scalar(types[key])
-        if normalized(key) in declared or kind == "JSON":
-            selected.append(quoted(key))
-        elif kind == "DOUBLE" and inexact:  # as JSON, so that the cast looks at each number
-            selected.append(quoted(key))
-            asked[normalized(key)] = kind
-        elif kind:
-            selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
-    delivered = {normalized(k) for k in keys} | set(meta)
-    for name, kind in declared.items():
-        if name not in delivered and _is_chosen(table, name, name):
-            selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")
-    return replace(landed, relation=f"select {', '.join(selected) or '*'} from {view}", types=asked)
-
-
-def _unnest_records(
-    con: duckdb.DuckDBPyConnection, view: str, relation: str, meta: Sequence[str], keys: Sequence[str]
-) -> bool:
-    """A temporary table with a JSON column a key; whether it has numbers that doubles have no room for."""
-    prefix = "".join(f"{quoted(name)}, " for name in meta)
-    structure = literal(json.dumps(dict.fromkeys(keys, "JSON")))
-
-    def unnested(record: str) -> str:
-        return f"unnest(json_transform({record}, {structure}))" if keys else "1 as _nothing"
-
-    con.execute(
-        f"create or replace temp table {view} as select {prefix}{unnested('_record')} from ({relation})"
-        f" where not {_INEXACT}"
-    )
-    if not _count(con, f"select count(*) from ({relation}) where {_INEXACT}"):
-        return False
-    # every number outside of a string becomes a marked string on the way through DuckDB's JSON
-    string = r'"(?:[^"\\]|\\.)*"'
-    marked = f"regexp_replace(_record, '({string})|({_NUMBER})', '\\1' || chr(2) || '\\2' || chr(3), 'g')"
-    marked = f"replace({marked}, chr(2) || chr(3), '')"
-    marked = f"""replace(replace({marked}, chr(2), '"{_MARK}'), chr(3), '"')"""
-    escaped = _MARK.replace("\\", "\\\\")
-    numbers = ", ".join(
-        f"""cast(regexp_replace(cast({quoted(k)} as varchar), '"{escaped}({_NUMBER})"', '\\1', 'g') as json)"""
-        f" as {quoted(k)}"
-        for k in keys
-    )
-    con.execute(
-        f"insert into {view} by name select {prefix}{numbers or '1 as _nothing'} from"
-        f" (select {prefix}{unnested(marked)} from ({relation}) where {_INEXACT})"
-    )
-    return True
-
-
-def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) -> dict[str, set[str]]:
-    """JSON types that occur in each column; integers are BIGINT, or UBIGINT where one needs more."""
-    if not keys:
-        return {}
-    measures = ", ".join(
-        f"list(distinct json_type({quoted(k)})), "
-        f"count(*) filter (json_type({quoted(k)}) = 'UBIGINT' and try_cast({quoted(k)} ->> '$' as bigint) is null)"
-        for k in keys
-    )
-    row = con.execute(f"select {measures} from {view}").fetchone() or ()
-    found = {}
-    for i, key in enumerate(keys):
-        types = {t for t in row[2 * i] or [] if t and t != "NULL"}
-        if "UBIGINT" in types and not row[2 * i + 1]:
-            types = types - {"UBIGINT"} | {"BIGINT"}
-        found[key] = types
-    return found
-
-
-def _scalar(types: set[str]) -> str | None:
-    """The one type the values of a JSON column share; None while it has no value."""
-    if not types:
-        return None
-    if types & {"OBJECT", "ARRAY"}:
-        return "JSON"
-    if types == {"BOOLEAN"}:
-        return "BOOLEAN"
-    if types == {"BIGINT"}:
-        return "BIGINT"
-    if types <= {"BIGINT", "UBIGINT"}:
-        return "HUGEINT"
-    if types <= {"BIGINT", "UBIGINT", "DOUBLE"}:
-        return "DOUBLE"
-    return "VARCHAR"  # text, or a mix that only text can hold

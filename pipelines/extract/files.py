@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from pipelines.declaration import FilesSource, FilesTable, Source, Table
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Delivery, Job, Landed, each_table, literal, quoted
+from pipelines.names import normalized
 
 BATCH_ROWS = 100_000
 """Rows held in memory at a time."""
@@ -307,8 +308,6 @@ class _Landing:
 
     def headers(self, names: Sequence[str]) -> None:
         """Remember the columns of a file: the files after it must have them, too."""
-        from pipelines.shape import normalized
-
         self._headers.update(dict.fromkeys(names))
         self.raw_columns |= {normalized(name) for name in names}
 
@@ -503,8 +502,6 @@ def _names(
     first: Sequence[str], file: _Found, table: Table[FilesTable], landing: _Landing, loaded_before: set[str]
 ) -> list[str]:
     """Column names of a file: its header, or the declared columns in order; checked for what is missing."""
-    from pipelines.shape import normalized
-
     declared = [c.name for c in table.columns if not c.name.startswith("_")]
     if not table.load.header:
         if len(first) != len(declared):

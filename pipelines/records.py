@@ -1,0 +1,173 @@
+"""JSON records as columns: a scalar gets the type all values of its key share, nested values stay JSON.
+
+Numbers are kept to the last digit, whatever a double has room for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import duckdb
+
+from pipelines.declaration import Table
+from pipelines.errors import LoadError
+from pipelines.extract import Job, Landed, literal, quoted
+from pipelines.names import DELETED_AT, STAMPS, is_chosen, normalized
+from pipelines.quarantine import BadRows
+from pipelines.types import declared_type, json_scalar
+
+_NUMBER = r"-?[0-9][-+.0-9eE]*"
+_LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
+_VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
+_LONG = r"[:,\[\s]-?([0-9.]{16}|[0-9.]+[eE])"
+"""Stands in every record with one of the two above, and is found at half the cost."""
+_MARK = "\\u0001number "
+"""Stands before a number that is carried as a string, as JSON writes it."""
+_INEXACT = (
+    f"(regexp_matches(_record, '{_LONG}') and (regexp_matches(_record, '{_VAST}')"
+    f" or regexp_matches(_record, '{_LONG_REAL}') and regexp_extract_all(_record, '{_LONG_REAL}', 1) <> "
+    f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1)))"
+)
+"""Records with a number that DuckDB, which reads reals as doubles, would not write again as it was."""
+_IS_OBJECT = "case when json_valid(_record) then json_type(_record) end = 'OBJECT'"
+_UNFIT = {
+    f"({_IS_OBJECT}) is distinct from true": "are not JSON objects",
+    "len(json_keys(_record)) <> len(list_distinct(json_keys(_record)))": "have a key twice",
+}
+"""Records that have no columns, and what is said of them."""
+_TYPE_BY_FIRST = {'"': "VARCHAR", "{": "OBJECT", "[": "ARRAY", "t": "BOOLEAN", "f": "BOOLEAN"}
+
+
+def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, keep: bool = False) -> Landed:
+    """One column a top-level key of the records.
+
+    What is no object with each key once goes to `bad`. `keep` keeps `_record` beside the columns. Raises LoadError
+    when two keys would have one name in raw.
+    """
+    con = job.con
+    meta = [n for n, *_ in con.execute(f"describe {landed.relation}").fetchall() if n != "_record"]
+    # conditions stand behind `when`: only there DuckDB leaves out what the ones before have settled
+    kinds = con.execute(
+        f"select case when {_IS_OBJECT} then json_keys(_record) end as keys,"
+        f" case when keys is null then false when {_INEXACT} then true else false end as inexact"
+        f" from ({landed.relation}) group by all"
+    ).fetchall()
+    if any(keys is None or len(set(keys)) < len(keys) for keys, _ in kinds):
+        for where, what in _UNFIT.items():
+            landed = replace(landed, relation=bad.leave_out(landed.relation, meta, where, what))
+    keys = _columns(
+        table, {k for keys, _ in kinds if keys and len(set(keys)) == len(keys) for k in keys}, meta
+    )
+    inexact = any(inexact for _, inexact in kinds)
+    declared = {normalized(name): kind for name, kind in table.data_types.items()}
+    view = f"_records_{table.source}_{table.name}"
+    kept = [*meta, "_record"] if keep else meta
+    _unnest_records(con, view, landed.relation, kept, keys, inexact)
+    selected = list(map(quoted, kept))
+    types = _json_types(con, view, keys)
+    asked = dict(landed.types)
+    for key in keys:
+        kind = _scalar(types[key])
+        if normalized(key) in declared or kind == "JSON":
+            selected.append(quoted(key))
+        elif kind == "DOUBLE" and inexact:  # as JSON, so that the cast looks at each number
+            selected.append(quoted(key))
+            asked[normalized(key)] = kind
+        elif kind:
+            selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
+    delivered = {normalized(k) for k in keys} | set(meta)
+    for name, kind in declared.items():
+        if name not in delivered and is_chosen(table, name, name):
+            selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")
+    return replace(landed, relation=f"select {', '.join(selected) or '*'} from {view}", types=asked)
+
+
+def _columns(table: Table[Any], found: set[str], meta: Sequence[str]) -> list[str]:
+    """The keys to load, in order."""
+    folded: dict[str, str] = {}
+    for key in sorted(found):
+        if (twin := folded.setdefault(normalized(key), key)) != key:
+            raise LoadError(
+                f"{table.qualified}: the keys {twin!r} and {key!r} would both be the column {normalized(key)!r}"
+            )
+    if clash := sorted(set(folded) & {*meta, *STAMPS, DELETED_AT}):
+        raise LoadError(f"{table.qualified}: the key {folded[clash[0]]!r} has the name of a column of ours")
+    return [key for key in sorted(found) if is_chosen(table, key, normalized(key))]
+
+
+def _unnest_records(
+    con: duckdb.DuckDBPyConnection,
+    view: str,
+    relation: str,
+    meta: Sequence[str],
+    keys: Sequence[str],
+    inexact: bool,
+) -> None:
+    """A temporary table with a JSON column a key; `inexact`: some records have numbers doubles have no room for."""
+    prefix = "".join(f"{quoted(name)}, " for name in meta)
+    structure = literal(json.dumps(dict.fromkeys(keys, "JSON")))
+
+    def unnested(record: str) -> str:
+        return f"unnest(json_transform({record}, {structure}))" if keys else "1 as _nothing"
+
+    con.execute(
+        f"create or replace temp table {view} as select {prefix}{unnested('_record')} from ({relation})"
+        + (f" where not {_INEXACT}" if inexact else "")
+    )
+    if not inexact:
+        return
+    # every number outside of a string becomes a marked string on the way through DuckDB's JSON
+    string = r'"(?:[^"\\]|\\.)*"'
+    marked = f"regexp_replace(_record, '({string})|({_NUMBER})', '\\1' || chr(2) || '\\2' || chr(3), 'g')"
+    marked = f"replace({marked}, chr(2) || chr(3), '')"
+    marked = f"""replace(replace({marked}, chr(2), '"{_MARK}'), chr(3), '"')"""
+    escaped = _MARK.replace("\\", "\\\\")
+    numbers = ", ".join(
+        f"""cast(regexp_replace(cast({quoted(k)} as varchar), '"{escaped}({_NUMBER})"', '\\1', 'g') as json)"""
+        f" as {quoted(k)}"
+        for k in keys
+    )
+    con.execute(
+        f"insert into {view} by name select {prefix}{numbers or '1 as _nothing'} from"
+        f" (select {prefix}{unnested(marked)} from ({relation}) where {_INEXACT})"
+    )
+
+
+def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) -> dict[str, set[str]]:
+    """JSON types that occur in each column; integers are BIGINT, or UBIGINT where one needs more."""
+    if not keys:
+        return {}
+    firsts = ", ".join(f"list(distinct ascii(cast({quoted(k)} as varchar)))" for k in keys)
+    row = con.execute(f"select {firsts} from {view}").fetchone() or ()
+    first = {key: {chr(code) for code in codes or [] if code} for key, codes in zip(keys, row, strict=True)}
+    found = {key: {_TYPE_BY_FIRST[c] for c in first[key] & _TYPE_BY_FIRST.keys()} for key in keys}
+    numbers = [key for key in keys if first[key] - _TYPE_BY_FIRST.keys() - {"n"}]
+    for key in numbers:
+        types, above = con.execute(
+            f"select list(distinct json_type({quoted(key)})), count(*) filter (json_type({quoted(key)}) = 'UBIGINT'"
+            f" and try_cast({quoted(key)} ->> '$' as bigint) is null) from {view}"
+        ).fetchone() or ([], 0)
+        found[key] |= {t for t in types if t and t != "NULL"}
+        if "UBIGINT" in found[key] and not above:
+            found[key] = found[key] - {"UBIGINT"} | {"BIGINT"}
+    return found
+
+
+def _scalar(types: set[str]) -> str | None:
+    """The one type the values of a JSON column share; None while it has no value."""
+    if not types:
+        return None
+    if types & {"OBJECT", "ARRAY"}:
+        return "JSON"
+    if types == {"BOOLEAN"}:
+        return "BOOLEAN"
+    if types == {"BIGINT"}:
+        return "BIGINT"
+    if types <= {"BIGINT", "UBIGINT"}:
+        return "HUGEINT"
+    if types <= {"BIGINT", "UBIGINT", "DOUBLE"}:
+        return "DOUBLE"
+    return "VARCHAR"  # text, or a mix that only text can hold
