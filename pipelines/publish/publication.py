@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -185,13 +186,15 @@ class Publication(Attempt):
                 return []
             write_duckdb(con, path, key, tables)
             return list(tables)
-        path.mkdir()
+        folder = building / f"{audience.name}.new"
+        folder.mkdir()
         for name, (sql, table) in tables.items():
             if old_path and name in same and (old_path / name).is_dir():
-                link(old_path / name, path / name)
+                link(old_path / name, folder / name)
             else:
                 partition_by = self.project.models[table.model].partition_by
-                write_parquet(con, path / name, key, name, sql, table, partition_by)
+                write_parquet(con, folder / name, key, name, sql, table, partition_by)
+        self.versions.replace(path, folder)
         return [name for name in tables if name not in same]
 
     def _table_count(self, con: duckdb.DuckDBPyConnection) -> int:
@@ -276,14 +279,14 @@ class Publication(Attempt):
                 if published is None:
                     continue
                 path = self.versions.path(name) / _file(audience.name, published.format)
+                shutil.rmtree(building / "new", ignore_errors=True)  # a file renamed onto itself stays behind
                 for file in [path] if path.is_file() else sorted(path.rglob("*.parquet")):
                     inode = file.stat().st_ino
                     if inode not in rotated:
                         rotated[inode] = building / f"{inode}{file.suffix}"
                         rewrite(con, file, rotated[inode], old, new)
-                    (building / "link").unlink(missing_ok=True)  # renaming onto itself leaves it
-                    link(rotated[inode], building / "link")
-                    (building / "link").replace(file)
+                    link(rotated[inode], building / "new" / file.relative_to(path.parent))
+                self.versions.replace(path, building / "new" / path.name)
                 published.is_encrypted = True
                 self.versions.amend(version)
                 done.append(name)

@@ -1,7 +1,7 @@
 """Versions on disk: built aside, sealed, and made current by one rename for all audiences at once.
 
 published/building/           a version on its way; whatever a killed run left there is thrown away
-published/versions/<version>/ sealed: manifest.json and a file or folder per audience, never changed again
+published/versions/<version>/ sealed: manifest.json and a file or folder per audience; a new key alone replaces those
 published/current             a link to the version readers get
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -155,6 +156,24 @@ class Versions:
         new.chmod(0o444)
         _sync(new)
         new.replace(self.path(version.version) / "manifest.json")
+
+    def replace(self, path: Path, new: Path) -> None:
+        """Put the file or folder `new` where `path` is in a version: readers find the old one or the new one, whole.
+
+        A folder cannot be replaced by a rename, so `path` is a link to one beside it.
+        """
+        if not new.is_dir():
+            new.replace(path)
+            return
+        folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        new.rename(folder)
+        link = path.with_name(f".{path.name}.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name, target_is_directory=True)
+        link.replace(path)
+        for old in path.parent.glob(f".{path.name}.*"):
+            if old.name != folder.name:
+                shutil.rmtree(old)
 
     def switch(self, version: str) -> None:
         """Give readers `version` from now on: one rename, so they get the old one or this one, whole."""

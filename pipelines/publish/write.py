@@ -252,6 +252,7 @@ def rewrite(con: duckdb.DuckDBPyConnection, old: Path, new: Path, old_key: str |
 def link(old: Path, new: Path) -> None:
     """The same file, or folder of files, under another name: nothing is written again."""
     if not old.is_dir():
+        new.parent.mkdir(parents=True, exist_ok=True)
         os.link(old, new)
         return
     for file in sorted(old.rglob("*")):

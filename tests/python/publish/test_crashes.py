@@ -1,12 +1,13 @@
 """SIGKILL at every step of a publication, a rollback and a key rotation: readers find one whole verified version.
 
-A step is a call that leaves Python (a DuckDB statement, a file operation, …) from a line of the code that
-publishes, or one of the keyring; a child process counts them and kills itself before the n-th. Nobody picks the points
-by hand.
+A step is a call that changes something outside (a DuckDB statement, a file operation, a request to the bucket or the
+keyring) from a line of the code that publishes; a child process counts them and kills itself before the n-th. Nobody picks
+the points by hand.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import duckdb
+import fsspec
 import keyring
 import keyring.core
 import pytest
@@ -26,6 +28,7 @@ import pipelines.publish
 from pipelines.ledger import Ledger
 from pipelines.publish import publish, rollback, rotate_key
 from pipelines.publish.versions import Versions
+from pipelines.publish.write import parquet_key
 from pipelines.settings import Settings
 
 from .conftest import AUDIENCES, Company
@@ -34,12 +37,20 @@ WATCHED = (
     str(Path(pipelines.publish.__file__).parent),
     str(Path(pipelines.publish.__file__).parents[1] / "ledger.py"),
 )
+CHANGING = {
+    *("mkdir", "rename", "replace", "unlink", "symlink_to", "chmod", "write_text", "open", "rmtree"),
+    *("put_file", "pipe_file", "mv", "rm_file", "wrapper"),  # the last is what fsspec makes of those of S3
+    *("set_password", "delete_password"),
+}
+"""Functions of Python libraries that do so; what they call in turn is not ours."""
 OPERATIONS: dict[str, Callable[[Settings], Any]] = {
     "publish": publish,
     "rollback": rollback,
     "rotate_key": lambda settings: rotate_key(settings, "support"),
     "rotate_key in the keyring": lambda settings: rotate_key(settings, "support"),
+    "rotate_key of a folder": lambda settings: rotate_key(settings, "analysts"),
 }
+OF_FILES = [name for name in OPERATIONS if "folder" not in name]
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +71,11 @@ def _child(settings: Settings, operation: str, fatal: int, counted: Any) -> None
 
     def step(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal steps, last
-        asks_keyring = event == "call" and frame.f_code.co_filename == keyring.core.__file__
-        if not asks_keyring and (event != "c_call" or not frame.f_code.co_filename.startswith(WATCHED)):
+        if event == "call" and frame.f_code.co_name in CHANGING and frame.f_back:
+            frame = frame.f_back
+        elif event != "c_call":
+            return
+        if not frame.f_code.co_filename.startswith(WATCHED):
             return
         if getattr(argument, "__module__", "") == "builtins" and argument.__name__ != "open":
             return  # len, sorted, …: nothing can be half done in between
@@ -179,7 +193,7 @@ def _walk(company: Company, operation: str, steps: Callable[[int], list[int]]) -
         assert seen == {"before", "after"}, "the last step is after the switch"
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OF_FILES)
 def test_killed_here_and_there(operation: str, company: Company) -> None:
     """A few points, evenly spread."""
     _walk(company, operation, lambda total: [*range(1, total, max(1, total // 5)), total])
@@ -187,6 +201,135 @@ def test_killed_here_and_there(operation: str, company: Company) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OF_FILES)
 def test_killed_at_every_step(operation: str, company: Company) -> None:
     _walk(company, operation, lambda total: [*range(1, total + 1)])
+
+
+PARQUET = """
+audiences:
+  - {name: analysts, description: They read with other engines., format: parquet}
+  - {name: support, description: s}
+  - {name: dach, description: d}
+"""
+
+
+class Lake:
+    """An audience's copy in a bucket, read as docs/publishing.md says."""
+
+    def __init__(self, company: Company, s3: dict[str, str], prefix: str) -> None:
+        to = f'format: parquet, to: "s3://{s3["bucket"]}/{prefix}", connection: lake'
+        company.policy(PARQUET.replace("format: parquet", to))
+        self._company = company
+        self._base = f"{s3['bucket']}/{prefix}"
+        self._store = fsspec.filesystem(
+            "s3",
+            key=s3["access_key_id"],
+            secret=s3["secret_access_key"],
+            client_kwargs={"endpoint_url": s3["endpoint_url"]},
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+
+    def whole(self) -> str:
+        """The version readers find; each table must be, row for row, what a version's manifest says."""
+        seen = json.loads(self._store.cat_file(f"{self._base}/current.json"))
+        tables = Versions(self._company.published).read(seen["version"]).audiences["analysts"].tables
+        assert seen["tables"].keys() == tables.keys()
+        copy = self._company.settings.root / "downloaded"
+        for name, table in tables.items():
+            shutil.rmtree(copy, ignore_errors=True)
+            for number, file in enumerate(seen["tables"][name]["files"]):
+                copy.mkdir(exist_ok=True)
+                (copy / f"{number}.parquet").write_bytes(self._store.cat_file(f"{self._base}/{file}"))
+            columns = ", ".join(table.columns)
+            found = duckdb.sql(
+                f"select count(*), sum(hash({columns})::hugeint)::text from '{copy}/*.parquet'"
+            )
+            assert found.fetchall() == [(table.rows, table.fingerprint)], name
+        return str(seen["version"])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_bucket_is_whole_after_a_kill_at_every_step(
+    company: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("endpoint_url", "access_key_id", "secret_access_key", "region"):
+        monkeypatch.setenv(f"CONNECTIONS__LAKE__{key.upper()}", s3[key])
+    lake = Lake(company, s3, "killed")
+
+    def changed(step: int) -> None:
+        company.sql(
+            f"update marts.dim_products set title = 'step {step}'",
+            f"update marts.fct_orders set amount = {step}",
+        )
+        company.built()
+
+    company.publish()
+    changed(0)
+    code, total = _run(company.settings, "publish", 0)
+    assert code == 0
+    outcomes = set()
+    for operation in ("publish", "rollback"):
+        for fatal in range(1, total + 1):
+            changed(fatal)
+            before = lake.whole()
+            code, _ = _run(company.settings, operation, fatal)
+            if code == 0:
+                break  # fewer steps than a publication
+            assert code == -signal.SIGKILL
+            outcomes.add(lake.whole() == before)
+            changed(-fatal)
+            assert company.publish().version == lake.whole()
+    assert outcomes == {True, False}, "some kills came before the switch, some after"
+
+
+def _walk_folder(company: Company, steps: Callable[[int], list[int]]) -> None:
+    """Rotations of a folder of several files, each killed and then finished."""
+    company.policy(PARQUET)
+    company.publish()
+    company.sql("update marts.dim_products set title = 'second'")
+    company.publish()
+
+    code, total = _run(company.settings, "rotate_key of a folder", 0)
+    assert code == 0
+    for fatal in steps(total):
+        code, _ = _run(company.settings, "rotate_key of a folder", fatal)
+        assert code == -signal.SIGKILL
+        assert _opens_whole(company), f"killed before step {fatal} of {total}: no key opens all files"
+        rotate_key(company.settings, "analysts")
+        assert _opens_whole(company)
+        for version in Versions(company.published).names:
+            behind = list((company.published / "versions" / version).glob(".*"))
+            assert len(behind) == 1, "the folder that the link leads to, and nothing of before"
+
+
+def _opens_whole(company: Company) -> bool:
+    """Whether one of the keys opens every file of the current version."""
+    version = Versions(company.published).read_current()
+    assert version is not None
+    for file in (company.settings.home / "keys").glob("analysts*"):
+        with duckdb.connect() as con:
+            con.execute(f"pragma add_parquet_key('k', '{parquet_key(file.read_text())}')")
+            try:
+                for name, table in version.audiences["analysts"].tables.items():
+                    files = company.published / "current" / "analysts" / name / "*.parquet"
+                    found = con.execute(
+                        f"select count(*) from read_parquet('{files}', encryption_config = {{footer_key: 'k'}})"
+                    ).fetchall()
+                    assert found == [(table.rows,)]
+                return True
+            except duckdb.Error:
+                continue
+    return False
+
+
+def test_a_folder_has_one_key_after_a_kill(company: Company) -> None:
+    _walk_folder(company, lambda total: [*range(1, total, max(1, total // 6))])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_folder_has_one_key_after_a_kill_at_every_step(company: Company) -> None:
+    _walk_folder(company, lambda total: [*range(1, total + 1)])
