@@ -1,0 +1,362 @@
+"""Readers of file formats: each lands the rows of one file as text, or as JSON records, with their lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from datetime import time as clock
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.declaration import FilesTable, Table
+from pipelines.errors import LoadError
+from pipelines.extract.files_common import FileLanding, Found
+from pipelines.extract.files_text import BLOCK_BYTES
+from pipelines.extract.landing import texts
+from pipelines.names import normalized
+
+BATCH_ROWS = 100_000
+"""Rows held in memory at a time."""
+HELD_BYTES = 2 * BLOCK_BYTES
+"""A CSV up to this size is held in memory."""
+
+
+def _csv(
+    file: Found,
+    table: Table[FilesTable],
+    landing: FileLanding,
+    loaded_before: set[str],
+    *,
+    torn_before: bool = False,
+) -> None:
+    """`torn_before`: torn lines were looked for, and blanked."""
+    from pyarrow import csv as arrow_csv
+
+    load = table.load
+    landing.note(file)
+    quoting: dict[str, Any] = {"quotechar": load.quote} if load.quote else {"quoting": csv.QUOTE_NONE}
+    with file.local.open(encoding="utf-8", newline="") as text:
+        skipped = sum(1 for _ in islice(text, load.skip_lines))
+        reader = csv.reader(text, delimiter=load.delimiter, **quoting)
+        first = next((row for row in reader if row), None)
+        header_lines = reader.line_num
+    if first is None or skipped < load.skip_lines:
+        if load.header:
+            raise LoadError(
+                f"{table.qualified}: {file.name} has no header line; an empty file is sent by mistake"
+            )
+        return
+    names = _names(first, file, table, landing, loaded_before)
+    skip = load.skip_lines + (header_lines if load.header else 0)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        reader = arrow_csv.open_csv(
+            file.local,
+            arrow_csv.ReadOptions(block_size=BLOCK_BYTES, skip_rows=skip, column_names=names),
+            arrow_csv.ParseOptions(
+                delimiter=load.delimiter,
+                quote_char=load.quote or False,
+                newlines_in_values=bool(load.quote),
+            ),
+            arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=load.nulls,
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        return (batch for batch in reader if batch.num_rows)
+
+    try:  # a large file is read twice, for nothing may land before all of it is known to be good
+        held = list(batches()) if file.local.stat().st_size <= HELD_BYTES else None
+        rows = sum(batch.num_rows for batch in held or batches())
+    except pa.ArrowInvalid as error:
+        if "Empty CSV file" in str(error):
+            return
+        if not torn_before and _blank_torn(file, table, skip, names, quoting, landing):
+            _csv(file, table, landing, loaded_before, torn_before=True)
+            return
+        raise LoadError(
+            f"{table.qualified}: {file.name} cannot be read as CSV: {error}; nothing was loaded"
+        ) from None
+    counted = _counted_lines(file.local, skip, rows, load.quote)
+    if counted is None and not torn_before and _blank_torn(file, table, skip, names, quoting, landing):
+        _csv(file, table, landing, loaded_before, torn_before=True)
+        return
+    lines = counted or _records(file, table, skip, quoting)
+    if len(lines) != rows:
+        raise LoadError(
+            f"{table.qualified}: {file.name}: two readers disagree on the number of records: {len(lines)} and {rows}"
+        )
+    start = 0
+    for batch in held or batches():
+        landing.write(
+            file, dict(zip(names, batch.columns, strict=True)), lines[start : start + batch.num_rows]
+        )
+        start += batch.num_rows
+
+
+def _counted_lines(path: Path, skip: int, rows: int, quote: str) -> Sequence[int] | None:
+    """The line of each record, where every line is one; None where quotes or blank lines make that uncertain."""
+    newlines, last = 0, b"\n"
+    with path.open("rb") as data:
+        while block := data.read(BLOCK_BYTES):
+            if quote and quote.encode() in block:
+                return None
+            newlines += block.count(b"\n")
+            last = block[-1:]
+    lines = newlines + (last != b"\n")
+    return range(skip + 1, skip + 1 + rows) if lines - skip == rows else None
+
+
+def _records(file: Found, table: Table[FilesTable], skip: int, quoting: dict[str, Any]) -> Sequence[int]:
+    """The line each record begins on."""
+    csv.field_size_limit(BLOCK_BYTES)
+    found = array("q")
+    with file.local.open(encoding="utf-8", newline="") as text:
+        for _ in range(skip):
+            next(text)
+        reader = csv.reader(text, delimiter=table.load.delimiter, **quoting)
+        before = 0
+        for row in reader:
+            if row:
+                found.append(skip + before + 1)
+            before = reader.line_num
+    return found
+
+
+def _blank_torn(
+    file: Found,
+    table: Table[FilesTable],
+    skip: int,
+    names: Sequence[str],
+    quoting: dict[str, Any],
+    landing: FileLanding,
+) -> bool:
+    """Read strictly, and blank the lines that are torn or open a quote that is not closed; whether there were any.
+
+    Arrow's reader, which is fast, takes whatever follows such a quote into the field.
+    """
+    csv.field_size_limit(BLOCK_BYTES)
+    with file.local.open(encoding="utf-8", newline="") as text:
+        lines = text.readlines()
+    torn = False
+    start = skip
+    while start < len(lines):
+        reader = csv.reader(lines[start:], delimiter=table.load.delimiter, strict=True, **quoting)
+        before = 0
+        bad: tuple[int, str] | None = None
+        try:
+            for row in reader:
+                if row and len(row) != len(names):
+                    bad = (reader.line_num, f"{len(row)} fields instead of {len(names)}")
+                    break
+                before = reader.line_num
+        except csv.Error as error:  # only the line on which the record begins: what follows may be good
+            bad = (before + 1, str(error))
+        if bad is None:
+            break
+        begin, end = start + before, start + bad[0]
+        landing.reject(file, begin + 1, bad[1], "".join(lines[begin:end]).rstrip("\r\n"))
+        lines[begin:end] = ["\n"] * (end - begin)
+        start, torn = end, True
+    if torn:
+        with file.local.open("w", encoding="utf-8", newline="") as out:
+            out.writelines(lines)
+    return torn
+
+
+def _names(
+    first: Sequence[str], file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]
+) -> list[str]:
+    """Column names of a file: its header, or the declared columns in order; checked for what is missing."""
+    declared = [c.name for c in table.columns if not c.name.startswith("_")]
+    if not table.load.header:
+        if len(first) != len(declared):
+            raise LoadError(
+                f"{table.qualified}: {file.name} has {len(first)} fields a line, "
+                f"but {len(declared)} columns are declared"
+            )
+        return declared
+    names = [name.strip() for name in first]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise LoadError(f"{table.qualified}: {file.name} has the column {', '.join(map(repr, twice))} twice")
+    if "" in names:
+        raise LoadError(
+            f"{table.qualified}: {file.name}: column {names.index('') + 1} of the header has no name"
+        )
+    have: dict[str, str] = {}
+    for name in names:
+        if (twin := have.setdefault(normalized(name), name)) != name:
+            raise LoadError(
+                f"{table.qualified}: {file.name}: the columns {twin!r} and {name!r} would both be called "
+                f"{normalized(name)!r}"
+            )
+    if ours := have.keys() & {"_file", "_line", "_loaded_at", "_load_id", "_deleted_at"}:
+        raise LoadError(f"{table.qualified}: {file.name} has the column {min(ours)}, which is one of ours")
+    excluded = {normalized(name) for name in table.load.columns.exclude or []}
+    # a file sent again may keep the layout it always had
+    required = {normalized(n) for n in declared} | (
+        set() if file.name in loaded_before else landing.raw_columns
+    )
+    if missing := sorted(required - have.keys() - excluded):
+        raise LoadError(
+            f"{table.qualified}: {file.name} has no column {', '.join(missing)} (its header: {', '.join(names)}); "
+            "nothing was loaded. Mend the file; if the column is gone for good, put it under columns: {exclude: [...]}"
+        )
+    landing.headers(names)
+    return names
+
+
+def _jsonl(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+    landing.note(file)
+    with file.local.open("rb") as data:
+        numbered = enumerate(data, 1)
+        while batch := list(islice(numbered, BATCH_ROWS)):
+            kept = [(n, line.rstrip(b"\r\n")) for n, line in batch if line.strip()]
+            if kept:
+                landing.write(file, {"_record": texts([line for _, line in kept])}, [n for n, _ in kept])
+
+
+def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+    import orjson
+
+    landing.note(file)
+    try:  # numbers stay the texts they are: a double has no room for all of their digits
+        value: Any = json.loads(
+            file.local.read_bytes(),
+            parse_float=lambda number: orjson.Fragment(number.encode()),
+            parse_int=lambda number: orjson.Fragment(number.encode()),
+            object_pairs_hook=_no_key_twice,
+        )
+    except ValueError as error:
+        raise LoadError(
+            f"{table.qualified}: {file.name} cannot be read as JSON: {error}; nothing was loaded"
+        ) from None
+    for key in filter(None, (table.load.records or "").split(".")):
+        value = value.get(key) if isinstance(value, dict) else None
+    records = [value] if isinstance(value, dict) else value
+    if not isinstance(records, list):
+        raise LoadError(f"{table.qualified}: {file.name} has no list of records at {table.load.records!r}")
+    texts = [orjson.dumps(record).decode() for record in records]
+    if texts:
+        landing.write(file, {"_record": pa.array(texts, pa.string())}, range(1, len(texts) + 1))
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(
+            f"the key {next(n for n in names if names.count(n) > 1)!r} occurs twice in an object"
+        )
+    return found
+
+
+def _lines(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+    landing.note(file)
+    pattern = re.compile(table.load.pattern or "")
+    nulls = set(table.load.nulls)
+    for numbers, lines in _text_batches(file.local, table.load.skip_lines):
+        values: dict[str, list[str | None]] = {group: [] for group in pattern.groupindex}
+        matched = []
+        for number, line in zip(numbers, lines, strict=True):
+            match = pattern.fullmatch(line)
+            if match is None:
+                landing.reject(file, number, "does not match the pattern", line)
+                continue
+            matched.append(number)
+            for group, text in match.groupdict().items():
+                values[group].append(None if text in nulls else text)
+        landing.write(file, {g: pa.array(v, pa.string()) for g, v in values.items()}, matched)
+
+
+def _text_batches(path: Path, skip: int) -> Iterator[tuple[list[int], list[str]]]:
+    """Lines that are not blank, without their ends, with their numbers, some at a time."""
+    with path.open(encoding="utf-8", newline="\n") as text:
+        numbered = enumerate(text, 1)
+        while batch := list(islice(numbered, BATCH_ROWS)):
+            kept = [(n, line.rstrip("\r\n")) for n, line in batch if n > skip and line.strip()]
+            if kept:
+                yield [n for n, _ in kept], [line for _, line in kept]
+
+
+def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+    import python_calamine
+
+    load = table.load
+    landing.note(file)
+    try:
+        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.local.read_bytes()))
+    except python_calamine.CalamineError as error:
+        raise LoadError(
+            f"{table.qualified}: {file.name} cannot be read as Excel: {error}; nothing was loaded"
+        ) from None
+    if load.sheet and load.sheet not in book.sheet_names:
+        raise LoadError(
+            f"{table.qualified}: {file.name} has no sheet {load.sheet!r}; it has {', '.join(book.sheet_names)}"
+        )
+    sheet = book.get_sheet_by_name(load.sheet) if load.sheet else book.get_sheet_by_index(0)
+    rows = list(enumerate(sheet.to_python(skip_empty_area=False), 1))
+    if load.range:
+        first, last = (_cell(corner) for corner in load.range.split(":"))
+        rows = [(n, row[first[1] : last[1] + 1]) for n, row in rows if first[0] <= n - 1 <= last[0]]
+    rows = [(n, row) for n, row in rows[load.skip_lines :] if any(cell != "" for cell in row)]
+    if not rows:
+        return
+    header = [_cell_text(cell, ".") or "" for cell in rows[0][1]]
+    if load.header:
+        while header and header[-1] == "":
+            header.pop()
+        rows = rows[1:]
+    names = _names(header, file, table, landing, loaded_before)
+    nulls = set(load.nulls)
+    texts = [[_cell_text(cell, load.decimal) for cell in row] for _, row in rows]
+    for (number, _), row in zip(rows, texts, strict=True):
+        if any(row[len(names) :]):
+            raise LoadError(
+                f"{table.qualified}: {file.name} row {number} has a value beyond the last named column"
+            )
+    columns = {
+        name: pa.array([None if row[i] in nulls else row[i] for row in texts], pa.string())
+        for i, name in enumerate(names)
+    }
+    if rows:
+        landing.write(file, columns, [number for number, _ in rows])
+
+
+def _cell(reference: str) -> tuple[int, int]:
+    """`C7` as (row, column), both from 0."""
+    letters = "".join(c for c in reference.upper() if c.isalpha())
+    column = 0
+    for letter in letters:
+        column = column * 26 + ord(letter) - ord("A") + 1
+    return int(reference[len(letters) :]) - 1, column - 1
+
+
+def _cell_text(cell: Any, decimal_mark: str) -> str | None:
+    """A typed cell as text: numbers without a needless fraction, dates in ISO form, empty as no value."""
+    if cell == "" or cell is None:
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        text = str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else format(Decimal(repr(cell)), "f")
+        return text.replace(".", decimal_mark)
+    if isinstance(cell, datetime):
+        return cell.isoformat(sep=" ")
+    if isinstance(cell, date | clock):
+        return cell.isoformat()
+    return str(cell)
+
+
+READERS = {"csv": _csv, "jsonl": _jsonl, "json": _json, "lines": _lines, "excel": _excel}
