@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import Any
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -37,8 +38,13 @@ class Clause:
     column: str | None = None
     with_it: str | None = None
     without: str | None = None
+    differing: str | None = None
+    """A query that counts the model's rows that are not there without the change: for a window, which may choose other
+    rows without changing how many there are. `with_it` and `without` are then of the whole model."""
     rows: tuple[int, int] | None = None
-    """Rows of the scope without and with the change, once counted."""
+    """Rows without and with the change, once counted."""
+    differ: int | None = None
+    """Rows that `differing` counted."""
 
     @property
     def sentence(self) -> str:
@@ -46,7 +52,10 @@ class Clause:
         if self.rows is not None:
             before, after = self.rows
             difference = after - before
-            cost = f": {before:,} → {after:,} rows of `{self.scope}` ({difference:+,})"
+            if self.differ is None:
+                cost = f": {before:,} → {after:,} rows of `{self.scope}` ({difference:+,})"
+            else:
+                cost = f": {before:,} → {after:,} rows of the model ({difference:+,}), {self.differ:,} are other ones"
         return f"{self.text}{cost}"
 
 
@@ -58,7 +67,25 @@ def changed_clauses(before: str, after: str) -> list[Clause]:
         return []
     if not isinstance(old, exp.Query) or not isinstance(new, exp.Query):
         return []
+    for tree in (old, new):
+        _inline_windows(tree)
     return list(_Comparison(old, new).clauses())
+
+
+def _inline_windows(tree: exp.Query) -> None:
+    """Write the definition of each named window where it is used: the window that changed is named by its column."""
+    for select in tree.find_all(exp.Select):
+        named = {w.name.lower(): w for w in select.args.get("windows") or []}
+        for window in list(select.find_all(exp.Window)) if named else ():
+            definition = named.get((window.args.get("alias") or exp.Identifier(this="")).name.lower())
+            if definition is None or window is definition:
+                continue
+            for part in ("partition_by", "order", "spec"):
+                value = definition.args.get(part)
+                if value and not window.args.get(part):
+                    copied = [v.copy() for v in value] if isinstance(value, list) else value.copy()
+                    window.set(part, copied)
+            window.set("alias", None)
 
 
 class _Comparison:
@@ -225,13 +252,45 @@ class _Comparison:
             if name not in after:
                 yield Clause("column-removed", scope, f"column `{name}` removed", False, name)
             elif old_key(o) != new_key(after[name]):
-                yield from _expression(scope, name, o, after[name])
+                yield from self._expression(scope, new, name, o, after[name])
         for name in after:
             if name not in before:
                 yield Clause("column-added", scope, f"column `{name}` added", False, name)
         shared_before = [n for n in before if n in after]
         if shared_before != [n for n in after if n in before]:
             yield Clause("columns-reordered", scope, "order of columns changed", False)
+
+    def _expression(
+        self, scope: str, select: exp.Select, name: str, old: exp.Expression, new: exp.Expression
+    ) -> Iterator[Clause]:
+        before, after = list(old.find_all(exp.Window)), list(new.find_all(exp.Window))
+        if len(before) == len(after) == 1:
+            for part, word in (("partition_by", "partition"), ("order", "order"), ("spec", "frame")):
+                texts = [_sql_of(w[0].args.get(part)) for w in (before, after)]
+                if texts[0] != texts[1]:
+                    text = f"window {word} of `{name}` changed: " + " → ".join(
+                        f"`{t or 'none'}`" for t in texts
+                    )
+                    counts = self._window_counts(scope, select, name, before[0].args.get(part), part)
+                    yield Clause(f"window-{word}", scope, text, True, name, *counts)
+            bare = [_sql(w[0].this) for w in (before, after)]
+            if bare[0] == bare[1] and (type(old) is type(new)):
+                return
+        yield Clause("column-changed", scope, f"`{name}` changed: {_change(old, new)}", False, name)
+
+    def _window_counts(
+        self, scope: str, select: exp.Select, name: str, old: Any, part: str
+    ) -> tuple[str | None, str | None, str | None]:
+        """As _counts, but of the whole model, with the rows it has not without the change."""
+        undone = select.copy()
+        for window in _outputs(undone)[name].find_all(exp.Window):
+            window.set(part, [o.copy() for o in old] if isinstance(old, list) else old and old.copy())
+        with_it = _count(self.new_tree, FINAL, None, None)
+        without = _count(self.new_tree, FINAL, select, undone)
+        if with_it is None or without is None:
+            return with_it, without, None
+        rows = [text.replace("count(*)", "*", 1) for text in (with_it, without)]
+        return with_it, without, f"select count(*) from ({rows[0]} except all {rows[1]}) as others"
 
     def _old_name(self, name: str) -> str:
         return self.renamed.get(name, name)
@@ -414,21 +473,6 @@ def _outputs(select: exp.Select) -> dict[str, exp.Expression]:
     return {(node.alias_or_name or _sql(node)).lower(): node.unalias() for node in select.expressions}
 
 
-def _expression(scope: str, name: str, old: exp.Expression, new: exp.Expression) -> Iterator[Clause]:
-    before, after = list(old.find_all(exp.Window)), list(new.find_all(exp.Window))
-    if len(before) == len(after) == 1:
-        for part, word in (("partition_by", "partition"), ("order", "order"), ("spec", "frame")):
-            o, n = before[0].args.get(part), after[0].args.get(part)
-            texts = [_sql_of(o), _sql_of(n)]
-            if texts[0] != texts[1]:
-                text = f"window {word} of `{name}` changed: " + " → ".join(f"`{t or 'none'}`" for t in texts)
-                yield Clause(f"window-{word}", scope, text, True, name)
-        bare = [_sql(w[0].this) for w in (before, after)]
-        if bare[0] == bare[1] and (type(old) is type(new)):
-            return
-    yield Clause("column-changed", scope, f"`{name}` changed: {_change(old, new)}", False, name)
-
-
 def _sql_of(part: exp.Expression | list[exp.Expression] | None) -> str:
     if isinstance(part, list):
         return ", ".join(_sql(p) for p in part)
@@ -510,4 +554,5 @@ def counted(clause: Clause, count: Callable[[str], int]) -> Clause:
     """The clause with its rows, if both queries can be counted."""
     if clause.with_it is None or clause.without is None:
         return clause
-    return replace(clause, rows=(count(clause.without), count(clause.with_it)))
+    rows = count(clause.without), count(clause.with_it)
+    return replace(clause, rows=rows, differ=count(clause.differing) if clause.differing else None)

@@ -329,21 +329,69 @@ def policy_findings(old: Revision, new: Revision) -> Iterator[Finding]:
 
 # -- sources ---------------------------------------------------------------------------------------------
 
-RELOADS = {
-    "primary_key": "rows in raw were merged by the old key: `sluice load {table} --full-refresh`",
-    "cursor": "the highest value loaded is of the old cursor: `sluice load {table} --full-refresh` makes raw sound",
-    "write_disposition": "rows in raw were written the old way: `sluice load {table} --full-refresh`",
-    "filter": "rows loaded before are not filtered again: `sluice load {table} --full-refresh`",
-    "columns": "rows loaded before keep the columns they have: `sluice load {table} --full-refresh`",
-    "deletes": "",
-    "lookback": "",
-}
-"""Keys of a load, and why a full reload follows when they change (empty: none does)."""
+NO_RELOAD = ("deletes", "lookback", "shrink_limit", "tolerance", "drift", "schedule")
+"""Keys of a load that only say how later rows are taken in."""
+Load = Mapping[str, Any]
+
+
+def reload_reason(key: str, before: Load, after: Load) -> str:
+    """Why raw is not what a fresh load would make it, after a key of a load changed; "" if the next load sees to that.
+
+    before, after: all load keys of the table, with its source's `kind`.
+    """
+    if key in NO_RELOAD:
+        return ""
+    if after.get("kind") == "files":
+        return "files loaded before are not read again"
+    is_whole = not after.get("cursor") and not _is_incremental(after)
+    ways = _disposition(before), _disposition(after)
+    if ways[1] == "replace":
+        return "raw keeps the column" if key == "columns" and _fewer(before, after) else ""
+    if key == "cursor":
+        return "the highest value loaded is of the old cursor" if before.get(key) and after.get(key) else ""
+    if key in ("primary_key", "write_disposition"):
+        if ways == ("append", "merge"):
+            return "rows that were added several times stay"
+        merged = key == "primary_key" and ways == ("merge", "merge")
+        return "rows in raw were merged by the old key" if merged else ""
+    if key == "filter":
+        if after.get("deletes") == "compare_keys" or (is_whole and not after.get("filter")):
+            return ""
+        return "rows loaded before are not filtered again, those left out before not read again"
+    if key == "columns":
+        if _fewer(before, after):
+            return "raw keeps the column, and rows loaded before their values"
+        return "" if is_whole else "rows loaded before have null in the new column"
+    return "rows loaded before are not read again"
+
+
+def _disposition(load: Load) -> str:
+    """As declaration.py has it: what becomes of a table's old rows."""
+    if load.get("write_disposition"):
+        return str(load["write_disposition"])
+    is_added = load.get("cursor") or _is_incremental(load) or load.get("kind") == "stream"
+    return "merge" if load.get("primary_key") else "append" if is_added else "replace"
+
+
+def _is_incremental(load: Load) -> bool:
+    """An API that is asked for new records only."""
+    return "incremental" in _json(load.get("endpoint"))
+
+
+def _fewer(before: Load, after: Load) -> bool:
+    """True if a column that was loaded may be no longer."""
+    o, n = (x.get("columns") or {} for x in (before, after))
+    excluded = set(n.get("exclude") or []) - set(o.get("exclude") or [])
+    included = n.get("include") is not None and (
+        o.get("include") is None or bool(set(o["include"]) - set(n["include"]))
+    )
+    return bool(excluded) or included
 
 
 def source_findings(old: Revision, new: Revision) -> Iterator[Finding]:
     """Tables, columns, types and load keys of the sources; freshness."""
     before, after = old.sources, new.sources
+    yield from _systems(before, after)
     for key, table in after.items():
         name = f"{table['source_name']}.{table['name']}"
         if key not in before:
@@ -366,6 +414,23 @@ def source_findings(old: Revision, new: Revision) -> Iterator[Finding]:
             )
 
 
+def _systems(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
+    """Load keys of a source as a whole: its kind, its connection, its address."""
+    loads: list[dict[str, Load]] = [
+        {t["source_name"]: (t.get("source_meta") or {}).get("load") or {} for t in side.values()}
+        for side in (before, after)
+    ]
+    for name in sorted(loads[0].keys() & loads[1].keys()):
+        o, n = loads[0][name], loads[1][name]
+        for key in sorted({*o, *n}):
+            if o.get(key) != n.get(key):
+                text = (
+                    f"`{name}`: load.{key} {_was(o.get(key), n.get(key))}; rows loaded before are not read again: "
+                    f"if they are others there, a full reload follows, `sluice load {name} --full-refresh`"
+                )
+                yield Finding("source-load", f"{name}.{key}", Level.LOOK, text)
+
+
 def _source(name: str, before: Any, after: Any) -> Iterator[Finding]:
     olds, news = before["columns"], after["columns"]
     for column in olds:
@@ -382,16 +447,19 @@ def _source(name: str, before: Any, after: Any) -> Iterator[Finding]:
             yield Finding("source-type", f"{name}.{column}", Level.LOOK, text)
     for column in news:
         if column not in olds:
-            text = f"`{name}.{column}` is declared from now on; rows in raw have null, or the type they came with"
+            text = f"`{name}.{column}` is declared from now on" + _new_column(name, _loads(before, after)[1])
             yield Finding("source-column-added", f"{name}.{column}", Level.LOOK, text)
-    loads = [meta(x).get("load") or {} for x in (before, after)]
-    for key in sorted({*loads[0], *loads[1]}):
-        was, now = loads[0].get(key), loads[1].get(key)
+    own = [meta(x).get("load") or {} for x in (before, after)]
+    loads = _loads(before, after)
+    for key in sorted({*own[0], *own[1]}):
+        was, now = own[0].get(key), own[1].get(key)
         if was == now:
             continue
-        why = RELOADS.get(key, "").format(table=name)
-        text = f"`{name}`: load.{key} {_was(was, now)}" + (f"; a full reload follows: {why}" if why else "")
-        yield Finding("source-load", f"{name}.{key}", Level.LOOK, text)
+        why = reload_reason(key, *loads)
+        follows = f"; a full reload follows, as {why}: `sluice load {name} --full-refresh`" if why else ""
+        yield Finding(
+            "source-load", f"{name}.{key}", Level.LOOK, f"`{name}`: load.{key} {_was(was, now)}{follows}"
+        )
     limits = _freshness(before), _freshness(after)
     if limits[0] != limits[1]:
         yield Finding("freshness", name, Level.LOOK, f"`{name}`: freshness {_was(*limits)}")
@@ -400,6 +468,24 @@ def _source(name: str, before: Any, after: Any) -> Iterator[Finding]:
             f"`{name}`: loaded_at_field {_was(before.get('loaded_at_field'), after.get('loaded_at_field'))}"
         )
         yield Finding("freshness", f"{name}.loaded_at_field", Level.LOOK, text)
+
+
+def _loads(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All load keys of a table on both sides, those of its source among them."""
+    old, new = (
+        {**((x.get("source_meta") or {}).get("load") or {}), **(meta(x).get("load") or {})}
+        for x in (before, after)
+    )
+    return old, new
+
+
+def _new_column(name: str, load: Load) -> str:
+    if load.get("kind") != "files" and not load.get("cursor") and not _is_incremental(load):
+        return "; the next load brings it for all rows"
+    return (
+        "; unless raw has it already, rows loaded before have null in it: a full reload follows, "
+        f"`sluice load {name} --full-refresh`"
+    )
 
 
 def _freshness(table: Any) -> str | None:

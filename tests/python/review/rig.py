@@ -33,11 +33,17 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cache = folder / "lineage.sqlite"
+        self.branches: dict[str, Revision] = {}
         self.base = self._compiled(self._copied("base"), "base", None)
         assert not self.base.error, self.base.error
 
     def branch(self, patch: str) -> Revision:
-        """The project with a patch."""
+        """The project with a patch, compiled once."""
+        if patch not in self.branches:
+            self.branches[patch] = self._branch(patch)
+        return self.branches[patch]
+
+    def _branch(self, patch: str) -> Revision:
         root = self._copied(patch)
         apply(root, patch)
         return self._compiled(root, patch, self.folder / "base-target")

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from pipelines.review import Level, Review, html, markdown
-from tests.python.review.rig import PATCHES, Bench, patches
+from pipelines.review.clauses import FINAL
+from pipelines.review.models import renames
+from tests.python.review.rig import PATCHES, Bench, Loaded, patches
 
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((PATCHES / "expected.yml").read_text(encoding="utf-8"))
 QUICK = [
@@ -22,9 +24,17 @@ QUICK = [
 """One of each kind of change; the rest is in the long suite, since each takes dbt a second."""
 
 
+QUICK_DATA = ["where_added", "window_order_changed"]
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture(scope="module")
+def loaded(bench: Bench) -> Loaded:
+    return Loaded(bench.folder / "home", bench.base)
 
 
 def test_the_table_lists_every_patch() -> None:
@@ -41,6 +51,47 @@ def test_a_review_says_what_it_must_and_nothing_else(bench: Bench, patch: str) -
     assert {f.id for f in found.findings if f.level > Level.SAFE} == set(expected.get("says", []))
     assert found.verdict.word == expected["verdict"]
     _is_whole(found)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "patch", [p if p in QUICK_DATA else pytest.param(p, marks=pytest.mark.full) for p in sorted(EXPECTED)]
+)
+def test_a_review_builds_what_a_build_of_everything_builds(bench: Bench, loaded: Loaded, patch: str) -> None:
+    """Every model that differs between two whole builds is named with its rows, and no other is."""
+    expected = EXPECTED[patch].get("data") or {"verdict": EXPECTED[patch]["verdict"]}
+    head = bench.branch(patch)
+    found = bench.review(patch, loaded.settings)
+    says = {*EXPECTED[patch].get("says", []), *expected.get("says", [])}
+    assert {f.id for f in found.findings if f.level > Level.SAFE} == says
+    assert found.verdict.word == expected["verdict"]
+    if head.error:
+        assert found.data.tables == []
+        return
+    models = {t.name: t for t in found.data.tables if t.id.startswith("model.") and not t.is_equal}
+    compared = {n: t.rows for n, t in models.items() if None not in t.rows}
+    assert compared == {name: (a, b) for name, (a, b) in expected.get("rows", {}).items()}
+    assert compared == loaded.differences(head, renames(bench.base, head))
+    assert _costs(found) == expected.get("costs", {})
+    text = markdown(found)
+    for name, (before, after) in compared.items():
+        assert f"| `{name}` | {before:,} → {after:,} |" in text
+    for model in found.models:
+        for clause in model.clauses:
+            if clause.rows is not None:
+                assert f"{clause.rows[0]:,} → {clause.rows[1]:,} rows of" in text
+
+
+def _costs(found: Review) -> dict[str, list[int]]:
+    """Rows without and with each clause that was counted, by kind, model and select."""
+    costs = {}
+    for model in found.models:
+        for clause in model.clauses:
+            if clause.rows is not None:
+                scope = "" if clause.scope == FINAL else f".{clause.scope}"
+                others = [] if clause.differ is None else [clause.differ]
+                costs[f"{clause.kind}:{model.name}{scope}"] = [*clause.rows, *others]
+    return costs
 
 
 def _is_whole(found: Review) -> None:
