@@ -23,7 +23,12 @@ import dlt
 import duckdb
 import pyarrow.parquet  # noqa: F401 - dlt imports it in threads, where a first import may be seen half done
 from dlt.common.configuration.container import Container
-from dlt.common.storages.load_package import LoadPackageStateInjectableContext
+from dlt.common.storages.load_package import (
+    LoadPackageStateInjectableContext,
+    ParsedLoadJobFileName,
+    commit_load_package_state,
+    destination_state,
+)
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -232,9 +237,10 @@ class _SourceLoad:
         loaded. The state of the last committed load is restored from raw, so those rows are read again.
         """
         try:
+            _refuse_incomplete(pipeline)
             pipeline.run()
             return pipeline
-        except PipelineStepFailed as error:
+        except (LoadError, PipelineStepFailed) as error:
             reason = self._told(error)
         aside = self.settings.home / "set_aside" / f"{self.source.name}-{self.loaded_at:%Y%m%dT%H%M%SZ}"
         aside.parent.mkdir(exist_ok=True)
@@ -356,6 +362,8 @@ class _SourceLoad:
         result.rows += packed.rows
         result.deleted += packed.deleted
         result.bytes += file.stat().st_size
+        destination_state().setdefault("tables", []).append(table.name)
+        commit_load_package_state()
         columns: Any = packed.columns
         hints = dlt.mark.make_hints(columns=columns, **packed.hints)
         return dlt.mark.with_file_import(str(file), "parquet", packed.rows, hints=hints)
@@ -414,6 +422,26 @@ def _mend(folder: Path) -> None:
     # a package that is marked as complete but was not moved away: completing it again changes nothing
     for mark in folder.glob("load/normalized/*/package_completed.json"):
         mark.unlink()
+
+
+def _refuse_incomplete(pipeline: dlt.Pipeline) -> None:
+    """Raise LoadError for a package that lacks the file of a table it says it brings.
+
+    dlt would load the rest, and the state that counts the lost rows as loaded.
+    """
+    extracted, normalized = pipeline._get_normalize_storage(), pipeline._get_load_storage()
+    for packages, load_ids in (
+        (extracted.extracted_packages, pipeline.list_extracted_load_packages()),
+        (normalized.normalized_packages, pipeline.list_normalized_load_packages()),
+    ):
+        for load_id in load_ids:
+            state: Mapping[str, Any] = packages.get_load_package_state(load_id).get("destination_state") or {}
+            folder = Path(packages.storage.make_full_path(packages.get_package_path(load_id)))
+            there = {ParsedLoadJobFileName.parse(file.name).table_name for file in folder.glob("*_jobs/*")}
+            if lost := sorted(set(state.get("tables", ())) - there):
+                raise LoadError(
+                    f"{pipeline.pipeline_name}: the load package {load_id} has lost the file of {', '.join(lost)}"
+                )
 
 
 def _show_ledger(con: duckdb.DuckDBPyConnection, ledger: Path) -> None:

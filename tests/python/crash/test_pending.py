@@ -35,22 +35,18 @@ def missing(files: list[Path]) -> None:
         file.unlink()
 
 
-FILES_TAKEN_AWAY = pytest.mark.xfail(
-    reason="dlt goes on with a package whose files somebody deleted as if it had none, so their rows are not read again"
-)
-
-
 @pytest.mark.parametrize(
     ("case", "after", "damage"),
     [
         ("sqlite", NORMALIZED, torn),
         *(
-            pytest.param(kind, after, damage, marks=[pytest.mark.full, *marks])
+            pytest.param(kind, after, damage, marks=pytest.mark.full)
             for kind in KINDS
-            for after, damage, marks in [
-                (EXTRACTED, torn, []),
-                (NORMALIZED, torn_last, []),
-                (NORMALIZED, missing, [FILES_TAKEN_AWAY]),
+            for after, damage in [
+                (EXTRACTED, torn),
+                (EXTRACTED, missing),
+                (NORMALIZED, torn_last),
+                (NORMALIZED, missing),
             ]
         ),
     ],
