@@ -33,6 +33,8 @@ EXAMPLES = 3
 MASK = "•••"
 RISKY = {"NESTED_LOOP_JOIN", "BLOCKWISE_NL_JOIN", "CROSS_PRODUCT"}
 """Operators whose time grows with the product of their inputs."""
+BLOCK = 262_144
+"""Bytes of a block of a DuckDB file."""
 LOSS = 0.05
 """Share of a public table's rows that may go without the review saying stop."""
 
@@ -64,6 +66,8 @@ class TableDiff:
     """Rows of the new side beyond the first of each key."""
     columns: list[ColumnDiff] = field(default_factory=list)
     seconds: tuple[float, float] = (0.0, 0.0)
+    bytes: tuple[int, int] = (0, 0)
+    """Compressed, in the database's blocks; a block of several tables is divided among them."""
     error: str = ""
 
     @property
@@ -190,10 +194,7 @@ class _Builder:
                 self._late_rows(key, diff)
         self._count_clauses()
         self._plans()
-        for name in ("base", "head"):
-            self.connection.execute(f"checkpoint {name}")
-        sizes = [(scratch / f"{name}.duckdb").stat().st_size for name in ("base", "head")]
-        self.review.bytes = (sizes[0], sizes[1])
+        self._sizes(scratch)
         return self.review
 
     # -- building
@@ -459,6 +460,38 @@ class _Builder:
             return int(self._one(sql))
 
         return count
+
+    def _sizes(self, scratch: Path) -> None:
+        for name in ("base", "head"):
+            self.connection.execute(f"checkpoint {name}")
+        files = [(scratch / f"{name}.duckdb").stat().st_size for name in ("base", "head")]
+        self.review.bytes = (files[0], files[1])
+        sizes = self._bytes("base"), self._bytes("head")
+        for diff in self.review.tables:
+            former = self.renamed.get(diff.id, diff.id)
+            before, after = self.old.places.get(former, ""), self.new.places.get(diff.id, "")
+            diff.bytes = sizes[0].get(before, 0), sizes[1].get(after, 0)
+
+    def _bytes(self, database: str) -> dict[str, int]:
+        """Bytes of each table of a scratch database, by place; see TableDiff.bytes."""
+        tables = self.connection.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = ?", [database]
+        ).fetchall()
+        places = [f'"{database}"."{schema}"."{name}"' for schema, name in tables]
+        if not places:
+            return {}
+        segments = " union all ".join(
+            f"select '{place}' as place, block_id, len(additional_block_ids) as more "
+            f"from pragma_storage_info('{place}') where persistent and block_id >= 0"
+            for place in places
+        )
+        return dict(
+            self.connection.execute(
+                "with shares as (select place, more, 1 / count(*) over (partition by block_id) as share "
+                f"from ({segments})) "
+                f"select place, cast(sum(share + more) * {BLOCK} as bigint) from shares group by place"
+            ).fetchall()
+        )
 
     def _plans(self) -> None:
         for change in self.changed:

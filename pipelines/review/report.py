@@ -221,8 +221,15 @@ def _cost(review: Review) -> Iterable[Block]:
     sizes = [f"{b / 1e6:,.1f} MB" for b in review.data.bytes]
     yield Block("text", f"{before:.2f} s → {after:.2f} s, {sizes[0]} → {sizes[1]}. The slowest:")
     slowest = sorted(tables, key=lambda t: -max(t.seconds))[:5]
-    rows = [(f"`{t.name}`", f"{t.seconds[0]:.2f} s", f"{t.seconds[1]:.2f} s") for t in slowest]
-    yield Block("table", rows=(("table", "before", "after"), *rows))
+    rows = [
+        (
+            f"`{t.name}`",
+            f"{t.seconds[0]:.2f} s → {t.seconds[1]:.2f} s",
+            " → ".join(f"{b / 1e6:,.2f} MB" for b in t.bytes),
+        )
+        for t in slowest
+    ]
+    yield Block("table", rows=(("table", "seconds", "size"), *rows))
     plans = [f for f in review.findings if f.kind in ("plan", "slower")]
     if plans:
         yield Block("list", rows=tuple((_line(f),) for f in plans))

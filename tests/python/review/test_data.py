@@ -182,6 +182,35 @@ def test_the_warehouse_may_be_of_the_branch(settings: Settings) -> None:
     assert next(t for t in found.data.tables if t.name == "orders").removed == 45
 
 
+def test_seconds_and_bytes_of_each_table(settings: Settings) -> None:
+    """Ten thousand rows of random text fill blocks; half of them take about half the bytes."""
+    with duckdb.connect(str(settings.raw)) as con:
+        con.execute(
+            "insert into shop.orders select i, md5(i::text), i, '2026-01-01' from range(101, 50001) t(i)"
+        )
+    found = reviewed(settings, orders=ORDERS + " and id % 2 = 0")
+    tables = {t.name: t for t in found.data.tables}
+    before, after = tables["sales"].bytes
+    assert 49_990 * 16 < before < 49_990 * 80
+    assert 0.35 < after / before < 0.65
+    assert sum(t.bytes[0] for t in tables.values()) <= found.data.bytes[0]
+    assert all(t.seconds[0] > 0 and t.seconds[1] > 0 for t in tables.values())
+    assert f"| {before / 1e6:,.2f} MB → {after / 1e6:,.2f} MB |" in markdown(found)
+
+
+def test_a_plan_that_got_worse(settings: Settings) -> None:
+    with duckdb.connect(str(settings.raw)) as con:
+        con.execute("insert into shop.orders select i, 'x', i, '2026-01-01' from range(101, 301) t(i)")
+    joined = 'select a.id, a.email, a.amount, a.day from "memory"."s"."orders" as a inner join "memory"."s"."orders" as b on '
+    base = revision(settings.root, "base", sales=f"{joined} a.id = b.id")
+    worse = revision(settings.root, "head", sales=f"{joined} a.id = b.id or a.id = -b.id")
+    scratch = settings.root / "scratch"
+    found = compare(settings, base, worse, scratch)
+    assert {f.kind for f in found.findings} >= {"plan", "join-condition"}
+    assert "`sales`: the plan has a" in markdown(found)
+    assert "plan" not in {f.kind for f in compare(settings, worse, base, scratch).findings}
+
+
 def test_without_a_warehouse(settings: Settings) -> None:
     settings.warehouse.unlink()
     found = reviewed(settings, orders=ORDERS + " and id > 50")
