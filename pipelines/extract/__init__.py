@@ -19,6 +19,10 @@ from pipelines.errors import LoadError
 from pipelines.extract.retries import tell
 
 
+def _itself(error: Exception) -> Exception:
+    return error
+
+
 @dataclass(frozen=True)
 class Landed:
     """Rows of one table, readable in the load's DuckDB connection.
@@ -49,6 +53,8 @@ class Landed:
     """Goes into the table's dlt state together with the rows."""
     committed: Callable[[], None] | None = None
     """Called after the rows are committed to raw, e.g. to acknowledge messages."""
+    explain: Callable[[Exception], Exception] = _itself
+    """Turns an error met while the relation is read into one for people, where it knows better."""
 
 
 @dataclass(frozen=True)

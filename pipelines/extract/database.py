@@ -5,13 +5,14 @@ All tables of one run are read in one transaction, so orders and their lines bel
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import duckdb
 
@@ -19,7 +20,8 @@ from pipelines.declaration import DatabaseSource, DatabaseTable, Source, Table
 from pipelines.engine import load_extension
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Delivery, Job, Landed, each_table, literal, quoted
-from pipelines.shape import DELETED_AT, normalized
+from pipelines.extract.silence import Watch
+from pipelines.names import DELETED_AT, normalized
 from pipelines.types import DECIMAL, declared_type
 
 DIALECTS = {
@@ -30,6 +32,7 @@ DIALECTS = {
     "sqlite": "sqlite",
 }
 """URL schemes DuckDB reads itself, and the name of its extension."""
+PORTS = {"postgres": 5432, "mysql": 3306}
 SETTINGS = {
     "mysql": [
         "mysql_tinyint1_as_boolean = false",  # else a 2 would be true
@@ -37,6 +40,25 @@ SETTINGS = {
         "mysql_query_timeout_enabled = false",  # a large table takes longer than five minutes
     ]
 }
+CONNECT_SECONDS = 10
+PATIENCE = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 30,  # a host that is gone, or a firewall that forgot us, is noticed a minute later
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Parameters of a PostgreSQL connection, where its URL does not set them; seconds, the last one milliseconds."""
+SILENCE_SECONDS = 1800.0
+"""A server that sends nothing for so long while it is read is taken for gone; a slow query may think that long."""
+BROKEN = re.compile(
+    r"closed the connection|connection (?:was |has been )?(?:reset|closed|refused|timed out|not open|to server)|"
+    r"could not (?:connect|receive|send)|no connection to the server|terminating connection|lost connection|"
+    r"can't connect|gone away|ssl (?:syscall|error)|timeout expired|broken pipe|not connected|"
+    r"failed to fetch result",
+    re.IGNORECASE,
+)
+"""What PostgreSQL's and MySQL's clients say when the connection is the trouble."""
 DATES = ("date", "datetime", "timestamp")
 """MySQL's types that have a zero date."""
 
@@ -48,56 +70,139 @@ def extract(
     url = job.connections.require(source.load.connection, "url")
     scheme = urlsplit(url).scheme
     if scheme not in DIALECTS:
-        yield from each_table(tables, lambda table: _through_sqlalchemy(url, table, job))
+        yield from each_table(tables, lambda table: _through_sqlalchemy(url, table, source, job))
         return
-    catalog = f"source_{source.name}"
-    _attach(url, DIALECTS[scheme], catalog, source, job)
-    job.con.execute("begin")
+    server = _Server(url, source, job)
     try:
         for table in tables:
-            _revive(job.con)
-            yield from each_table([table], lambda table: _scanned(catalog, DIALECTS[scheme], table, job))
+            with server.watched():
+                server.ready()
+                yield from each_table([table], lambda table: server.land(table))
     finally:
-        _end(job.con)
-        job.con.execute(f"detach database if exists {catalog}")
+        server.leave()
 
 
-def _revive(con: duckdb.DuckDBPyConnection) -> None:
-    """An error ends the transaction for good; the tables after it are read in a new one."""
-    try:
-        con.execute("select 1")
-    except duckdb.TransactionException:
-        con.execute("rollback")
-        con.execute("begin")
+class _Server:
+    """A database that DuckDB reads: attached as a catalog, and read in one transaction as long as none fails."""
 
+    def __init__(self, url: str, source: Source[DatabaseSource, DatabaseTable], job: Job) -> None:
+        self.url = url
+        self.source = source
+        self.job = job
+        self.dialect = DIALECTS[urlsplit(url).scheme]
+        self.catalog = f"source_{source.name}"
+        self._is_ready = False
+        self._watch, self.where = _place(url)
 
-def _end(con: duckdb.DuckDBPyConnection) -> None:
-    with suppress(duckdb.TransactionException):  # none may be open
-        con.execute("rollback")
+    @contextmanager
+    def watched(self, seconds: float | None = None) -> Iterator[None]:
+        """Bound the silence of the server, also while what was landed is read by others."""
+        with self._watch.on(seconds or SILENCE_SECONDS) if self._watch else nullcontext():
+            yield
 
+    def ready(self) -> None:
+        """Attach and begin; anew after an error, which ends the transaction for good and may have its cause there."""
+        if self._is_ready:
+            try:
+                self.job.con.execute("select 1")
+                return
+            except duckdb.Error:
+                self.leave()
+        self._attach()
+        self.job.con.execute("begin")
+        self._is_ready = True
 
-def _attach(url: str, dialect: str, catalog: str, source: Source[Any, Any], job: Job) -> None:
-    load_extension(job.con, f"{dialect}_scanner")
-    for setting in SETTINGS.get(dialect, ()):
-        job.con.execute(f"set {setting}")
-    if dialect == "sqlite":
-        address = url.removeprefix("sqlite:///")
-        if not (job.root / address).is_file():
+    def leave(self) -> None:
+        self._is_ready = False
+        with suppress(duckdb.Error):  # none may be open, or nobody is there to hear of its end
+            self.job.con.execute("rollback")
+        self.job.con.execute(f"detach database if exists {self.catalog}")
+
+    def _attach(self) -> None:
+        load_extension(self.job.con, f"{self.dialect}_scanner")
+        for setting in SETTINGS.get(self.dialect, ()):
+            self.job.con.execute(f"set {setting}")
+        address = self._address()
+        try:
+            with self.watched(CONNECT_SECONDS * 2):  # longer than the driver's own time, where it has one
+                self.job.con.execute(
+                    f"attach {literal(address)} as {self.catalog} (type {self.dialect}, read_only)"
+                )
+        except duckdb.Error as error:
             raise ConnectionError(
-                f"{source.name}: there is no SQLite file {address!r}; look at connections.{source.load.connection}"
+                f"{self.source.name}: cannot connect to {self.where} (connection "
+                f"{self.source.load.connection!r}): {self._said(error)}"
+            ) from None
+
+    def _address(self) -> str:
+        if self.dialect == "mysql":
+            return _mysql_address(self.url)
+        if self.dialect == "postgres":
+            return _patient(self.url)
+        address = self.url.removeprefix("sqlite:///")
+        if not (self.job.root / address).is_file():
+            raise ConnectionError(
+                f"{self.source.name}: there is no SQLite file {address!r}; look at "
+                f"connections.{self.source.load.connection}"
             )
-        address = str(job.root / address)
-    else:
-        address = _mysql_address(url) if dialect == "mysql" else url
+        return str(self.job.root / address)
+
+    def land(self, table: Table[DatabaseTable]) -> Landed:
+        """What to read; a connection that ended since the table before is made anew, once."""
+        try:
+            landed = _scanned(self.catalog, self.dialect, table, self.job)
+        except duckdb.Error as error:
+            if not self._is_broken(error):
+                raise
+            self.job.retried(table.name, f"{self._said(error)}; connecting to {self.where} once more")
+            self.leave()
+            self.ready()
+            try:
+                landed = _scanned(self.catalog, self.dialect, table, self.job)
+            except duckdb.Error as again:
+                raise self._explained(table, again) from None
+        return replace(landed, explain=lambda error: self._explained(table, error))
+
+    def _is_broken(self, error: Exception) -> bool:
+        return (
+            isinstance(error, duckdb.Error) and self.dialect != "sqlite" and bool(BROKEN.search(str(error)))
+        )
+
+    def _explained(self, table: Table[DatabaseTable], error: Exception) -> Exception:
+        """The error as one of the connection, where it is one; itself otherwise."""
+        if not self._is_broken(error):
+            return error
+        return ConnectionError(
+            f"{table.qualified}: the connection {self.source.load.connection!r} to {self.where} broke while the "
+            f"table was read ({self._said(error)}). Nothing of it was loaded; load again"
+        )
+
+    def _said(self, error: Exception) -> str:
+        """What the server's client said, without the query and the address, in one line."""
+        if self._watch and self._watch.seconds:
+            return f"nothing came for {self._watch.seconds:.0f} seconds"
+        text = re.sub(r'(?s)^.*?(?:query|connect to \w+ (?:at|with[^"]*)) ".*":', "", str(error))
+        text = re.sub(r"^(?:\w+ )?Error: ", "", text.strip())
+        return self.job.connections.redact(text).partition("\n")[0] or "the connection ended"
+
+
+def _patient(url: str) -> str:
+    """A PostgreSQL URL with the parameters of PATIENCE that it lacks."""
+    given = dict(parse_qsl(urlsplit(url).query))
+    more = urlencode({key: value for key, value in PATIENCE.items() if key not in given})
+    return f"{url}{'&' if given else '?'}{more}"
+
+
+def _place(url: str) -> tuple[Watch | None, str]:
+    """A watch over connections to the server of a URL, where it has one, and how the place is called in messages."""
+    parts = urlsplit(url)
     try:
-        job.con.execute(f"attach {literal(address)} as {catalog} (type {dialect}, read_only)")
-    except duckdb.Error as error:
-        parts = urlsplit(url)
-        where = f"{parts.hostname}:{parts.port}{parts.path}" if parts.hostname else parts.path
-        raise ConnectionError(
-            f"{source.name}: cannot connect to {where} (connection {source.load.connection!r}): "
-            + job.connections.redact(str(error)).splitlines()[0]
-        ) from None
+        port = parts.port or PORTS.get(DIALECTS.get(parts.scheme, ""), 0)
+    except ValueError:  # several hosts
+        return None, parts.netloc.rpartition("@")[2] + parts.path
+    if not parts.hostname:
+        return None, parts.path
+    return Watch(parts.hostname, port) if port else None, f"{parts.hostname}:{port}{parts.path}"
 
 
 def _mysql_address(url: str) -> str:
@@ -371,14 +476,22 @@ def _some_are_late(table: Table[DatabaseTable], keys: str, wanted: _Range, job: 
     return bool(row and row[0])
 
 
-def _through_sqlalchemy(url: str, table: Table[DatabaseTable], job: Job) -> Landed:
+def _through_sqlalchemy(
+    url: str, table: Table[DatabaseTable], source: Source[DatabaseSource, DatabaseTable], job: Job
+) -> Landed:
     """Any other database: dlt's `sql_table` with its arrow backend, batch by batch into Parquet."""
     import sqlalchemy
     from sqlalchemy import Integer, Numeric
 
     schema, _, name = (table.load.table or table.name).rpartition(".")
+    watch, where = _place(url)
     engine = sqlalchemy.create_engine(url)
+    listening = ExitStack()
     try:
+        if watch:
+            with watch.on(CONNECT_SECONDS * 2):
+                engine.connect().close()
+            listening.enter_context(watch.on(SILENCE_SECONDS))
         reflected = sqlalchemy.inspect(engine).get_columns(name, schema or None)
         columns = [c["name"] for c in reflected]
         chosen = _chosen(table, columns, job)
@@ -401,11 +514,19 @@ def _through_sqlalchemy(url: str, table: Table[DatabaseTable], job: Job) -> Land
         cause: BaseException = error
         while cause.__cause__:
             cause = cause.__cause__
+        said = (job.connections.redact(str(cause)).strip() or type(cause).__name__).splitlines()[0]
+        if getattr(error, "connection_invalidated", False) or BROKEN.search(str(cause)):
+            silence = f"nothing came for {watch.seconds:.0f} seconds" if watch and watch.seconds else said
+            raise ConnectionError(
+                f"{table.qualified}: the connection {source.load.connection!r} to {where} broke or was refused "
+                f"({silence}). Nothing of the table was loaded; load again"
+            ) from None
         raise LoadError(
-            f"{table.qualified}: {job.connections.redact(str(cause)).splitlines()[0]}; nothing was loaded. A column "
+            f"{table.qualified}: {said}; nothing was loaded. A column "
             "with values its type has no room for, such as the date 0000-00-00, can be declared as text"
         ) from None
     finally:
+        listening.close()
         engine.dispose()
     filtered = f" where {table.load.filter}" if table.load.filter else ""
     types = {

@@ -28,7 +28,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from pipelines.declaration import Source, StreamSource, StreamTable, Table
 from pipelines.errors import ConnectionError, LoadError, SluiceError
-from pipelines.extract import Job, Landed, literal
+from pipelines.extract import Job, Landed, literal, retries
 from pipelines.extract.landing import RowFile
 from pipelines.extract.stream_common import a_place, as_text, declared_start, gap
 
@@ -51,6 +51,7 @@ SILENCE_SECONDS = 20.0
 """A server that sends nothing for so long, while it says there are messages, is taken for gone."""
 ACK_WAIT = timedelta(hours=12)
 """Longer than any load, so that nothing is delivered twice within one; a dead load's are fetched anew anyway."""
+CONNECT_SECONDS = 10
 TRIES = 3
 
 
@@ -70,7 +71,11 @@ async def _retried(load: _Load) -> Landed | None:
         except (OSError, TimeoutError, nats.errors.Error) as error:
             if attempt == TRIES:
                 raise load.failure(error) from error
-            await asyncio.sleep(0.5 * 2**attempt)
+            wait = retries.backoff(attempt)
+            load.job.retried(
+                load.table.name, f"{load.why(error)}; try {attempt + 1} of {TRIES} in {wait:.1f} s"
+            )
+            await asyncio.sleep(wait)
     return None
 
 
@@ -84,6 +89,8 @@ class _Load:
 
     def __post_init__(self) -> None:
         self.stream = str(self.table.load.stream)
+        self.ended = asyncio.Event()
+        """Set when the connection has ended."""
         self.is_queue = False
         self.durable = self.table.load.consumer or f"sluice_{self.source.name}_{self.table.name}"
 
@@ -123,15 +130,20 @@ class _Load:
         async def ignore(_: Exception) -> None:  # what matters is raised where it is awaited
             return
 
+        async def closed() -> None:
+            ended.set()
+
+        ended = self.ended = asyncio.Event()
         try:
             client = await nats.connect(
                 url,
                 name="sluice",
                 allow_reconnect=False,
-                connect_timeout=10,
+                connect_timeout=CONNECT_SECONDS,
                 max_reconnect_attempts=2,  # of the first connection
                 reconnect_time_wait=0.5,
                 error_cb=ignore,
+                closed_cb=closed,
                 **options,
             )
         except (NoServersError, OSError, TimeoutError) as error:
@@ -156,11 +168,17 @@ class _Load:
             f"of the connection {self.connection!r} right? (Is it the sandbox's? `sluice sandbox up`.)"
         )
 
-    def failure(self, error: Exception) -> LoadError:
-        text = self.job.connections.redact(str(error)) or type(error).__name__
-        return LoadError(
-            f"{self.table.qualified}: reading the stream {self.stream} failed: {text}. Load again"
+    def failure(self, error: Exception) -> ConnectionError:
+        return ConnectionError(
+            f"{self.table.qualified}: reading the stream {self.stream} over the connection {self.connection!r} failed "
+            f"after {TRIES} tries: {self.why(error)}. Nothing was loaded or acknowledged; load again"
         )
+
+    def why(self, error: Exception) -> str:
+        """What broke, in a few words."""
+        if isinstance(error, TimeoutError):
+            return "the server fell silent"
+        return self.job.connections.redact(str(error)) or type(error).__name__
 
     async def stream_info(self, js: JetStreamContext) -> StreamInfo:
         try:
@@ -392,9 +410,7 @@ class _Load:
         queue = subscription._pending_queue
         messages: list[Any] = []
         while len(messages) < asked.count:
-            message = (
-                queue.get_nowait() if queue.qsize() else await asyncio.wait_for(queue.get(), SILENCE_SECONDS)
-            )
+            message = queue.get_nowait() if queue.qsize() else await self.next_of(queue)
             if message.headers and not message.data and (status := message.headers.get("Status")):
                 if message.subject != asked.inbox:  # the end of an earlier request
                     continue
@@ -406,6 +422,20 @@ class _Load:
                 )
             messages.append(message)
         return messages, False
+
+    async def next_of(self, queue: asyncio.Queue[Any]) -> Any:
+        """The next message; TimeoutError when none comes, nats' error when the connection has ended."""
+        coming, ended = asyncio.create_task(queue.get()), asyncio.create_task(self.ended.wait())
+        try:
+            done, _ = await asyncio.wait(
+                {coming, ended}, timeout=SILENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            ended.cancel()
+        if coming in done:
+            return coming.result()
+        coming.cancel()
+        raise nats.errors.ConnectionClosedError if done else TimeoutError
 
     async def acknowledge(self, replies: list[str]) -> None:
         """Tell the server that the messages are in raw; the last one is waited for, which settles those before."""

@@ -117,7 +117,11 @@ def run(
             described = con.execute(f"describe {landed.relation}").fetchall()
             result.types[table.name] = {name: kind for name, kind, *_ in described}
             names = list(result.types[table.name])
-            rows = con.execute(landed.relation).fetchall()
+            try:
+                rows = con.execute(landed.relation).fetchall()
+            except duckdb.Error as error:
+                result.errors[table.name] = landed.explain(error)
+                continue
             result.rows[table.name] = [dict(zip(names, row, strict=True)) for row in rows]
             result.landed[table.name] = landed
             if table.name not in failing_later:

@@ -203,3 +203,18 @@ SAMPLE = {
     "a redirect to another host",
 }
 """Cases of every test run; the others are of the full suite."""
+
+BROKEN_CONNECTIONS: dict[str, tuple[str, str]] = {
+    "refused": ("the server cannot be reached", "fails at once"),
+    "mute": ("the server takes the connection and says nothing", "fails after a bounded time"),
+    "reset": ("the connection is reset while a table is read", "fails; of a stream after 3 tries"),
+    "close": ("the connection is closed while a table is read", "fails; of a stream after 3 tries"),
+    "silence": ("the server falls silent while a table is read", "fails after a bounded time"),
+    "reset once": (
+        "the connection is reset once",
+        "a stream is read again and complete; a database as above",
+    ),
+    "reset between": ("the connection is reset between two tables", "complete over a new connection"),
+}
+"""What happens to connections of databases and streams, and what the load does, by the name used in the tests."""
+SERVERS = ("postgres", "mariadb", "nats")

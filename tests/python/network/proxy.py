@@ -21,6 +21,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -35,8 +36,13 @@ HOP = {"connection", "transfer-encoding", "content-length", "date", "keep-alive"
 
 def reset(connection: socket.socket) -> None:
     """Close with RST, as a firewall or a dying host does; what is under way is lost."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    socket.close(connection.detach())
+    taken = socket.socket(
+        fileno=connection.detach()
+    )  # from a thread that may wait on it, and would end it orderly
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):
+        taken.shutdown(socket.SHUT_RD)  # a thread that waits on it keeps it open
+    taken.close()
 
 
 @dataclass

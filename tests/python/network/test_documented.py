@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.python.network.cases import FAILS, PAGES, PASSES, SAMPLE
+from tests.python.network.cases import BROKEN_CONNECTIONS, FAILS, PAGES, PASSES, SAMPLE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "loading.md"
 
@@ -36,3 +36,10 @@ def test_the_document_says_how_many_pages_there_are() -> None:
 
 def test_every_case_of_the_sample_exists() -> None:
     assert set(PASSES) | set(FAILS) >= SAMPLE
+
+
+def test_the_table_of_connections_is_up_to_date() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    expected = [f"| {what} | {outcome} |" for what, outcome in BROKEN_CONNECTIONS.values()]
+    after = text.partition("| The connection | The load of the table |\n|---|---|\n")[2]
+    assert after.partition("\n\n")[0].splitlines() == expected, "\n".join(expected)

@@ -1,0 +1,97 @@
+"""A bound on how long a server may say nothing while it is read.
+
+Drivers written in C wait for the next byte as long as the connection stands, deaf to interrupts. Their sockets are
+this process's, though: a watch looks at when each of them last received anything, and shuts them down when that was
+too long ago; the driver then sees a connection that ended. (Linux: /proc and TCP_INFO.)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+LAST_DATA_RECEIVED = 52
+"""Where struct tcp_info says how many milliseconds ago data came, as 32 bits; see <linux/tcp.h>."""
+LOOKS = 20
+"""How often a watch looks within its time."""
+
+
+class Watch:
+    """Shuts this process's connections to one address down once none of them received anything for `seconds`.
+
+    Sources on the same server are watched together: as long as one of them hears something, none is cut.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._peers: set[tuple[str, int] | None] = set()
+        with suppress(OSError):  # a name that cannot be resolved fails better where the connection is made
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self._peers = {(str(address[4][0]), port) for address in found}
+        self.seconds: float | None = None
+        """How long the silence was that ended the connections; None as long as there was none."""
+
+    @contextmanager
+    def on(self, seconds: float) -> Iterator[None]:
+        """Watch while the block runs."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(seconds, done), name="silence", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _watch(self, seconds: float, done: threading.Event) -> None:
+        looks = 0
+        while not done.wait(seconds / LOOKS):
+            looks += 1
+            connections = list(self._connections())
+            try:
+                silent = [_silent_seconds(connection) > seconds for connection in connections]
+                if looks > LOOKS and silent and all(silent):
+                    self.seconds = seconds
+                    for connection in connections:
+                        with suppress(OSError):
+                            connection.shutdown(socket.SHUT_RDWR)
+            finally:
+                for connection in connections:
+                    connection.close()
+
+    def _connections(self) -> Iterator[socket.socket]:
+        """Duplicates of this process's sockets that are connected to the address."""
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # closed by now, or no socket
+                if not str(entry.readlink()).startswith("socket:"):
+                    continue
+                connection = socket.socket(fileno=os.dup(int(entry.name)))
+                if _peer(connection) in self._peers:
+                    yield connection
+                else:
+                    connection.close()
+
+
+def _peer(connection: socket.socket) -> tuple[str, int] | None:
+    """Host and port of the other side of an internet connection."""
+    try:
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        host, port, *_ = connection.getpeername()
+    except OSError:
+        return None
+    return host, port
+
+
+def _silent_seconds(connection: socket.socket) -> float:
+    """Seconds since the connection last received data; 0 where the system does not tell."""
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        milliseconds: int = struct.unpack_from("I", info, LAST_DATA_RECEIVED)[0]
+    except (OSError, struct.error):
+        return 0.0
+    return milliseconds / 1000
