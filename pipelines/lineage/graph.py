@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -118,6 +119,10 @@ class Reached:
 _STRENGTH = {EdgeType.VALUE: 0, EdgeType.INFLUENCE: 1, EdgeType.UNKNOWN: 2}
 
 
+def _meant(names: list[str]) -> str:
+    return f" Did you mean {' or '.join(dict.fromkeys(names))}?" if names else ""
+
+
 class Graph:
     """Column lineage of a project."""
 
@@ -159,9 +164,13 @@ class Graph:
             if column == ROWS or column.lower() in node.columns or node.is_open:
                 return Ref(node.id, column.lower()), tuple(path)
             known = ", ".join(node.columns) or "no columns known"
-            raise SluiceError(f"{node.name} has no column {column}. It has: {known}.")
+            meant = _meant(get_close_matches(column.lower(), node.columns, 3))
+            raise SluiceError(f"{node.name} has no column {column}.{meant} It has: {known}.")
+        name, _, column = text.lower().rpartition(".")
+        near = [self._names[n] for n in get_close_matches(name or column, self._names, 3)]
+        meant = _meant([f"{node.name}.{column}" if name else node.name for node in near])
         raise SluiceError(
-            f"No node of the project is named like the start of {text!r}. Write <model>.<column>."
+            f"No node of the project is named like the start of {text!r}.{meant} Write <model>.<column>."
         )
 
     @cached_property
