@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,37 +40,62 @@ def dbt(settings: Settings, arguments: Sequence[str], *, quiet: bool = False) ->
     Raises LockedError when another command holds the warehouse for longer than `settings.lock_seconds`.
     """
     command = [str(Path(sys.executable).with_name("dbt")), *(["--quiet"] if quiet else []), *arguments]
-    with locked(settings.home, f"dbt {arguments[0]}", settings.lock_seconds):
-        code = subprocess.run(command, cwd=settings.root, env=_environment(settings), check=False).returncode
+
+    def run() -> int:
+        return subprocess.run(command, cwd=settings.root, env=_environment(settings), check=False).returncode
+
+    return _recorded(settings, arguments[0], run)
+
+
+@contextmanager
+def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
+    """A dbt that parses the project while something else works; yields what runs a command in it, as `dbt` does."""
+    answers, answer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.dbt_session", str(answer)],
+        cwd=settings.root,
+        env=_environment(settings),
+        stdin=subprocess.PIPE,
+        pass_fds=[answer],
+        text=True,
+    )
+    os.close(answer)
+
+    def run(arguments: Sequence[str]) -> int:
+        def asked() -> int:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(["--quiet", *arguments]) + "\n")
+                process.stdin.flush()
+            code = replies.readline()
+            return int(code) if code else 2  # it ended, and has said why
+
+        return _recorded(settings, arguments[0], asked)
+
+    try:
+        with os.fdopen(answers, encoding="ascii") as replies:
+            yield run
+    finally:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:  # its locks on the databases end with it
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _recorded(settings: Settings, verb: str, run: Callable[[], int]) -> int:
+    """Run a dbt command under the lock, and keep what it left behind."""
+    with locked(settings.home, f"dbt {verb}", settings.lock_seconds):
+        code = run()
     remember(settings)  # before the next command overwrites it
-    if arguments[0] in BUILDING:
+    if verb in BUILDING:
         from pipelines.catalog.history import record_build
 
         record_build(settings)
     return code
-
-
-@contextmanager
-def parsed_ahead(settings: Settings) -> Iterator[None]:
-    """Let dbt parse the project while something else works; the build after it then starts from the cache.
-
-    A mistake in the project is not told here: the build meets it again and says so.
-    """
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "parse"]
-    process = subprocess.Popen(
-        command,
-        cwd=settings.root,
-        env=_environment(settings),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield
-        process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
 
 
 def _environment(settings: Settings) -> dict[str, str]:

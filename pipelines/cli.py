@@ -122,12 +122,12 @@ def run(
     ] = False,
 ) -> None:
     """Load every source, build and test the models, write the docs, and sum up."""
-    from pipelines.build import build_result, dbt, excluding, parsed_ahead
+    from pipelines.build import build_result, dbt_session, excluding
 
     started = time.monotonic()
     settings = load_settings()
     sources = load_sources(settings.sources)
-    with parsed_ahead(settings):
+    with dbt_session(settings) as dbt:
         was_running = _sandbox_up(settings) if sandbox else True
         try:
             results = _load(settings, sources)
@@ -136,12 +136,12 @@ def run(
                 from sandbox import company
 
                 company.down(settings.home)
-    failed = [name for result in results for name in result.failed]
-    out.print("build: dbt build")
-    built = dbt(settings, ["build", *excluding(failed)], quiet=True)
-    built_result = build_result(settings)
-    out.print("docs: dbt docs generate")
-    documented = dbt(settings, ["docs", "generate", "--static"], quiet=True)
+        failed = [name for result in results for name in result.failed]
+        out.print("build: dbt build")
+        built = dbt(["build", *excluding(failed)])
+        built_result = build_result(settings)
+        out.print("docs: dbt docs generate")
+        documented = dbt(["docs", "generate", "--static"])
     refused = _publish_last(settings)
     refused |= _catalog_last(settings)
     _print_summary(settings, results, built_result, time.monotonic() - started)
