@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import nats
 import pyarrow as pa
@@ -27,11 +28,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, 
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from pipelines.declaration import Source, StreamSource, StreamTable, Table
-from pipelines.errors import ConnectionError, LoadError, SluiceError
+from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Job, Landed, literal, retries
 from pipelines.extract.landing import RowFile
 from pipelines.extract.stream_common import a_place, as_text, declared_start, gap
 
+T = TypeVar("T")
 SCHEMA = pa.schema(
     [
         ("_stream", pa.string()),
@@ -58,25 +60,32 @@ TRIES = 3
 def land(source: Source[StreamSource, StreamTable], table: Table[StreamTable], job: Job) -> Landed | None:
     """New messages of a table's stream, or those of the job's window again; None when there are none."""
     name = source.load.connection
-    return asyncio.run(_retried(_Load(source, table, job, job.connections.all(name) or {}, name)))
+    load = _Load(source, table, job, job.connections.all(name) or {}, name)
+    try:
+        return asyncio.run(_retried(load, load.run))
+    except (OSError, TimeoutError, nats.errors.Error) as error:
+        raise load.failure(error) from error
 
 
-async def _retried(load: _Load) -> Landed | None:
-    """A connection that breaks is tried again from the start: nothing was acknowledged."""
-    for attempt in range(1, TRIES + 1):
+async def _retried(load: _Load, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something again when its connection breaks; what was not acknowledged is delivered again."""
+    attempt = 1
+    while True:
         try:
-            return await load.run()
-        except SluiceError:
-            raise
-        except (OSError, TimeoutError, nats.errors.Error) as error:
+            return await act()
+        except (_UnreachableError, OSError, TimeoutError, nats.errors.Error) as error:
             if attempt == TRIES:
-                raise load.failure(error) from error
+                raise
             wait = retries.backoff(attempt)
             load.job.retried(
                 load.table.name, f"{load.why(error)}; try {attempt + 1} of {TRIES} in {wait:.1f} s"
             )
             await asyncio.sleep(wait)
-    return None
+            attempt += 1
+
+
+class _UnreachableError(ConnectionError):
+    """No server answers, or none to the end; in a moment one may."""
 
 
 @dataclass
@@ -163,7 +172,7 @@ class _Load:
                 f"{self.table.qualified}: {server} refused the credentials of the connection {self.connection!r}: "
                 "check user and password in its url, or its token or credentials"
             )
-        return ConnectionError(
+        return _UnreachableError(
             f"{self.table.qualified}: no connection to {server} ({type(error).__name__}). Does it run, and is the url "
             f"of the connection {self.connection!r} right? (Is it the sandbox's? `sluice sandbox up`.)"
         )
@@ -178,6 +187,8 @@ class _Load:
         """What broke, in a few words."""
         if isinstance(error, TimeoutError):
             return "the server fell silent"
+        if isinstance(error, _UnreachableError):
+            return "no connection"
         return self.job.connections.redact(str(error)) or type(error).__name__
 
     async def stream_info(self, js: JetStreamContext) -> StreamInfo:
@@ -438,18 +449,21 @@ class _Load:
         raise nats.errors.ConnectionClosedError if done else TimeoutError
 
     async def acknowledge(self, replies: list[str]) -> None:
-        """Tell the server that the messages are in raw; the last one is waited for, which settles those before."""
+        """Tell the server that the messages are in raw; again where the connection breaks, for it changes nothing."""
         try:
-            async with self.connected() as client:
-                for reply in replies[:-1]:
-                    await client.publish(reply, b"+ACK")
-                await client.request(replies[-1], b"+ACK", timeout=10)
-        except (OSError, TimeoutError, nats.errors.Error) as error:
-            text = self.job.connections.redact(str(error)) or type(error).__name__
+            await _retried(self, partial(self.send_acknowledgements, replies))
+        except (ConnectionError, OSError, TimeoutError, nats.errors.Error) as error:
             raise LoadError(
                 f"{self.table.qualified}: the messages are in raw, but could not be acknowledged to {self.stream} "
-                f"({text}). The next load puts that right"
+                f"({self.why(error)}). The next load puts that right"
             ) from None
+
+    async def send_acknowledgements(self, replies: list[str]) -> None:
+        """Send them all; the last one is waited for, which settles those before."""
+        async with self.connected() as client:
+            for reply in replies[:-1]:
+                await client.publish(reply, b"+ACK")
+            await client.request(replies[-1], b"+ACK", timeout=10)
 
 
 @dataclass(frozen=True)

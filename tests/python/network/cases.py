@@ -214,6 +214,10 @@ BROKEN_CONNECTIONS: dict[str, tuple[str, str]] = {
         "the connection is reset once",
         "a stream is read again and complete; a database as above",
     ),
+    "reset at the end": (
+        "the connection is reset while messages are acknowledged",
+        "complete; acknowledged with another try",
+    ),
     "reset between": ("the connection is reset between two tables", "complete over a new connection"),
 }
 """What happens to connections of databases and streams, and what the load does, by the name used in the tests."""

@@ -267,6 +267,26 @@ def test_a_stream_whose_connection_breaks_once_is_read_again(
     assert "; try 2 of 3 in 0.0 s" in shown
 
 
+def test_acknowledging_is_tried_again(
+    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
+    assert "reset at the end" in BROKEN_CONNECTIONS
+    served = InNats(nats_url)
+    served.put(10, 5)
+    parts = urlsplit(nats_url)
+    assert parts.port
+    with TcpProxy("127.0.0.1", parts.port) as proxy:
+        project = Project(tmp_path)
+        project.connect("server", url=through(served, proxy))
+        project.declare("src", served.load, served.tables)
+        proxy.spoil = lambda number, sent: "reset" if number == 3 else None  # the first after both were read
+        assert_complete(project, served)
+        assert proxy.connections == 5
+    assert [message.partition(":")[0] for message in caplog.messages if "try 2 of 3" in message] == ["big"]
+    assert project.load().rows == 0
+
+
 def test_a_connection_that_ends_between_two_tables_is_made_anew(
     postgres_server: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
