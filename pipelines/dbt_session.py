@@ -6,10 +6,13 @@ Reads commands, one JSON list of dbt arguments a line, and answers each on the f
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 
@@ -19,6 +22,15 @@ def _code(result: dbtRunnerResult) -> int:
     return 2 if result.exception else 1
 
 
+def _release() -> None:
+    """Close the databases: dbt keeps them open, and other processes out, until its process ends."""
+    cleanup_connections()
+    if DuckDBConnectionManager._ENV is not None:
+        DuckDBConnectionManager._ENV.close()
+        DuckDBConnectionManager.close_all_connections()
+    gc.collect()
+
+
 def main() -> None:
     """Parse, then serve until the input ends."""
     # a mistake in the project is not told here: the first command meets it again and says so
@@ -26,7 +38,9 @@ def main() -> None:
     with os.fdopen(int(sys.argv[1]), "w") as answers:
         for line in sys.stdin:
             runner = dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # type: ignore[arg-type]
-            print(_code(runner.invoke(json.loads(line))), file=answers, flush=True)
+            code = _code(runner.invoke(json.loads(line)))
+            _release()
+            print(code, file=answers, flush=True)
 
 
 if __name__ == "__main__":
