@@ -152,7 +152,9 @@ class _Comparison:
             o, n = old.args.get(clause), new.args.get(clause)
             if clause in ("having", "qualify") and o is not None and n is not None:
                 yield from self._conditions(clause, scope, old, new, old_key, new_key)
-            elif (o is not None and old_key(o)) != (n is not None and new_key(n)):
+            elif (o is not None and old_key(_spelled_out(o, old))) != (
+                n is not None and new_key(_spelled_out(n, new))
+            ):
                 how = "added" if o is None else "removed" if n is None else "changed"
                 text = f"{clause} {how}: {_change(o, n)}"
                 yield Clause(
@@ -250,12 +252,17 @@ class _Comparison:
         before, after = _outputs(old), _outputs(new)
         for name, o in before.items():
             if name not in after:
-                yield Clause("column-removed", scope, f"column `{name}` removed", False, name)
+                how = "unnest" if _multiplies(o) else "column"
+                yield Clause(f"{how}-removed", scope, f"column `{name}` removed", how == "unnest", name)
             elif old_key(o) != new_key(after[name]):
                 yield from self._expression(scope, new, name, o, after[name])
         for name in after:
             if name not in before:
-                yield Clause("column-added", scope, f"column `{name}` added", False, name)
+                how = "unnest" if _multiplies(after[name]) else "column"
+                text = f"column `{name}` added" + (
+                    f": {_change(None, after[name])}" if how == "unnest" else ""
+                )
+                yield Clause(f"{how}-added", scope, text, how == "unnest", name)
         shared_before = [n for n in before if n in after]
         if shared_before != [n for n in after if n in before]:
             yield Clause("columns-reordered", scope, "order of columns changed", False)
@@ -276,7 +283,15 @@ class _Comparison:
             bare = [_sql(w[0].this) for w in (before, after)]
             if bare[0] == bare[1] and (type(old) is type(new)):
                 return
-        yield Clause("column-changed", scope, f"`{name}` changed: {_change(old, new)}", False, name)
+        text = f"`{name}` changed: {_change(old, new)}"
+        if _multiplies(old) or _multiplies(new):
+
+            def undo(query: exp.Query) -> None:
+                _outputs(query)[name].replace(old.copy())  # type: ignore[arg-type]
+
+            yield Clause("unnest-changed", scope, text, True, name, *self._counts(scope, select, undo))
+        else:
+            yield Clause("column-changed", scope, text, False, name)
 
     def _window_counts(
         self, scope: str, select: exp.Select, name: str, old: Any, part: str
@@ -467,6 +482,30 @@ def _flat(node: exp.Expression) -> list[exp.Expression]:
 def _conjuncts(select: exp.Select, clause: str) -> list[exp.Expression]:
     node = select.args.get(clause)
     return [] if node is None else _flat(node.this)
+
+
+def _spelled_out(clause: exp.Expression, select: exp.Select) -> exp.Expression:
+    """A `group by` with expressions for its ordinals and for the aliases of the select; other clauses as they are."""
+    if not isinstance(clause, exp.Group):
+        return clause
+    outputs, copy = _outputs(select), clause.copy()
+    keys: list[exp.Expression] = []
+    for key in copy.expressions:
+        if isinstance(key, exp.Literal) and key.is_int and int(key.name) <= len(select.expressions):
+            key = select.expressions[int(key.name) - 1].unalias().copy()
+        elif isinstance(key, exp.Column) and not key.table and key.name.lower() in outputs:
+            key = outputs[key.name.lower()].copy()
+        keys.append(key)
+    if copy.args.get("all"):
+        keys += [o.copy() for o in outputs.values() if not o.find(exp.AggFunc)]
+        copy.set("all", None)
+    copy.set("expressions", sorted(keys, key=_sql))
+    return copy
+
+
+def _multiplies(column: exp.Expression) -> bool:
+    """True if one row makes several: `unnest(tags) as tag`."""
+    return column.find(exp.Unnest, exp.Explode) is not None
 
 
 def _outputs(select: exp.Select) -> dict[str, exp.Expression]:

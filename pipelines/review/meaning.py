@@ -14,6 +14,7 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.eliminate_subqueries import eliminate_subqueries
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
@@ -129,6 +130,7 @@ def _resolved(tree: exp.Expression, columns: Columns) -> exp.Expression:
     )
     if not any(isinstance(node, (exp.Unnest, exp.Explode)) for node in tree.walk()):
         tree = pushdown_projections(tree, schema=schema, dialect=DIALECT)
+    tree = eliminate_subqueries(tree)
     root = build_scope(tree)
     if root is None:
         raise ValueError("no query")

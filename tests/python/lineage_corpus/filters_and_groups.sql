@@ -178,3 +178,21 @@ select count(distinct (customer_id, currency)) as pairs, sum(distinct amount) as
 
 -- name: anti_join_in_where_with_or
 select order_id from orders where status = 'placed' or (amount > 100 and customer_id not in (select referrer_id from customers where referrer_id is not null));
+
+-- name: limit_from_a_subquery
+select order_id from orders order by amount desc, order_id limit (select max(quantity) from order_items);
+
+-- name: intersect_all
+select country from customers intersect all select country from addresses;
+
+-- name: correlated_within_correlated
+select e.name, (select max(m.salary) from employees m where m.dept = e.dept and m.salary < (select max(salary) from employees x where x.dept = e.dept)) as second from employees e;
+
+-- name: grouping_flags
+select channel, status, grouping(channel, status) as g, sum(amount) as s from orders group by rollup (channel, status);
+
+-- name: any_of_a_list
+select doc_id from documents where 3 = any(scores);
+
+-- name: greatest_struct
+select max({'a': ordered_at, 'b': amount}).b as m, customer_id from orders group by customer_id;

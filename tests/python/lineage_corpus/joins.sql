@@ -133,3 +133,18 @@ select x, y from customers as c(x, y) where x > 1;
 
 -- name: qualified_names
 select main.orders.order_id, orders.amount from main.orders where main.orders.status = 'paid';
+
+-- name: lateral_correlated_agg
+select c.customer_id, t.total from customers c, lateral (select sum(o.amount) as total from orders o where o.customer_id = c.customer_id and o.status = 'paid') t;
+
+-- name: unnest_ordinality_lateral
+select d.doc_id, u.tag, u.n from documents d, unnest(d.tags) with ordinality as u(tag, n);
+
+-- name: join_of_values
+select v.w, o.amount from orders o join (values ('paid', 1), ('open', 2)) as v(s, w) on v.s = o.status;
+
+-- name: asof_using_filtered
+select * from readings asof join (select sensor, day, reading as other from readings where reading > 1) using (sensor, day);
+
+-- name: star_exclude_replace_of_a_join
+select o.* exclude (amount) replace (upper(o.status) as status), p.amount as paid from orders o left join payments p using (order_id);

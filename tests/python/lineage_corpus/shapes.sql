@@ -251,3 +251,30 @@ with orders as (select order_id, status as amount from orders) select amount, co
 
 -- name: create_table_as
 create or replace temp table made as select sku, sum(quantity) as sold from order_items group by sku;
+
+-- name: list_filter_lambda
+select doc_id, list_filter(scores, lambda x: x > doc_id) as f, list_transform(tags, lambda t: t || owner.name) as g from documents;
+
+-- name: list_reduce
+select doc_id, list_reduce(scores, lambda a, b: a + b * doc_id) as r from documents where len(scores) > 0;
+
+-- name: list_comprehension_with_condition
+select doc_id, [x * 2 for x in scores if x > doc_id] as c from documents;
+
+-- name: struct_extract_nested
+select owner.team.label as l, struct_extract(owner, 'name') as n, owner['team']['id'] as i from documents;
+
+-- name: generate_subscripts
+select doc_id, generate_subscripts(scores, 1) as i, unnest(scores) as s from documents;
+
+-- name: columns_lambda_where
+select * from budgets where columns(c -> c like 'q%') > 1;
+
+-- name: struct_insert_and_pack
+select struct_insert(owner, doc := doc_id) as s, struct_pack(a := doc_id, b := owner.name).b as t from documents;
+
+-- name: slices_and_format
+select email[1:3] as a, country[-1] as b, format('{}-{}', full_name, customer_id) as c from customers;
+
+-- name: recursive_paths
+with recursive r(employee_id, name, lvl) as (select employee_id, name, 0 from employees where manager_id is null union all select e.employee_id, r.name || '/' || e.name, lvl + 1 from employees e join r on e.manager_id = r.employee_id where lvl < 3) select * from r;

@@ -133,3 +133,15 @@ select sku, revenue, share <= 0.8 as is_top from cumulated;
 
 -- name: limit_after_window
 select order_id, rank() over (order by amount) as position from orders limit 3;
+
+-- name: window_chained
+select order_id, sum(amount) over (w rows between 1 preceding and current row) as s from orders window w as (partition by customer_id order by ordered_at);
+
+-- name: window_frame_excludes_the_row
+select order_id, sum(amount) over (order by ordered_at rows between unbounded preceding and unbounded following exclude current row) as s from orders;
+
+-- name: window_ignore_nulls
+select order_id, last_value(status ignore nulls) over (partition by customer_id order by ordered_at) as s from orders;
+
+-- name: running_total_of_aggregates
+select status, sum(sum(amount)) over (order by count(*)) as r from orders group by status;
