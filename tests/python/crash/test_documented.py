@@ -22,6 +22,10 @@ PROMISES = {
     "crash/test_at_once.py::test_a_reader_holds_a_load_up_and_is_named": "Two at once",
     "crash/test_at_once.py::test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced": "Replace is atomic",
     "test_quarantine.py::test_bad_lines_of_files": "Bad rows are kept apart",
+    "test_quarantine_kinds.py::test_bad_rows_of_every_kind": "Bad rows are kept apart",
+    "test_quarantine_kinds.py::test_messages_of_kafka": "Bad rows are kept apart",
+    "test_quarantine_kinds.py::test_bad_rows_of_every_kind_leave_when_they_come_well": "The quarantine is retried",
+    "test_quarantine_kinds.py::test_kept_texts_are_taken_in_once_they_are_mended": "The quarantine is retried",
     "test_quarantine.py::test_a_tolerance_in_percent": "A tolerance decides",
     "test_quarantine.py::test_beyond_the_tolerance_raw_stays_as_it_was": "A tolerance decides",
     "test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",
@@ -43,6 +47,7 @@ CASES = {
     "test_ctrl_c_ends_within_two_seconds": [f"a long extraction of {kind} *" for kind in KINDS],
     "test_a_plain_dbt_build_waits_for_a_load": ["a plain dbt build during a load *"],
     "test_bad_lines_of_files": list(BAD_LINES),
+    "test_bad_rows_of_every_kind": [f"rows of {kind}" for kind in ("excel", "parquet", "rest", "python")],
     "test_a_new_column": ["a new column: evolve", "a new column: freeze", "a new column: quarantine"],
 }
 """Cases of a test, where it has several; else its name says the case. A star: in the full suite."""
@@ -67,7 +72,7 @@ def test_the_table_is_up_to_date() -> None:
 
 def test_every_test_stands_in_the_table() -> None:
     found = set()
-    for file in [*sorted((TESTS / "crash").glob("test_*.py")), TESTS / "test_quarantine.py"]:
+    for file in [*sorted((TESTS / "crash").glob("test_*.py")), *sorted(TESTS.glob("test_quarantine*.py"))]:
         if file.name == Path(__file__).name:
             continue
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
