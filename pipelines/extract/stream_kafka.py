@@ -211,8 +211,9 @@ class _Load:
             if messages:
                 heard = time.monotonic()
             elif time.monotonic() - heard > SILENCE_SECONDS:
-                raise LoadError(
-                    f"{self.table.qualified}: the brokers fell silent while {self.topic} was read. Load again"
+                raise ConnectionError(
+                    f"{self.table.qualified}: the brokers of the connection {self.connection!r} fell silent while "
+                    f"{self.topic} was read. Nothing was loaded or acknowledged; load again"
                 )
             kept = []
             for message in messages:
