@@ -81,6 +81,7 @@ def quiet_tools() -> None:
     """
     os.environ.update(
         RUNTIME__DLTHUB_TELEMETRY="false",
+        LOAD__DELETE_COMPLETED_JOBS="true",  # raw has the rows; a second copy of all data is not wanted
         RUNTIME__LOG_LEVEL=os.environ.get("RUNTIME__LOG_LEVEL", "CRITICAL"),
         DBT_SEND_ANONYMOUS_USAGE_STATS="false",
         DO_NOT_TRACK="1",
