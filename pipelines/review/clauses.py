@@ -156,10 +156,16 @@ class _Comparison:
                 n is not None and new_key(_spelled_out(n, new))
             ):
                 how = "added" if o is None else "removed" if n is None else "changed"
-                text = f"{clause} {how}: {_change(o, n)}"
-                yield Clause(
-                    f"{clause}-{how}", scope, text, True, None, *self._counts(scope, new, _setter(clause, o))
+                text = (
+                    f"{clause} {how}: {_change(*(c and _spelled_out(c, s) for c, s in ((o, old), (n, new))))}"
                 )
+                both_group = clause == "group" and o is not None and n is not None
+                counts = (
+                    self._group_counts(scope, old, new)
+                    if both_group
+                    else self._counts(scope, new, _setter(clause, o))
+                )
+                yield Clause(f"{clause}-{how}", scope, text, True, None, *counts)
         o, n = old.args.get("order"), new.args.get("order")
         if (o and old_key(o)) != (n and new_key(n)):
             is_cut = bool(new.args.get("limit") or old.args.get("limit"))
@@ -339,14 +345,20 @@ class _Comparison:
         changed = undo_holder.this
         return _count(self.new_tree, scope, None, None), _count(self.new_tree, scope, select, changed)
 
+    def _group_counts(self, scope: str, old: exp.Select, new: exp.Select) -> tuple[str | None, str | None]:
+        """As _counts, but of the groups alone: columns that are grouped by no longer could not be selected."""
+        counts = []
+        for select in (new, old):
+            bare = _bare(new)
+            bare.set("group", _spelled_out(select.args["group"], select))
+            counts.append(_count(self.new_tree, scope, new, bare))
+        return counts[0], counts[1]
+
     def _join_counts(
         self, scope: str, select: exp.Select, join: exp.Join, old: exp.Join | None
     ) -> tuple[str | None, str | None]:
         """As _counts, but of the rows between `from` and `group by`: columns of a join undone are not there."""
-        bare = select.copy()
-        for clause in ("group", "having", "qualify", "distinct", "limit", "offset", "order"):
-            bare.set(clause, None)
-        bare.set("expressions", [exp.alias_(exp.Literal.number(1), "one")])
+        bare = _bare(select)
         without = bare.copy()
         position = select.args["joins"].index(join)
         joins = list(without.args["joins"])
@@ -482,6 +494,15 @@ def _flat(node: exp.Expression) -> list[exp.Expression]:
 def _conjuncts(select: exp.Select, clause: str) -> list[exp.Expression]:
     node = select.args.get(clause)
     return [] if node is None else _flat(node.this)
+
+
+def _bare(select: exp.Select) -> exp.Select:
+    """The rows of a select between `from` and `group by`, without columns."""
+    bare = select.copy()
+    for clause in ("group", "having", "qualify", "distinct", "limit", "offset", "order"):
+        bare.set(clause, None)
+    bare.set("expressions", [exp.alias_(exp.Literal.number(1), "one")])
+    return bare
 
 
 def _spelled_out(clause: exp.Expression, select: exp.Select) -> exp.Expression:

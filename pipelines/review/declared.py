@@ -80,7 +80,7 @@ def model_findings(old: Revision, new: Revision, renamed: Mapping[str, str]) -> 
             yield Finding("config", f"{name}.{key}", Level.LOOK, f"`{name}`: {key} {_was(o, n)}")
         yield from _contract(before, after)
         yield from _access(before, after)
-    yield from _exposures(old, new)
+    yield from _exposures(old, new, renamed)
 
 
 def _access(before: Any, after: Any) -> Iterator[Finding]:
@@ -143,17 +143,33 @@ def _contract(before: Any, after: Any) -> Iterator[Finding]:
             yield Finding("contract-column-added", f"{name}.{column}", Level.SAFE, text)
 
 
-def _exposures(old: Revision, new: Revision) -> Iterator[Finding]:
+def _exposures(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iterator[Finding]:
     before, after = old.manifest.get("exposures", {}), new.manifest.get("exposures", {})
     for key, exposure in before.items():
         if key not in after:
             text = f"the exposure `{exposure['name']}` is gone; {owner(exposure)} owned it"
             yield Finding("exposure-removed", exposure["name"], Level.LOOK, text)
     for key, exposure in after.items():
+        name = exposure["name"]
         if key not in before:
-            yield Finding(
-                "exposure-added", exposure["name"], Level.SAFE, f"new exposure `{exposure['name']}`"
-            )
+            yield Finding("exposure-added", name, Level.SAFE, f"new exposure `{name}`")
+            continue
+        owners = owner(before[key]), owner(exposure)
+        if owners[0] != owners[1]:
+            text = f"the exposure `{name}`: owner {_was(*owners)}"
+            yield Finding("exposure-owner", name, Level.LOOK, text)
+        o, n = (_used(side, renamed) for side in (before[key], exposure))
+        if o != n:
+            text = f"the exposure `{name}` uses {_was(', '.join(sorted(o)), ', '.join(sorted(n)))}"
+            yield Finding("exposure-changed", name, Level.LOOK, text)
+
+
+def _used(exposure: Any, renamed: Mapping[str, str]) -> set[str]:
+    """Models, by their old names, and the columns of them, that an exposure says it uses."""
+    models = {_name(renamed.get(k, k)) for k in exposure["depends_on"]["nodes"]}
+    names = {_name(new): _name(old) for new, old in renamed.items()}
+    columns = (_renamed(str(c), names) for c in meta(exposure).get("columns") or [])
+    return models | set(columns)
 
 
 def owner(entry: Mapping[str, Any]) -> str:

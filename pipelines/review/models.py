@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pipelines.review.meaning import same_meaning
 from pipelines.review.revision import Revision
 
 Renamed = dict[str, str]
+ALIKE = 0.6
+"""Likeness from which a model that is new counts as one that is gone; git asks for half of the lines."""
 
 
 @dataclass
@@ -56,20 +59,32 @@ class Reach:
 
 
 def renames(old: Revision, new: Revision) -> Renamed:
-    """New id to old id of models that only changed their name: the same meaning, or the same file name elsewhere."""
+    """New id to old id of models that go by another name: those with the same meaning, then the most alike."""
     before, after = old.nodes("model"), new.nodes("model")
     gone = {k: n for k, n in before.items() if k not in after}
+    fresh = {k: n for k, n in after.items() if k not in before}
     found: Renamed = {}
-    for key, node in after.items():
-        if key in before:
-            continue
+    for key, node in fresh.items():
         for former, was in gone.items():
             if former not in found.values() and same_meaning(
                 was["compiled_code"], node["compiled_code"], old.columns, new.columns
             ):
                 found[key] = former
                 break
+    alike = sorted(
+        ((_likeness(was, node), key, former) for key, node in fresh.items() for former, was in gone.items()),
+        reverse=True,
+    )
+    for likeness, key, former in alike:
+        if likeness >= ALIKE and key not in found and former not in found.values():
+            found[key] = former
     return found
+
+
+def _likeness(before: Any, after: Any) -> float:
+    """Share of lines that two models have in common, 0 to 1."""
+    texts = [[line.strip() for line in node["raw_code"].splitlines()] for node in (before, after)]
+    return SequenceMatcher(None, texts[0], texts[1], autojunk=False).ratio()
 
 
 def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[str, str]:
@@ -257,8 +272,9 @@ def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Rea
 
 def change_findings(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Finding]:
     """Findings of changed models, from their queries alone."""
-    found = []
+    found: list[Finding] = []
     for change in changed:
+        found += _rename_findings(old, change)
         if change.how == "added":
             found.append(Finding("model-added", change.name, Level.SAFE, f"new model `{change.name}`"))
         elif change.how == "removed":
@@ -266,12 +282,6 @@ def change_findings(old: Revision, new: Revision, changed: Iterable[Change]) -> 
             level = Level.STOP if below else Level.LOOK
             text = f"`{change.name}` is gone" + (f"; {_asked(below)}" if below else "")
             found.append(Finding("model-removed", change.name, level, text))
-        elif change.how == "renamed":
-            was = old.nodes("model")[change.old or ""]["name"]
-            public = old.nodes("model")[change.old or ""].get("access") == "public"
-            level = Level.LOOK if public else Level.SAFE
-            text = f"`{was}` is called `{change.name}` now" + ("; it is public" if public else "")
-            found.append(Finding("model-renamed", change.name, level, text))
         elif change.how == "seed":
             found.append(
                 Finding("seed-changed", change.name, Level.LOOK, f"seed `{change.name}`: {change.why}")
@@ -279,6 +289,15 @@ def change_findings(old: Revision, new: Revision, changed: Iterable[Change]) -> 
         elif change.how == "meaning":
             found += _meaning_findings(old, change)
     return found
+
+
+def _rename_findings(old: Revision, change: Change) -> Iterator[Finding]:
+    former = old.nodes("model").get(change.old or "")
+    if former is None or change.how == "removed" or change.old == change.id:
+        return
+    public = former.get("access") == "public"
+    text = f"`{former['name']}` is called `{change.name}` now" + ("; it is public" if public else "")
+    yield Finding("model-renamed", change.name, Level.LOOK if public else Level.SAFE, text)
 
 
 def _meaning_findings(old: Revision, change: Change) -> list[Finding]:

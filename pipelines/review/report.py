@@ -71,7 +71,16 @@ def _blocks(review: Review) -> Iterable[Block]:
 
 PROMISES = (
     *("config", "contract", "type-", "constraint", "access", "owner", "grant", "class", "clear-text", "mask"),
-    *("row-filter", "audience", "key:", "freshness", "exposure-added", "exposure-removed"),
+    *(
+        "row-filter",
+        "audience",
+        "key:",
+        "freshness",
+        "exposure-added",
+        "exposure-removed",
+        "exposure-owner",
+        "exposure-changed",
+    ),
 )
 
 
@@ -122,6 +131,8 @@ def _models(review: Review) -> Iterable[Block]:
             "seed": f"seed: {model.why}",
             "unknown": "**its file changed**, with nothing to compare it with",
         }.get(model.how, model.how)
+        if model.how == "meaning" and model.old != model.id:
+            what = f"was `{(model.old or '').split('.')[-1]}`, {what}"
         clauses = "; ".join(
             c.sentence + ("" if c.scope == "final select" else f" (in `{c.scope}`)") for c in model.clauses
         )
