@@ -1,17 +1,33 @@
-"""A published version, opened for strangers: read-only, without files, network, settings or temporary folder."""
+"""A published version and the processes that answer queries over it; each query has one to itself.
+
+A process is killed when its query takes too long, or when all of them together take too much memory; it is used
+again when its query ended well.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import duckdb
+import psutil
+import pyarrow as pa
 
+import pipelines
 from pipelines.errors import PublishError
 from pipelines.publish.versions import Versions
-from pipelines.publish.write import literal
+
+LOOK_SECONDS = 0.05
+"""How often the memory of running queries is looked at."""
+
+OUT_OF_MEMORY = {"OutOfMemoryException", "MemoryError"}
+"""What leaves a process in which the next query finds no room."""
 
 
 @dataclass(frozen=True)
@@ -26,72 +42,160 @@ class Limits:
     """At the same time."""
 
 
+class QueryError(Exception):
+    """A query that failed; `kind` is safe to keep, the words may quote what was asked for."""
+
+    def __init__(self, kind: str, words: str | None = None) -> None:
+        super().__init__(words or kind)
+        self.kind = kind
+
+
+class LateError(QueryError):
+    """A query whose time was over."""
+
+
+class Worker:
+    """One process over one published file."""
+
+    def __init__(self, file: Path, key: str | None, limits: Limits) -> None:
+        package = str(Path(pipelines.__file__).parents[1])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.serve.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=file.parent,
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self._end: QueryError | None = None
+        self.is_idle = False
+        """Whether it answered the last request to the end, and can take another one."""
+        try:
+            self._hear(self._said({"file": str(file), "key": key, "memory_mb": limits.memory_mb}))
+        except QueryError as error:
+            self.kill(error)
+            raise PublishError(f"{file.name} cannot be opened: {error.kind}: {error}") from None
+        self._base = self._resident()
+        self.is_idle = True
+
+    @property
+    def used(self) -> int:
+        """Bytes of memory beyond what an idle one has."""
+        return max(0, self._resident() - self._base)
+
+    def query(self, sql: str, *, with_rows: bool = True) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The schema of a query, and its batches; without rows there are none. Raises QueryError, also later on."""
+        self.is_idle = False
+        try:
+            self._hear(self._said({"sql": sql, "rows": with_rows}))
+        except QueryError as error:
+            self.is_idle = self._end is None and error.kind not in OUT_OF_MEMORY
+            raise
+        try:
+            reader = pa.ipc.open_stream(self._answers)
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken() from error
+        return reader.schema, self._batches(reader)
+
+    def kill(self, why: QueryError | None = None) -> None:
+        """End it, whatever it does; `why` is what its query fails with."""
+        self._end = self._end or why
+        self.is_idle = False
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and wait until it is gone."""
+        self.kill()
+        self._process.wait()
+        self._answers.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+
+    def _batches(self, reader: Any) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken() from error
+        self._hear(self._answers.readline())
+        self.is_idle = self._end is None
+
+    def _said(self, request: dict[str, Any]) -> bytes:
+        try:
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+        except OSError as error:
+            raise self._broken() from error
+        return self._answers.readline()
+
+    def _hear(self, answer: bytes) -> None:
+        if not answer.endswith(b"\n"):
+            raise self._broken()
+        words = json.loads(answer)
+        if "error" in words:
+            raise QueryError(words["error"], words["words"])
+
+    def _broken(self) -> QueryError:
+        self.kill(QueryError("the query ended early: it took too much memory, or DuckDB failed"))
+        assert self._end
+        return self._end
+
+    def _resident(self) -> int:
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+
 class Engine:
-    """One version in one locked DuckDB; closed when it is retired and its last query has ended."""
+    """One version; its processes end when it is retired and their last query has."""
 
     def __init__(
         self, versions: Versions, version: str, audience: str, key: str | None, limits: Limits
     ) -> None:
-        manifest = versions.read(version)
-        published = manifest.audiences.get(audience)
+        published = versions.read(version).audiences.get(audience)
         if published is None or published.format != "duckdb":
             raise PublishError(f"version {version} has no DuckDB file for the audience {audience!r}")
         self.version = version
         self.tables = frozenset(published.tables)
         columns = (name for table in published.tables.values() for name in table.columns)
         self.names = frozenset(name.lower() for name in (*self.tables, *columns))
-        self._users = 0
-        self._is_retired = False
+        self._file = versions.path(version) / f"{audience}.duckdb"
+        self._key = key
+        self._limits = limits
         self._lock = threading.Lock()
-        self._con = duckdb.connect(
-            ":memory:",
-            config={
-                "temp_directory": "",
-                "memory_limit": f"{limits.memory_mb}MB",
-                "python_enable_replacements": "false",
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "allow_community_extensions": "false",
-            },
-        )
-        file = versions.path(version) / f"{audience}.duckdb"
-        option = f", encryption_key '{literal(key)}'" if key else ""
-        for statement in (
-            f"attach '{literal(file)}' as published (read_only{option})",
-            "use published",
-            "set global TimeZone = 'UTC'",
-            "set enable_external_access = false",
-            "set lock_configuration = true",
-        ):
-            self._con.execute(statement)
+        self._is_retired = False
+        self._idle = [Worker(self._file, key, limits)]
 
-    def enter(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own to the version; give it back with `leave`."""
+    def enter(self) -> Worker:
+        """A process for one query; give it back with `leave`."""
         with self._lock:
-            self._users += 1
-            cursor = self._con.cursor()
-        cursor.execute("use published")
-        return cursor
+            if self._idle:
+                return self._idle.pop()
+        return Worker(self._file, self._key, self._limits)
 
-    def leave(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        cursor.close()
+    def leave(self, worker: Worker) -> None:
         with self._lock:
-            self._users -= 1
-        self._close_if_done()
+            share = self._limits.memory_mb * 1_000_000 / self._limits.queries
+            keeps = worker.is_idle and not self._is_retired and worker.used < share
+            if keeps:
+                self._idle.append(worker)
+        if not keeps:
+            worker.close()
 
     def retire(self) -> None:
         """No new queries come; those that run go on."""
-        self._is_retired = True
-        self._close_if_done()
-
-    def _close_if_done(self) -> None:
         with self._lock:
-            if self._is_retired and not self._users:
-                self._con.close()
+            self._is_retired = True
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.close()
 
 
 class Engines:
-    """The engine of the current version; looks at the link before every query."""
+    """The engine of the current version; looks at the link before every query, and at memory all the time."""
 
     def __init__(self, versions: Versions, audience: str, key: str | None, limits: Limits) -> None:
         self._versions = versions
@@ -100,22 +204,55 @@ class Engines:
         self._limits = limits
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._busy: set[Worker] = set()
+        self._is_closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    @contextmanager
-    def opened(self) -> Iterator[tuple[Engine, duckdb.DuckDBPyConnection]]:
-        """The engine of the version readers get, and a connection; raises PublishError when nothing is published."""
-        with self._lock:
-            current = self._versions.current
-            if current is None:
-                raise PublishError("nothing is published yet; `sluice publish` does it")
-            if self._engine is None or self._engine.version != current:
-                old = self._engine
-                self._engine = Engine(self._versions, current, self._audience, self._key, self._limits)
-                if old:
-                    old.retire()
-            engine = self._engine
-            cursor = engine.enter()
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[Engine, Worker]]:
+        """The engine of the version readers get, and a process; raises PublishError when nothing is published."""
+        engine, worker = self._entered()
+        self._busy.add(worker)
         try:
-            yield engine, cursor
+            yield engine, worker
         finally:
-            engine.leave(cursor)
+            self._busy.discard(worker)
+            engine.leave(worker)
+
+    def close(self) -> None:
+        """End all processes; no new ones come."""
+        with self._lock:
+            self._is_closed.set()
+        for worker in list(self._busy):
+            worker.kill(QueryError("the server is ending"))
+        if self._engine:
+            self._engine.retire()
+
+    def _entered(self) -> tuple[Engine, Worker]:
+        while True:
+            with self._lock:
+                if self._is_closed.is_set():
+                    raise PublishError("the server is ending")
+                current = self._versions.current
+                if current is None:
+                    raise PublishError("nothing is published yet; `sluice publish` does it")
+                if self._engine is None or self._engine.version != current:
+                    old = self._engine
+                    self._engine = Engine(self._versions, current, self._audience, self._key, self._limits)
+                    if old:
+                        old.retire()
+                engine = self._engine
+            try:
+                return engine, engine.enter()
+            except PublishError:
+                if self._versions.current == engine.version:
+                    raise  # else the version went while its file was being opened
+
+    def _watch(self) -> None:
+        """Kill the largest query when all of them together take more memory than they may."""
+        while not self._is_closed.wait(LOOK_SECONDS):
+            used = {worker: worker.used for worker in list(self._busy)}
+            if sum(used.values()) > self._limits.memory_mb * 1_000_000:
+                largest = max(used, key=lambda worker: used[worker])
+                words = f"out of memory: all queries together may use {self._limits.memory_mb} MB"
+                largest.kill(QueryError(words))

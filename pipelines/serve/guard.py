@@ -111,7 +111,7 @@ class Guard:
                 allowed.add(self._common_table(entry["key"].lower()))
         for node in nodes:
             self._node(node, allowed)
-        return statements[0].query.rstrip().removesuffix(";")
+        return _without_end(statements[0].query)
 
     def _common_table(self, name: str) -> str:
         """The name of a WITH. It must be nobody else's: outside of its scope it would mean a file or a system view."""
@@ -149,6 +149,15 @@ class Guard:
         ):
             return
         raise Refused("there is no such table", node["table_name"])
+
+
+def _without_end(sql: str) -> str:
+    """A statement without its semicolon, and what comments stand behind that."""
+    text = sql.encode()
+    tokens = duckdb.tokenize(sql)
+    if tokens and tokens[-1][1] == duckdb.token_type.operator and text[tokens[-1][0] :].startswith(b";"):
+        return text[: tokens[-1][0]].decode()
+    return sql
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

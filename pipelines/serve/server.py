@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fnmatch import translate
 from importlib.metadata import version as installed_version
 from ipaddress import ip_address
@@ -16,7 +16,6 @@ from pathlib import Path
 from re import IGNORECASE, match
 from typing import Any, NoReturn
 
-import duckdb
 import pyarrow as pa
 import pyarrow.flight as fl
 
@@ -27,14 +26,12 @@ from pipelines.ledger import Ledger
 from pipelines.publish.keys import Keys
 from pipelines.publish.versions import Versions
 from pipelines.serve import messages
-from pipelines.serve.engine import Engine, Engines, Limits
+from pipelines.serve.engine import Engine, Engines, LateError, Limits, QueryError, Worker
 from pipelines.serve.guard import Guard, Refused
 from pipelines.serve.shape import Shapes
 from pipelines.serve.tokens import Tokens
 from pipelines.settings import Settings
 
-ROWS = 10_000
-"""Rows of a batch."""
 DETAIL = 2_000
 """Characters of a statement's shape the ledger keeps."""
 
@@ -100,6 +97,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         self._guard = Guard()
         self._shapes = Shapes()
         self._slots = threading.BoundedSemaphore(self.limits.queries)
+        self._planning = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
         versions = Versions(settings.home / "published")
         self._engines = Engines(versions, audience, keys.find(found[0]), self.limits)
@@ -114,6 +112,11 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 "gate": _Gate(audience, Tokens(settings.home / "keys" / "tokens.json"), self._ledger)
             },
         )
+
+    def shutdown(self) -> None:
+        """End all queries, and stop listening."""
+        self._engines.close()  # first: what runs would be waited for
+        super().shutdown()
 
     def get_flight_info(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
         """What a command will return, and the ticket to fetch it with."""
@@ -174,63 +177,63 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         stack = ExitStack()
         stack.callback(self._slots.release)
         try:
-            engine, cursor = stack.enter_context(self._engines.opened())
+            engine, worker = stack.enter_context(self._engines.opened())
             statement = self._judged(context, sql, engine)
-            clock = _Clock(cursor, self.limits.seconds)
-            stack.callback(clock.stop)
-            shape = self._shapes.of(sql, engine.names)
-            self._note(context, "query", engine.version, self._who(context), shape)
-            schema = self._planned(context, cursor, statement, clock)
-            reader = self._run(context, cursor, statement, clock).to_arrow_reader(ROWS)
+            self._note(
+                context, "query", engine.version, self._who(context), self._shapes.of(sql, engine.names)
+            )
+            stack.enter_context(self._timed(worker))
+            schema, batches = self._asked(context, worker, statement)
         except BaseException:
             stack.close()
             raise
-        return fl.GeneratorStream(schema, self._batches(context, schema, reader, clock, stack))
+        return fl.GeneratorStream(schema, self._batches(context, batches, stack))
 
     def _batches(
-        self, context: Any, schema: pa.Schema, reader: Any, clock: _Clock, stack: ExitStack
+        self, context: Any, batches: Iterator[pa.RecordBatch], stack: ExitStack
     ) -> Iterator[pa.RecordBatch]:
         with stack:
             try:
-                for batch in reader:
+                for batch in batches:
                     if context.is_cancelled():
                         return
-                    yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
-            except (duckdb.Error, pa.ArrowException, OSError) as error:
-                raise self._failed(context, error, clock) from None
+                    yield batch
+            except QueryError as error:
+                raise self._failed(context, error) from None
 
     def _schema(self, context: Any, sql: str) -> pa.Schema:
-        with self._engines.opened() as (engine, cursor):
+        with self._planning, self._engines.opened() as (engine, worker):
             statement = self._judged(context, sql, engine)
-            clock = _Clock(cursor, self.limits.seconds)
-            try:
-                return self._planned(context, cursor, statement, clock)
-            finally:
-                clock.stop()
+            with self._timed(worker):
+                schema, batches = self._asked(context, worker, statement, with_rows=False)
+                for _ in batches:
+                    pass  # there are none; the process is free again
+                return schema
 
-    def _planned(
-        self, context: Any, cursor: duckdb.DuckDBPyConnection, statement: str, clock: _Clock
-    ) -> pa.Schema:
-        """What a statement returns, its columns with names of their own."""
-        return (
-            self._run(context, cursor, f"select * from (\n{statement}\n) limit 0", clock)
-            .to_arrow_reader(1)
-            .schema
-        )
-
-    def _run(
-        self, context: Any, cursor: duckdb.DuckDBPyConnection, sql: str, clock: _Clock
-    ) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def _timed(self, worker: Worker) -> Iterator[None]:
+        """End a query whose time is over."""
+        late = LateError(f"the query took longer than {self.limits.seconds:g} s")
+        timer = threading.Timer(self.limits.seconds, worker.kill, [late])
+        timer.daemon = True
+        timer.start()
         try:
-            return cursor.execute(sql)
-        except duckdb.Error as error:
-            raise self._failed(context, error, clock) from None
+            yield
+        finally:
+            timer.cancel()
 
-    def _failed(self, context: Any, error: Exception, clock: _Clock) -> Any:
-        late = f"the query took longer than {self.limits.seconds:g} s" if clock.is_over else None
+    def _asked(
+        self, context: Any, worker: Worker, statement: str, *, with_rows: bool = True
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        try:
+            return worker.query(statement, with_rows=with_rows)
+        except QueryError as error:
+            raise self._failed(context, error) from None
+
+    def _failed(self, context: Any, error: QueryError) -> Any:
         # DuckDB's own words quote what was asked for; they are for who asked
-        self._note(context, "failed", None, self._who(context), late or type(error).__name__)
-        return fl.FlightTimedOutError(late) if late else fl.FlightServerError(str(error))
+        self._note(context, "failed", None, self._who(context), error.kind)
+        return (fl.FlightTimedOutError if isinstance(error, LateError) else fl.FlightServerError)(str(error))
 
     def _metadata(self, context: Any, name: str, message: Any) -> pa.Table:
         if name == "CommandGetCatalogs":
@@ -243,7 +246,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             return messages.sql_info(installed_version("sluice"))
         if name != "CommandGetTables":
             self._refuse(context, Refused("this server reads only and does not know the command", name))
-        with self._engines.opened() as (engine, cursor):
+        with self._engines.opened() as (engine, worker):
             names = [n for n in sorted(engine.tables) if _like(n, message.table_name_filter_pattern)]
             if message.table_types and "BASE TABLE" not in message.table_types:
                 names = []
@@ -255,9 +258,11 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             ]
             if not message.include_schema:
                 return pa.table(columns, schema=messages.TABLES)
-            schemas = [
-                cursor.execute(f'from published."{n}" limit 0').to_arrow_reader(1).schema for n in names
-            ]
+            schemas = []
+            for table in names:
+                schema, batches = worker.query(f'from published."{table}"', with_rows=False)
+                schemas.append(schema)
+                list(batches)
             columns.append([s.serialize().to_pybytes() for s in schemas])
             return pa.table(columns, schema=messages.TABLES_AND_SCHEMAS)
 
@@ -297,25 +302,6 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             self._sessions.add(known)
             self._ledger.serve(self._audience, session, "connect", version, who, None)
         self._ledger.serve(self._audience, session, event, version, who, detail[:DETAIL] if detail else None)
-
-
-class _Clock:
-    """Interrupts a connection when the time of its query is over."""
-
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        self.is_over = False
-        self._cursor = cursor
-        self._timer = threading.Timer(seconds, self._ring)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        self._timer.join()
-
-    def _ring(self) -> None:
-        self.is_over = True
-        self._cursor.interrupt()
 
 
 def _token(headers: list[str]) -> str | None:

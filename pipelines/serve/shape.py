@@ -34,7 +34,7 @@ class Shapes:
         """`sql` on one line; `names` are published tables and columns in lower case."""
         text = sql[:LENGTH].encode()
         tokens = duckdb.tokenize(text.decode())
-        ends = [start for start, _ in tokens[1:]] + [len(text)]
+        ends = [*(start for start, _ in tokens), len(text)][1:]
         parts = []
         for (start, kind), end in zip(tokens, ends, strict=True):
             part = text[start:end].decode(errors="replace")  # with the space and the comments after it

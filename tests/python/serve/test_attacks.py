@@ -9,6 +9,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from google.protobuf.any_pb2 import Any as Packed
 
 from pipelines.serve import messages
 
@@ -125,6 +126,33 @@ ATTACKS = {
     "internal function": "select __internal_decompress_string(1::ubigint)",
     "unicode letters": "\u0455elect 1",
     "closing the wrapper": "select 1) limit 0; drop table dim_products; select * from (select 1",
+    "nested comment": "/* /* */ drop table dim_products",
+    "full-width letters": "\uff53elect 1",
+    "unicode escapes": 'select U&"\\0067etenv"(1)',
+    "line separator": "select 1\u2028; drop table dim_products",
+    "dollar quotes": "select $$a$$; drop table dim_products",
+    "doubled semicolon": "select 1;; select 2",
+    # what DuckDB has besides
+    "summarize the replacement scan of a query": "summarize from '{file}'",
+    "describe a reading function": "describe select * from read_csv('{file}')",
+    "files by pattern": "from '{folder}/*.csv'",
+    "reading in a list": "select [x for x in glob('{folder}/*')]",
+    "reading in exists": "select exists (from '{file}')",
+    "reading in a materialized cte": "with x as materialized (from '{file}') from x",
+    "secret by path": "from which_secret('s3://x', 's3')",
+    "storage info": "from pragma_storage_info('dim_products')",
+    "database size": "from pragma_database_size()",
+    "temporary files": "from duckdb_temporary_files()",
+    "auto complete": "from sql_auto_complete('sel')",
+    "query table by list": "from query_table(['dim_products', 'duckdb_settings'])",
+    "parquet key": "pragma add_parquet_key('k', '0123456789112345')",
+    "logging": "call enable_logging()",
+    "copy to the console": "copy (from dim_products) to '/dev/stdout'",
+    "force checkpoint": "force checkpoint",
+    "statistics": "select stats(sku) from dim_products",
+    "transaction number": "select txid_current()",
+    "alias of the grant": "with dim_products as (from secret_salaries) from dim_products",
+    "cloud database": "attach if not exists 'md:'",
     # other audiences
     "warehouse table": "from warehouse.marts.secret_salaries",
     "table that was not granted": "from secret_salaries",
@@ -222,8 +250,34 @@ def test_what_writes_is_refused(served: Served) -> None:
     writer.write_table(table)
     with pytest.raises(fl.FlightUnauthorizedError):
         writer.close()
-    with pytest.raises(fl.FlightUnauthorizedError):
-        list(client.do_action(fl.Action("BeginTransaction", b""), options))
+    for action in (
+        "BeginTransaction",
+        "EndTransaction",
+        "BeginSavepoint",
+        "CancelQuery",
+        "CancelFlightInfo",
+        "x",
+    ):
+        with pytest.raises(fl.FlightUnauthorizedError):
+            list(client.do_action(fl.Action(action, b""), options))
+    for command in ("CommandStatementUpdate", "CommandStatementIngest", "CommandStatementSubstraitPlan"):
+        packed = Packed(type_url=f"type.googleapis.com/{messages.PACKAGE}.{command}").SerializeToString()
+        with pytest.raises(fl.FlightUnauthorizedError):
+            client.get_flight_info(fl.FlightDescriptor.for_command(packed), options)
     with pytest.raises(fl.FlightUnauthorizedError):
         list(client.list_flights(options=options))
     assert served.ask("select count(*) from dim_products") == [(40,)]
+
+
+def test_the_catalogue_shows_one_audience(served: Served) -> None:
+    """Whatever the filters say: dim_products is not granted to support, secret_salaries to nobody."""
+    client, options = _raw(served)
+    for pattern in ("", "%", "secret%", "%salaries"):
+        command = messages.pack("CommandGetTables", table_name_filter_pattern=pattern, include_schema=True)
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(command), options)
+        names = client.do_get(info.endpoints[0].ticket, options).read_all()["table_name"].to_pylist()
+        assert set(names) <= {"dim_customers", "dim_products", "fct_orders"}
+    shown = served.ask(
+        "select distinct table_catalog, table_name from information_schema.columns order by all"
+    )
+    assert shown == [("published", name) for name in ("dim_customers", "dim_products", "fct_orders")]

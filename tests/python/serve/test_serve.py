@@ -12,6 +12,8 @@ from pathlib import Path
 
 import adbc_driver_manager
 import duckdb
+import psutil
+import pyarrow.flight as fl
 import pytest
 from adbc_driver_flightsql import DatabaseOptions
 from cryptography import x509
@@ -20,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pipelines.errors import PublishError, SluiceError
+from pipelines.serve import messages
+from pipelines.serve.engine import Limits
 from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
 from pipelines.serve.server import Server
 from pipelines.serve.shape import Shapes
@@ -49,6 +53,7 @@ ALLOWED = [
     "select table_name from information_schema.tables",
     "with columns as (select 1 as a) from columns",
     "select * from dim_products where exists (select 1 from fct_orders where amount > 1) -- a comment",
+    "select /* one */ 1; -- ; and nothing more",
     "select '{\"a\": [1]}'::json -> 'a' ->> 0, json_extract('{\"a\": 1}', '$.a');",
 ]
 
@@ -102,11 +107,82 @@ def test_a_query_has_its_time(served: Served) -> None:
 
 
 def test_memory_is_bounded(served: Served) -> None:
-    with pytest.raises(adbc_driver_manager.Error, match=r"Out of Memory|took longer"):
+    with pytest.raises(adbc_driver_manager.Error, match=r"(?i)out of memory|took longer"):
         served.ask(
             "select count(distinct x) from (select hash(a.range, b.range) x from range(100000) a, range(10000) b)"
         )
     assert served.ask("select 1") == [(1,)]
+
+
+BOMBS = {
+    # DuckDB works these out while it plans, and neither interrupts nor counts what they take
+    "a text": "select length(repeat('a', 1000000000))",
+    "a padded text": "select lpad('a', 2000000000, 'b')",
+    "a list": "select list_sum(range(1000000000))",
+    "doubling": "with a as (select repeat('a', 1000) x), b as (select x||x||x||x||x||x||x||x x from a), "
+    + ", ".join(
+        f"{n} as (select x||x||x||x||x||x||x||x x from {p})" for p, n in zip("bcdef", "cdefg", strict=True)
+    )
+    + " select length(x) from g",
+    "rows of texts": "select max(repeat('a', 100000000 + range::int)) from range(100)",
+    "endless recursion": "with recursive r as (select 1 i union all select i + 1 from r) select max(i) from r",
+    "endless rows": "with recursive r as (select 1 i union all select i + 1 from r) from r",
+    "aggregated texts": "select string_agg(repeat('x', 1000), ',') from range(10000000)",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs_end_and_the_server_goes_on(bomb: str, served: Served) -> None:
+    server = psutil.Process()
+    before = server.memory_info().rss
+    started = time.monotonic()
+    with pytest.raises(
+        adbc_driver_manager.Error, match=r"(?i)out of memory|took longer|ended early|bad alloc"
+    ):
+        served.ask(BOMBS[bomb])
+    assert time.monotonic() - started < 60, "it may take 2 s"
+    assert server.memory_info().rss - before < 200_000_000, "memory of the query is not the server's"
+    assert served.ledger[-1][0] == "failed"
+    assert served.ask("select 1") == [(1,)], "the server goes on"
+
+
+def test_a_process_that_ran_out_of_memory_is_not_used_again(served: Served) -> None:
+    for _ in range(3):
+        with pytest.raises(adbc_driver_manager.Error):
+            served.ask(BOMBS["a list"])
+        assert served.ask("select count(*) from (select distinct range from range(100000))") == [(100_000,)]
+
+
+def test_a_query_runs_where_there_is_no_environment(served: Served) -> None:
+    served.ask("select 1")
+    workers = [p for p in psutil.Process().children() if "pipelines.serve.worker" in p.cmdline()]
+    assert workers
+    for worker in workers:
+        assert worker.environ().keys() <= {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"}
+
+
+def test_queries_end_with_the_server(fresh: Callable[..., Served]) -> None:
+    served = fresh(limits=Limits(seconds=600))
+
+    def ask() -> None:
+        client = fl.connect(f"grpc://127.0.0.1:{served.server.port}")
+        options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {served.token}".encode())])
+        ticket = messages.pack("TicketStatementQuery", statement_handle=BOMBS["endless recursion"].encode())
+        with pytest.raises(fl.FlightServerError, match="the server is ending"):
+            client.do_get(fl.Ticket(ticket), options).read_all()
+
+    reader = threading.Thread(target=ask)
+    reader.start()
+    deadline = time.monotonic() + 60
+    while "query" not in {event for event, _, _ in served.ledger} and time.monotonic() < deadline:
+        time.sleep(0.05)
+    home = str(served.company.settings.home)
+    workers = [p for p in psutil.Process().children() if p.cwd().startswith(home)]
+    assert workers
+    served.close()
+    reader.join(60)
+    assert not reader.is_alive()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
 def test_queries_at_the_same_time_are_bounded(served: Served) -> None:
@@ -187,6 +263,7 @@ SHAPES = {
     "copy dim_products to '/home/anna/x.csv'": "copy dim_products to ?",
     "select anna(1), read_text('X')": "select _(?), read_text(?)",
     "select 1\0 'anna'": "select ?",
+    "/* nested /* */ drop table anna": "",
     "select 'anna": "select",
     'select "anna': "select",
     "select \u00e4nna, 'b', anna": "select _, ?, _",
