@@ -9,6 +9,12 @@ KEY = "masking_key"
 """SQL variable of the publishing connection: 64 hex digits, so no statement or message holds the key."""
 
 
+def shown_type(data_type: str, treatment: Treatment) -> str:
+    """The type of a column as it is shown; an ENUM's definition holds its values, so only who sees those gets it."""
+    is_text = treatment in ("hash", "partial") or (treatment == "null" and "ENUM(" in data_type)
+    return "VARCHAR" if is_text else data_type
+
+
 def masked(name: str, data_type: str, treatment: Treatment, data_class: str | None) -> str:
     """The expression that stands for column `name` of DuckDB type `data_type`, without its alias.
 
@@ -19,7 +25,7 @@ def masked(name: str, data_type: str, treatment: Treatment, data_class: str | No
     if treatment == "clear":
         return column
     if treatment == "null":
-        return f"cast(null as {data_type})"
+        return f"cast(null as {shown_type(data_type, treatment)})"
     if treatment == "hash":
         # The key fills SHA-256's first block, half of the digest is kept: without the key nothing can be
         # tried out, and nothing can be appended. Equal values stay equal, so masked columns still join.

@@ -158,6 +158,16 @@ class Project:
                         f"there are {_list(classes)}"
                     )
         names = [m.name for m in self.models.values()]
+        for audience in policy.audiences:
+            filtered = (
+                [*audience.row_filter.models, *audience.row_filter.unfiltered] if audience.row_filter else []
+            )
+            for name in filtered:
+                if name not in names:
+                    yield (
+                        f"{policy.file.name}: the row filter of {audience.name} names the model {name!r}, which is "
+                        f"granted to nobody; there are {_list(names)}"
+                    )
         for name in sorted({n for n in names if names.count(n) > 1}):
             yield f"two granted models are called {name}: a published file has one schema, so give one an alias"
 

@@ -17,7 +17,7 @@ import duckdb
 from pipelines.audiences import UNCLASSED, Audience, Treatment
 from pipelines.engine import load_extension
 from pipelines.errors import DeclarationError, LockedError, PublishError
-from pipelines.publish.masks import KEY, masked
+from pipelines.publish.masks import KEY, masked, shown_type
 from pipelines.publish.project import Model
 from pipelines.publish.versions import PublishedTable
 
@@ -98,7 +98,7 @@ def selection(audience: Audience, model: Model, types: Mapping[str, str]) -> Sel
         except DeclarationError as error:
             raise DeclarationError(f"{audience.name}, {model.name}: {error}") from None
         expressions.append(f'{expression} as "{column.name}"')
-        columns[column.name] = "VARCHAR" if treatment in ("hash", "partial") else data_type
+        columns[column.name] = shown_type(data_type, treatment)
         if column.data_class and column.data_class != UNCLASSED:
             classed[column.name] = (column.data_class, treatment)
     if not expressions:
