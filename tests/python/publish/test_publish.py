@@ -49,6 +49,18 @@ def test_hashed_columns_join(company: Company) -> None:
     assert company.read("analysts", joined) == [(3000,)]
 
 
+def test_hashed_columns_join_across_audiences(company: Company) -> None:
+    company.policy(AUDIENCES.replace("email: partial, name: hash", "email: hash, name: hash"))
+    company.publish()
+    with duckdb.connect() as con:
+        for name in ("analysts", "dach"):
+            con.execute(f"attach '{company.path(name)}' as {name} (read_only)")
+        joined = (
+            "select count(*) from dach.dim_customers join analysts.fct_orders o on email = o.contact_email"
+        )
+        assert con.execute(joined).fetchall() == [(3 * 334,)]
+
+
 def test_hash_depends_on_the_key(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     company.policy(AUDIENCES.replace("  keep: 3", "  keep: 3\n  masking_key: ${masking.key}"))
     seen = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -193,9 +192,10 @@ def test_seven_million_rows_cost_half_more_than_a_copy(company: Company, tmp_pat
         company.publish()
         return (time.monotonic() - started) / 3
 
-    ratios = [published() / copy() for _ in range(5)]
-    print(f"ratios: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")  # noqa: T201
-    assert statistics.median(ratios) <= 1.5
+    pairs = [(published(), copy()) for _ in range(5)]
+    print(", ".join(f"{ours:.1f} s : {plain:.1f} s" for ours, plain in pairs))  # noqa: T201
+    # whatever else the machine does makes both slower; the quickest of each is the least disturbed
+    assert min(ours for ours, _ in pairs) <= 1.5 * min(plain for _, plain in pairs)
     version = Versions(company.published).read_current()
     assert version is not None
     assert all(a.tables["fct_lines"].rows == rows for a in version.audiences.values())
