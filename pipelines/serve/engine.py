@@ -82,6 +82,11 @@ class Worker:
         self.is_idle = True
 
     @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
     def used(self) -> int:
         """Bytes of memory beyond what an idle one has."""
         return max(0, self._resident() - self._base)
@@ -144,7 +149,7 @@ class Worker:
 
     def _resident(self) -> int:
         try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
+            return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -183,6 +185,23 @@ def test_queries_end_with_the_server(fresh: Callable[..., Served]) -> None:
     reader.join(60)
     assert not reader.is_alive()
     assert psutil.wait_procs(workers, timeout=60)[1] == []
+
+
+def test_queries_end_when_the_server_is_killed(company: Company) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pipelines.serve.engine import Limits, Worker;"
+        "worker = Worker(Path(sys.argv[1]), None, Limits()); print(worker.pid, flush=True); worker.query(sys.argv[2])"
+    )
+    arguments = [str(company.path("analysts")), BOMBS["endless recursion"]]
+    server = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+    with server:
+        assert server.stdout
+        worker = psutil.Process(int(server.stdout.readline()))
+        started = worker.cpu_times().user
+        while worker.cpu_times().user < started + 0.2:
+            time.sleep(0.05)  # it works on the query by then
+        server.kill()
+    assert psutil.wait_procs([worker], timeout=60)[1] == []
 
 
 def test_queries_at_the_same_time_are_bounded(served: Served) -> None:
