@@ -32,6 +32,7 @@ create table if not exists loads (
     rows_loaded integer not null,
     rows_deleted integer not null,
     rows_quarantined integer not null,
+    retries integer not null default 0,
     bytes integer not null,
     cursor_from text,
     cursor_to text,
@@ -82,6 +83,8 @@ class TableLoaded:
     """New and changed rows merged into raw; deletions are among them."""
     rows_deleted: int = 0
     rows_quarantined: int = 0
+    retries: int = 0
+    """What failed on a network and was made again."""
     bytes: int = 0
     cursor_from: str | None = None
     cursor_to: str | None = None
@@ -104,8 +107,10 @@ class Ledger:
             con.execute("pragma journal_mode = wal")
             con.executescript(SCHEMA)
             there = {row["name"] for row in con.execute("pragma table_info(loads)")}
-            for added in {"new_columns", "lost_columns"} - there:  # a ledger of an earlier version
-                con.execute(f"alter table loads add column {added} text")
+            added = {"new_columns": "text", "lost_columns": "text", "retries": "integer not null default 0"}
+            for name, kind in added.items():  # a ledger of an earlier version
+                if name not in there:
+                    con.execute(f"alter table loads add column {name} {kind}")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

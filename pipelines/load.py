@@ -37,7 +37,8 @@ from pipelines.declaration import Source, Table
 from pipelines.destination import raw_destination
 from pipelines.engine import load_extension, open_raw
 from pipelines.errors import LoadError, SluiceError
-from pipelines.extract import Delivery, Job, Landed, literal, quoted
+from pipelines.extract import Delivery, Job, Landed, literal, quoted, unexplained
+from pipelines.extract.retries import tell
 from pipelines.ledger import Ledger, TableLoaded
 from pipelines.locks import locked
 from pipelines.names import LOAD_ID, normalized
@@ -58,6 +59,10 @@ class Watcher:
     def finished(self, result: SourceResult) -> None:
         """A source is done, well or not."""
 
+    def retried(self, source: str, table: str, what: str) -> None:
+        """Something failed on a network and is tried again."""
+        tell(f"{source}.{table}", what)
+
     def set_aside(self, source: str, folder: Path, reason: str) -> None:
         """A package of an earlier run could not be loaded and was moved to `folder`."""
 
@@ -71,6 +76,8 @@ class TableResult:
     rows: int = 0
     deleted: int = 0
     quarantined: int = 0
+    retries: int = 0
+    """Requests, connections and readings that failed on a network and were made again."""
     bytes: int = 0
     new_columns: tuple[str, ...] = ()
     lost_columns: tuple[str, ...] = ()
@@ -92,6 +99,8 @@ class SourceResult:
     tables: list[TableResult]
     seconds: float
     error: str | None = None
+    committed: bool = False
+    """Whether raw has the rows, although something after that may have failed."""
 
     @property
     def rows(self) -> int:
@@ -188,6 +197,7 @@ class _SourceLoad:
             root=settings.root,
             full_refresh=full_refresh,
             window=window,
+            retried=self._retried,
             retry_quarantine=retry_quarantine,
         )
         self.deliveries: Generator[Delivery, None, None] | None = None
@@ -197,9 +207,14 @@ class _SourceLoad:
         self.packed: dict[str, Quarantined | None] = {}
         """Tables that are packed, and their bad rows."""
 
+    def _retried(self, table: str, what: str) -> None:
+        if table in self.results:  # not a parent that only its children need
+            self.results[table].retries += 1
+        self.watcher.retried(self.source.name, table, self.connections.redact(what))
+
     def run(self) -> SourceResult:
         started = time.monotonic()
-        error = None
+        error, committed = None, False
         try:
             self.job.folder.mkdir(parents=True)
             _mend(self.settings.pipelines / self.source.name)
@@ -208,8 +223,8 @@ class _SourceLoad:
                 pipeline = self._finish_pending(pipeline)
             anew: Any = {"refresh": "drop_resources"} if self.full_refresh else {}
             pipeline.run(self._dlt_source(), **anew)
-            for step in self.afterwards:
-                step()
+            committed = True
+            self._finish()
         except Exception as caught:
             error = self._told(caught)
         finally:
@@ -217,10 +232,21 @@ class _SourceLoad:
                 self.deliveries.close()
             self.job.con.close()
         result = SourceResult(
-            self.source.name, list(self.results.values()), time.monotonic() - started, error
+            self.source.name, list(self.results.values()), time.monotonic() - started, error, committed
         )
         self.watcher.finished(result)
         return result
+
+    def _finish(self) -> None:
+        """All that waits for the commit; one step that fails does not keep the others. Raises the first error."""
+        errors = []
+        for step in self.afterwards:
+            try:
+                step()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _pipeline(self) -> dlt.Pipeline:
         return dlt.pipeline(
@@ -293,12 +319,14 @@ class _SourceLoad:
         """What dlt reads as a resource: the packed files of one table."""
         result = self.results[table.name]
         before = copy.deepcopy(dict(self.job.state(table.name)))
+        explain: Callable[[Exception], Exception] = unexplained
         try:
             if "_after" in before:  # a load that was killed may not have come to it
                 self._tidy(table, **before["_after"])
             for landed in self._landed(table):
                 if isinstance(landed, Exception):
                     raise landed
+                explain = landed.explain
                 load_id = Container()[LoadPackageStateInjectableContext].load_id
                 highest = self._highest(table)
                 packed = pack(table, landed, self.job, load_id, self.loaded_at)
@@ -329,7 +357,7 @@ class _SourceLoad:
             state = self.job.state(table.name)
             state.clear()
             state.update(before)
-            result.error = self._told(caught)
+            result.error = self._told(explain(caught))
         finally:
             self.packed.setdefault(table.name, None)
 
@@ -464,6 +492,7 @@ def _extractor(source: Source[Any, Any]) -> Any:
 def _record(ledger: Ledger, run_id: str, result: SourceResult) -> None:
     for table in result.tables:
         error = table.error or result.error
+        lost = table.error or (result.error and not result.committed)
         ledger.record(
             TableLoaded(
                 run_id=run_id,
@@ -473,13 +502,14 @@ def _record(ledger: Ledger, run_id: str, result: SourceResult) -> None:
                 ended_at=datetime.now(UTC),
                 status="failed" if error else table.status,
                 rows_read=table.read,
-                rows_loaded=0 if error else table.rows,
-                rows_deleted=0 if error else table.deleted,
-                rows_quarantined=0 if result.error else table.quarantined,
-                bytes=0 if error else table.bytes,
+                rows_loaded=0 if lost else table.rows,
+                rows_deleted=0 if lost else table.deleted,
+                rows_quarantined=table.quarantined if result.committed or not result.error else 0,
+                retries=table.retries,
+                bytes=0 if lost else table.bytes,
                 cursor_from=table.cursor[0],
-                cursor_to=table.cursor[0] if error else table.cursor[1],
-                package=None if error else table.package,
+                cursor_to=table.cursor[0] if lost else table.cursor[1],
+                package=None if lost else table.package,
                 error=error,
                 new_columns=", ".join(table.new_columns) or None,
                 lost_columns=", ".join(table.lost_columns) or None,

@@ -42,6 +42,9 @@ class LoadProgress(Watcher):
         task = self._tasks[source]
         self._bars.update(task, rows=self._bars.tasks[task].fields["rows"] + rows, note=table)
 
+    def retried(self, source: str, table: str, what: str) -> None:
+        self._console.print(f"load {source}.{table}: {what}", markup=False)
+
     def set_aside(self, source: str, folder: Path, reason: str) -> None:
         self._console.print(
             f"load {source}: an earlier load package cannot be loaded and was set aside in {folder}; its rows are "

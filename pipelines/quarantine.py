@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 SUFFIX = "__quarantine"
 EXAMPLES = 3
 ROW_ID = "_row_id"
-OWN = (ROW_ID, "_reason", "_record", "_key", "_loaded_at", "_load_id")
+ROW_KEY = "_row_key"
+"""The row's primary key, where it has one; Kafka's messages have a `_key` of their own."""
+OWN = (ROW_ID, "_reason", "_record", ROW_KEY, "_loaded_at", "_load_id")
 """Columns of every quarantine; between them stand those that say where the row came from."""
 
 
@@ -149,7 +151,7 @@ class BadRows:
         named = ", ".join(map(quoted, places))
         self._selects.append(
             f"select {f'{named}, ' if named else ''}_reason, {text} as _record"
-            + (f", case when {known} then {_key(joined)} end as _key" if key else "")
+            + (f", case when {known} then {_key(joined)} end as {ROW_KEY}" if key else "")
             + f" from {view} where _reason is not null"
         )
         self._told += explain_altered(table, columns, f"select * from {view}", self.job)
@@ -174,7 +176,7 @@ class BadRows:
         described = [n for n, *_ in con.execute(f"describe {union}").fetchall()]
         places = [n for n in described if n not in OWN]
         identity = ", ".join(f"cast({quoted(n)} as varchar)" for n in [*places, "_record"])
-        key = "_key" if "_key" in described else "cast(null as varchar) as _key"
+        key = ROW_KEY if ROW_KEY in described else f"cast(null as varchar) as {ROW_KEY}"
         file = self.job.folder / f"{self.table.name}{SUFFIX}.parquet"
         stamp = f"cast({literal(loaded_at.isoformat())} as timestamptz) as _loaded_at"
         shown = "".join(f"{quoted(n)}, " for n in places)
@@ -221,7 +223,7 @@ class BadRows:
             came = "true"
         elif key:
             joined = ", ".join(f"cast({quoted(k)} as varchar)" for k in key)
-            came = f"_key in (select {_key(joined)} from {good})"
+            came = f"{ROW_KEY} in (select {_key(joined)} from {good})"
         else:
             return []
         again = (

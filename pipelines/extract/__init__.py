@@ -19,7 +19,7 @@ from pipelines.errors import LoadError
 from pipelines.extract.retries import tell
 
 
-def _itself(error: Exception) -> Exception:
+def unexplained(error: Exception) -> Exception:
     return error
 
 
@@ -53,7 +53,7 @@ class Landed:
     """Goes into the table's dlt state together with the rows."""
     committed: Callable[[], None] | None = None
     """Called after the rows are committed to raw, e.g. to acknowledge messages."""
-    explain: Callable[[Exception], Exception] = _itself
+    explain: Callable[[Exception], Exception] = unexplained
     """Turns an error met while the relation is read into one for people, where it knows better."""
 
 

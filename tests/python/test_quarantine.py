@@ -215,7 +215,7 @@ def test_rows_of_a_database_leave_when_they_come_well(tmp_path: Path) -> None:
     columns = {"o": {"id": "bigint", "seq": "bigint", "day": "date"}}
     project.declare("d", {"kind": "database", "connection": "s"}, {"o": load}, columns=columns)
     assert project.load()["o"].quarantined == 1
-    assert quarantined(project, "_reason, _key, _record", "d.o") == [
+    assert quarantined(project, "_reason, _row_key, _record", "d.o") == [
         ("day: varchar is not date", '["2"]', '{"id":2,"seq":2,"day":"soon"}')
     ]
     assert retry(project)["o"].quarantined == 1, "a row below the cursor is looked at again"

@@ -20,6 +20,7 @@ with
             rows_loaded,
             rows_deleted,
             rows_quarantined,
+            retries,
             bytes as packed_bytes,
 
             -- dates and times
