@@ -53,9 +53,10 @@ class Bench:
         return compare(settings, self.base, self.branch(patch), self.folder / f"{patch}-scratch")
 
     def _copied(self, name: str) -> Path:
-        root = self.folder / name
+        """A copy of the base, which is one of this project as it was at the start."""
+        root, origin = self.folder / name, ROOT if name == "base" else self.folder / "base"
         for part in PARTS:
-            source, target = ROOT / part, root / part
+            source, target = origin / part, root / part
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, target)
