@@ -14,6 +14,10 @@ DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
 PROMISES = {
     "crash/test_kills.py::test_killed_at_every_event": "Killed anywhere, nothing is lost or doubled",
     "crash/test_kills.py::test_killed_sample": "Killed anywhere, nothing is lost or doubled",
+    "crash/test_generated.py::test_tables": "Generated sources, killed at random",
+    "crash/test_generated.py::test_many_tables": "Generated sources, killed at random",
+    "crash/test_generated.py::test_records": "Generated sources, killed at random",
+    "crash/test_generated.py::test_many_records": "Generated sources, killed at random",
     "crash/test_pending.py::test_a_poison_package_is_set_aside": "A broken package does not block",
     "crash/test_interrupts.py::test_ctrl_c_ends_within_two_seconds": "Ctrl-C ends at once",
     "crash/test_at_once.py::test_a_second_load_waits_and_names_the_first": "Two at once",
@@ -44,6 +48,10 @@ CASES = {
         f"{damage} *"
         for damage in ("torn before normalising", "torn while partly loaded", "its files are missing")
     ],
+    "test_tables": ["three tables of a database"],
+    "test_many_tables": ["25 tables of a database *"],
+    "test_records": ["three files of JSON records"],
+    "test_many_records": ["25 files of JSON records *"],
     "test_ctrl_c_ends_within_two_seconds": [f"a long extraction of {kind} *" for kind in KINDS],
     "test_a_plain_dbt_build_waits_for_a_load": ["a plain dbt build during a load *"],
     "test_bad_lines_of_files": list(BAD_LINES),
