@@ -279,7 +279,7 @@ SHAPES = {
     "from dim_customers where EMAIL in ('a@x', $$b@x$$, e'c\\'@x') -- d@x": "from dim_customers where EMAIL in (?, ?, ?)",
     "select count(*) as anna /* Anna's */ from fct_orders where amount>12.5e3": "select count(*) as _ from fct_orders where amount>?",
     'from dim_customers where name = "Anna"': "from dim_customers where name = _",
-    "copy dim_products to '/home/anna/x.csv'": "copy dim_products to ?",
+    "copy dim_products to '/srv/anna/x.csv'": "copy dim_products to ?",
     "select anna(1), read_text('X')": "select _(?), read_text(?)",
     "select 1\0 'anna'": "select ?",
     "/* nested /* */ drop table anna": "",
