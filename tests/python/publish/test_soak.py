@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -174,28 +175,37 @@ def test_seven_million_rows_cost_half_more_than_a_copy(company: Company, tmp_pat
         "  - {name: dach, description: d}\n"
     )
 
-    def copy() -> float:
+    def timed(work: Callable[[], Any]) -> tuple[float, float]:
+        """Seconds on the clock and of the processors."""
+        clock, processor = time.monotonic(), time.process_time()
+        work()
+        return time.monotonic() - clock, time.process_time() - processor
+
+    def copy() -> tuple[float, float]:
         file = tmp_path / "copy.duckdb"
         file.unlink(missing_ok=True)
         with duckdb.connect() as con:
             con.execute(f"attach '{company.settings.warehouse}' as w (read_only)")
-            started = time.monotonic()
             con.execute(f"attach '{file}' as copy")
-            con.execute("create table copy.fct_lines as from w.marts.fct_lines")
-            con.execute("detach copy")
-            return time.monotonic() - started
+            return timed(
+                lambda: con.execute("create table copy.fct_lines as from w.marts.fct_lines").execute(
+                    "detach copy"
+                )
+            )
 
-    def published() -> float:
+    def published() -> tuple[float, float]:
         company.sql("update marts.fct_lines set l_quantity = l_quantity + 1 where l_orderkey < 100")
         company.built()
-        started = time.monotonic()
-        company.publish()
-        return (time.monotonic() - started) / 3
+        clock, processor = timed(company.publish)
+        return clock / 3, processor / 3
 
     pairs = [(published(), copy()) for _ in range(5)]
-    print(", ".join(f"{ours:.1f} s : {plain:.1f} s" for ours, plain in pairs))  # noqa: T201
-    # whatever else the machine does makes both slower; the quickest of each is the least disturbed
-    assert min(ours for ours, _ in pairs) <= 1.5 * min(plain for _, plain in pairs)
+    measured = ", ".join(f"{a[0]:.1f} ({a[1]:.1f}) : {b[0]:.1f} ({b[1]:.1f})" for a, b in pairs)
+    print(f"an audience : a copy, seconds (of the processors): {measured}")  # noqa: T201
+    # Beside other processes the clock counts waiting for them, and the processors' seconds the caches they share.
+    by_clock = statistics.median(ours[0] / plain[0] for ours, plain in pairs)
+    by_processor = statistics.median(ours[1] / plain[1] for ours, plain in pairs)
+    assert min(by_clock, by_processor) <= 1.5, measured
     version = Versions(company.published).read_current()
     assert version is not None
     assert all(a.tables["fct_lines"].rows == rows for a in version.audiences.values())
