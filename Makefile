@@ -90,7 +90,7 @@ test: install ## the tests, without the long suites
 
 .PHONY: test-full
 test-full: install ## the long suites: crashes, soaks, corpora
-	@$(BIN)/pytest -q -m "full and not alone" --numprocesses 2 --dist loadfile --durations 10 $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/pytest -q -m "full and not alone" --numprocesses 2 --dist worksteal --durations 10 $(ARGS) || [ $$? -eq 5 ]
 	@$(BIN)/pytest -q -m "full and alone" --durations 10 $(ARGS) || [ $$? -eq 5 ] # ARGS may name none of them
 
 .PHONY: bench

@@ -11,7 +11,7 @@ import importlib
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +46,8 @@ from pipelines.quarantine import ROW_ID, SUFFIX, Quarantined, address, quarantin
 from pipelines.settings import Settings
 from pipelines.shape import Packed, pack
 
+BREAKING_OFF_SECONDS = 0.6
+"""What waits for an answer from a network is not waited for."""
 THREADS = 4
 """Sources loaded at once; more only wait for each other on two cores."""
 
@@ -156,14 +158,23 @@ def load(
         except BaseException:
             # Ctrl-C above all: what runs is broken off, not waited for; the next load finishes what was packed
             pool.shutdown(wait=False, cancel_futures=True)
-            for job in jobs:
-                job.job.con.interrupt()
+            _break_off(jobs, loads)
             raise
         pool.shutdown()
         _show_ledger(con, settings.ledger)
         con.close()
         shutil.rmtree(settings.landing, ignore_errors=True)
     return sorted(results, key=lambda result: result.source)
+
+
+def _break_off(jobs: Sequence[_SourceLoad], loads: Sequence[Future[SourceResult]]) -> None:
+    """Interrupt every statement, and those that begin after that: one that goes on keeps the process from ending."""
+    until = time.monotonic() + BREAKING_OFF_SECONDS
+    while not all(load.done() for load in loads) and time.monotonic() < until:
+        for job in jobs:
+            with suppress(duckdb.ConnectionException):  # it has ended, and closed its connection
+                job.job.con.interrupt()
+        time.sleep(0.02)
 
 
 class _SourceLoad:

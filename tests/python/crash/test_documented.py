@@ -49,9 +49,9 @@ CASES = {
         for damage in ("torn before normalising", "torn while partly loaded", "its files are missing")
     ],
     "test_tables": ["three tables of a database"],
-    "test_many_tables": ["25 tables of a database *"],
+    "test_many_tables": ["15 tables of a database *"],
     "test_records": ["three files of JSON records"],
-    "test_many_records": ["25 files of JSON records *"],
+    "test_many_records": ["15 files of JSON records *"],
     "test_ctrl_c_ends_within_two_seconds": [f"a long extraction of {kind} *" for kind in KINDS],
     "test_a_plain_dbt_build_waits_for_a_load": ["a plain dbt build during a load *"],
     "test_bad_lines_of_files": list(BAD_LINES),

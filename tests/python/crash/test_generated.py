@@ -213,7 +213,7 @@ def test_records(driver: Driver, states: Any, kills: tuple[int, int]) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-@settings(**GENERATED, max_examples=25)
+@settings(**GENERATED, max_examples=15)
 @given(table=tables(), disposition=st.sampled_from(["merge", "replace"]), kills=KILLS)
 def test_many_tables(driver: Driver, table: Any, disposition: str, kills: tuple[int, int]) -> None:
     tables_survive(driver, table, disposition, kills)
@@ -221,7 +221,7 @@ def test_many_tables(driver: Driver, table: Any, disposition: str, kills: tuple[
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-@settings(**GENERATED, max_examples=25)
+@settings(**GENERATED, max_examples=15)
 @given(states=st.tuples(RECORDS, RECORDS), kills=KILLS)
 def test_many_records(driver: Driver, states: Any, kills: tuple[int, int]) -> None:
     records_survive(driver, states, kills)
