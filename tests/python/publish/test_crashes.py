@@ -53,7 +53,7 @@ OPERATIONS: dict[str, Callable[[Settings], Any]] = {
     "rotate_key of a folder": lambda settings: rotate_key(settings, "analysts"),
 }
 STRIDE = int(os.environ.get("SLUICE_CRASH_STRIDE") or 4)
-"""Of a long walk every so manieth step is taken, and each of the last ones; 1: all, which takes half an hour."""
+"""Of a long walk one step in so many is taken, and each of the last ones; 1: all, which takes half an hour."""
 OF_FILES = [name for name in OPERATIONS if "folder" not in name]
 
 
