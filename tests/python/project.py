@@ -13,7 +13,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,22 @@ class Project:
             text=True,
             check=False,
         )
+
+    @contextmanager
+    def loading(self, source: str) -> Iterator[subprocess.Popen[str]]:
+        """`sluice load` in a process of its own, given out once `source` is being read; all it prints is on stdout."""
+        with subprocess.Popen(
+            [sys.executable, "-c", "from pipelines.cli import main; main()", "load"],
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            while not (self.settings.landing / source).exists():
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.02)
+            yield process
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of `sluice` here."""

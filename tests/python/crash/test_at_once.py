@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,17 +36,7 @@ def a_load_that_waits(project: Project) -> Iterator[subprocess.Popen[str]]:
     """`sluice load` in a process of its own that goes on when the file `go` is there."""
     (project.root / "waiting_rows.py").write_text(WAITING)
     project.declare("slow", {"kind": "python"}, {"rows": {"resource": "waiting_rows.rows"}})
-    with subprocess.Popen(
-        [sys.executable, "-c", "from pipelines.cli import main; main()", "load"],
-        cwd=project.root,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        while not (project.settings.landing / "slow").exists():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.02)
+    with project.loading("slow") as process:
         try:
             yield process
         finally:

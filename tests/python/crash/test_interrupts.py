@@ -6,8 +6,6 @@ import gzip
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,17 +114,7 @@ def test_ctrl_c_ends_within_two_seconds(
 ) -> None:
     project = Project(tmp_path / "project")
     with kind(project, request) as mend:  # type: ignore[attr-defined]
-        with subprocess.Popen(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", "load"],
-            cwd=project.root,
-            env=project.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            while not (project.settings.landing / "slow").exists():
-                assert process.poll() is None, process.communicate()[0]
-                time.sleep(0.02)
+        with project.loading("slow") as process:
             time.sleep(0.7)
             assert process.poll() is None, process.communicate()[0]
             process.send_signal(signal.SIGINT)
