@@ -113,7 +113,7 @@ def main() -> None:
     watch.around(load, "_record", "ledger, a row a table")
     watch.around(dlt.Pipeline, "run", "dlt: run")
     watch.around(load, "pack", "shape: check, type, compare, write Parquet")
-    watch.around(load, "_show_ledger", "ledger into raw")
+    watch.around(load, "show_ledger", "ledger into raw")
     watch.around_each(load._SourceLoad, "_landed", "extractor: read the source")
     for step in ("extract", "normalize", "load", "sync_destination"):
         watch.around(dlt.Pipeline, step, f"dlt: {step}")

@@ -6,11 +6,14 @@ everything else, so unknown keys outside of `load` pass, inside of `load` they a
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
@@ -26,6 +29,7 @@ SECRET_KEYS = re.compile(r"(password|passwd|secret|token|api_key|access_key)$", 
 """Keys whose value is a secret in every kind; a literal there is refused."""
 PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@$]+(?=@)")
 """User and password in a URL."""
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d|_dlt_.*)$")
 """Names that dlt does not give to files, or keeps for itself."""
 
@@ -54,13 +58,13 @@ Duration = Annotated[
 class Strict(BaseModel):
     """A block of ours: a key that is not declared here is a typing mistake."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Open(BaseModel):
     """A block of dbt's: only the keys we read are named here."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class Columns(Strict):
@@ -520,7 +524,7 @@ def read_sources(folder: Path) -> tuple[list[Source[Any, Any]], list[Problem]]:
     problems: list[Problem] = []
     for file in sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")]):
         try:
-            lines = Lines(yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+            lines = Lines(yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER))
         except yaml.MarkedYAMLError as error:
             line = (error.problem_mark.line + 1) if error.problem_mark else 1
             problems.append(Problem(file, line, "file", f"is not YAML: {error.problem}"))
@@ -568,16 +572,21 @@ def load_sources(folder: Path, selection: Sequence[str] = ()) -> list[Source[Any
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a source file, for editors; made from the models that also check it."""
     definitions: dict[str, Any] = {}
-    variants = []
+    variants: dict[str, Any] = {}
     for model in KINDS.values():
         schema = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
         definitions |= schema.pop("$defs", {})
-        variants.append(schema)
+        variants[_title(model)] = schema
         table = model.__pydantic_generic_metadata__["args"][1]
         if not any(field.is_required() for field in table.model_fields.values()):
-            for block in ("TableEntry", "TableConfig", "TableMeta"):  # a table may do without a load block
-                required = definitions[f"{block}_{table.__name__}_"]["required"]
+            for entry in ("TableEntry", "TableConfig", "TableMeta"):  # a table may do without a load block
+                required = definitions[f"{entry}_{table.__name__}_"]["required"]
                 required[:] = [key for key in required if key == "name"]
+    for block in (*_blocks(Strict), *_blocks(Open)):
+        properties = (definitions | variants).get(_title(block), {}).get("properties", {})
+        for name, text in _attribute_docs(block).items():
+            if name in properties:
+                properties[name]["description"] = text
     load: dict[str, Any] = {"required": ["load"]}
     for key in ("meta", "config"):
         load = {"required": [key], "properties": {key: load}}
@@ -588,10 +597,34 @@ def json_schema() -> dict[str, Any]:
         "required": ["sources"],
         "properties": {
             "version": {"const": 2},
-            "sources": {"type": "array", "items": {"if": load, "then": {"anyOf": variants}}},
+            "sources": {"type": "array", "items": {"if": load, "then": {"anyOf": list(variants.values())}}},
         },
         "$defs": definitions,
     }
+
+
+def _title(model: type[BaseModel]) -> str:
+    return re.sub(r"\W", "_", model.__name__)
+
+
+def _blocks(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for block in model.__subclasses__():
+        yield block
+        yield from _blocks(block)
+
+
+def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
+    """What the source says below each field; read here only, for pydantic would read it whenever anything starts."""
+    docs: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not issubclass(base, (Strict, Open)) or "[" in base.__name__:
+            continue  # parametrised: made by pydantic from a class that is in the order, too
+        body = ast.parse(inspect.getsource(base)).body[0].body  # type: ignore[attr-defined]
+        for field, text in pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                    docs[name] = inspect.cleandoc(said)
+    return docs
 
 
 def _read_source(

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.common.configuration import configspec
 from dlt.common.destination.client import FollowupJobRequest, LoadJob, RunnableLoadJob
 from dlt.common.destination.typing import PreparedTableSchema
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
 from pipelines.extract import literal
@@ -95,6 +97,14 @@ class _RawClient(DuckDbClient):
         return []
 
 
+@configspec(init=False)
+class _File(DuckDbCredentials):
+    """The path of raw, as it is: a text would be parsed and written as a URL, by SQLAlchemy, which loads slowly."""
+
+    def __str__(self) -> str:
+        return str(self.database)
+
+
 class _Raw(dlt.destinations.duckdb):
     @property
     def destination_type(self) -> str:
@@ -111,4 +121,7 @@ def raw_destination(path: Path) -> _Raw:
     One file after the other, each by all of DuckDB's threads: side by side they would only need more memory.
     dlt takes DuckDB for a database without transactions unless told otherwise.
     """
-    return _Raw(str(path), supports_transactions=True, loader_parallelism_strategy="sequential")
+    credentials = _File()
+    credentials.database = str(path)
+    credentials.resolve()
+    return _Raw(credentials, supports_transactions=True, loader_parallelism_strategy="sequential")

@@ -6,7 +6,7 @@ dbt reads the file as the source `sluice`; `sluice status` reads it too.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -165,6 +165,21 @@ class Ledger:
                 " from runs r left join loads l using (run_id) group by r.run_id order by r.run_id desc limit ?",
                 [limit],
             ).fetchall()
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Columns of a table of the ledger, and SQLite's types."""
+        with self._open() as con:
+            return {row["name"]: row["type"].lower() for row in con.execute(f"pragma table_info({table})")}
+
+    def since(self, table: str, run_id: str, also: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of `runs` or `loads` of all runs after `run_id`, and of those in `also`."""
+        marks = ", ".join("?" * len(also))
+        with self._open() as con:
+            rows = con.execute(
+                f"select * from {table} where run_id > ? or run_id in ({marks}) order by run_id",
+                [run_id, *also],
+            )
+            return [dict(row) for row in rows]
 
     def latest(self) -> list[sqlite3.Row]:
         """The last load of every table, and when it last succeeded (`succeeded_at`)."""

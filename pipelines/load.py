@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,13 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from pipelines.connections import Connections
 from pipelines.declaration import Source, Table
 from pipelines.destination import raw_destination
-from pipelines.engine import load_extension, open_raw
+from pipelines.dlt_context import enter_dlt
+from pipelines.engine import open_raw
 from pipelines.errors import LoadError, SluiceError
 from pipelines.extract import Delivery, Job, Landed, literal, quoted, unexplained
 from pipelines.extract.retries import tell
 from pipelines.ledger import Ledger, TableLoaded
+from pipelines.ledger_in_raw import show_ledger
 from pipelines.locks import locked
 from pipelines.names import LOAD_ID, normalized
 from pipelines.quarantine import ROW_ID, SUFFIX, Quarantined, address, quarantined_columns, retried
@@ -137,6 +140,7 @@ def load(
     Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`.
     """
     watcher = watcher or Watcher()
+    enter_dlt()
     connections = Connections(settings.root, settings.connections)
     ledger = Ledger(settings.ledger)
     with locked(settings.home, "sluice load", settings.lock_seconds):
@@ -161,7 +165,7 @@ def load(
             _break_off(jobs, loads)
             raise
         pool.shutdown()
-        _show_ledger(con, settings.ledger)
+        show_ledger(con, ledger)
         con.close()
         shutil.rmtree(settings.landing, ignore_errors=True)
     return sorted(results, key=lambda result: result.source)
@@ -316,7 +320,8 @@ class _SourceLoad:
         def resources() -> list[Any]:
             contract: Any = {"columns": "evolve", "data_type": "freeze"}
             return [
-                dlt.resource(rows, name=name, schema_contract=contract)
+                # in a chain: of a generator itself dlt seeks the module, among all that are imported
+                dlt.resource(chain(rows), name=name, schema_contract=contract)
                 for table in self.source.tables
                 for name, rows in {
                     table.name: self._rows(table),
@@ -481,19 +486,6 @@ def _refuse_incomplete(pipeline: dlt.Pipeline) -> None:
                 raise LoadError(
                     f"{pipeline.pipeline_name}: the load package {load_id} has lost the file of {', '.join(lost)}"
                 )
-
-
-def _show_ledger(con: duckdb.DuckDBPyConnection, ledger: Path) -> None:
-    """Copy the ledger into raw, schema `sluice`, where dbt reads it as a source; times get their type."""
-    load_extension(con, "sqlite_scanner")
-    con.execute(f"attach {literal(str(ledger))} as ledger (type sqlite, read_only)")
-    con.execute("create schema if not exists sluice")
-    for table in ("runs", "loads"):
-        con.execute(
-            f"create or replace table sluice.{table} as select * replace ("
-            f"started_at::timestamptz as started_at, ended_at::timestamptz as ended_at) from ledger.{table}"
-        )
-    con.execute("detach ledger")
 
 
 def _extractor(source: Source[Any, Any]) -> Any:

@@ -79,7 +79,7 @@ def declared_type(data_type: str) -> RawType:
     if not re.fullmatch(r"[A-Za-z0-9_ (),\[\]]+", data_type):
         raise ValueError("is not an SQL type")
     try:
-        with duckdb.connect(":memory:") as con:
+        with _in_memory().cursor() as con:
             row = con.execute(f"describe select cast(null as {data_type}) as c").fetchone()
     except duckdb.Error:
         raise ValueError(
@@ -88,6 +88,11 @@ def declared_type(data_type: str) -> RawType:
         ) from None
     assert row is not None
     return raw_type(row[1])
+
+
+@cache
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(":memory:")
 
 
 def declared_type_error(data_type: str) -> str | None:

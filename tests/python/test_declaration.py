@@ -92,7 +92,7 @@ BROKEN = {
     "columns as names": (DATABASE[: DATABASE.index("          - {name: order_id")] + "          - order_id\n", 17, "shop.orders.0", "is 'order_id': write a mapping"),
     "sources a number": ("sources: 5\n", 1, "sources", "must be a list"),
     "source a number": ("sources: [5]\n", 1, "source 1", "must be a mapping"),
-    "not YAML": (DATABASE.replace("primary_key: order_id", "primary_key: [order_id"), 15, "file", "is not YAML: expected ',' or ']'"),
+    "not YAML": (DATABASE.replace("primary_key: order_id", "primary_key: [order_id"), 15, "file", "is not YAML: did not find expected ',' or ']'"),
     "a tab": (DATABASE.replace("              primary_key", "\t primary_key"), 14, "file", "is not YAML: found character"),
     "key twice": (DATABASE.replace("cursor: updated_at", "primary_key: updated_at"), 14, "file", "the key 'primary_key' stands here twice"),
     "format missing": (other(FILES, "{path: a}"), 7, "s.t.config.meta.load.format", "is missing"),
