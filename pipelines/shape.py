@@ -21,9 +21,11 @@ from pipelines.extract import Job, Landed, literal, quoted
 from pipelines.names import DELETED_AT, LOAD_ID, LOADED_AT, STAMPS, is_chosen, normalized
 from pipelines.quarantine import BadRows, Quarantined
 from pipelines.records import as_columns
-from pipelines.types import Cast, RawType, cast, declared_type, raw_type
+from pipelines.types import INTEGERS, Cast, RawType, cast, declared_type, raw_type
 
 EXAMPLES = 3
+BITS_A_ROW, MOST_BITS = 64, 10**9
+"""Of wider whole numbers the bits would take more memory than the keys; the second is DuckDB's own bound."""
 
 
 @dataclass(frozen=True)
@@ -405,13 +407,10 @@ def _settle_keys(table: Table[Any], landed: Landed, key: Sequence[str], file: Pa
     Returns the rows that are left.
     """
     keys = ", ".join(map(quoted, key))
-    if ascending := _rows_if_ascending(key, file, job):
-        return ascending
-    rows, distinct = job.con.execute(
-        f"select count(*), count(distinct ({keys})) from {_read(file)}"
-    ).fetchone() or (0, 0)
+    rows = _count(job.con, f"select count(*) from {_read(file)}")
+    distinct = _distinct_keys(key, file, rows, job)
     if rows == distinct:
-        return int(rows)
+        return rows
     version = (
         normalized(table.load.cursor)
         if table.load.cursor
@@ -443,20 +442,37 @@ def _settle_keys(table: Table[Any], landed: Landed, key: Sequence[str], file: Pa
     return kept
 
 
-def _rows_if_ascending(key: Sequence[str], file: Path, job: Job) -> int | None:
-    """The rows of a file in the order of its key, as databases often have them, so that no key is there twice.
+def _distinct_keys(key: Sequence[str], file: Path, rows: int, job: Job) -> int:
+    """How many keys a file has; DuckDB's own count takes ten times as long as either of the two ways before it.
 
-    Found at a tenth of the cost of counting distinct keys.
+    Whole numbers that lie close are counted as bits, and keys in ascending order, as databases often have them, are
+    as many as the rows.
     """
+    names = list(map(quoted, key))
+    bounds = ", ".join(f"min({name}), max({name}), any_value(typeof({name}))" for name in names)
+    found = job.con.execute(f"select {bounds} from {_read(file)}").fetchone() if rows else None
+    if found and set(found[2::3]) <= set(INTEGERS):
+        number, span = "0::bigint", 1
+        for name, lowest, highest in zip(names, found[::3], found[1::3], strict=True):
+            number = f"({number}) * {highest - lowest + 1} + ({name}::bigint - ({lowest})::bigint)"
+            span *= highest - lowest + 1
+        if span <= min(rows * BITS_A_ROW, MOST_BITS):
+            bits = f"bit_count(bitstring_agg({number}, 0, {span}))"
+            return _count(job.con, f"select {bits} from {_read(file)}")
     above = "false"
-    for name in map(quoted, reversed(key)):
+    for name in reversed(names):
         above = f"({name} > before.{name} or {name} = before.{name} and {above})"
-    before = ", ".join(f"{name} := lag({name}) over ()" for name in map(quoted, key))
-    rows, unordered = job.con.execute(
-        f"select count(*), count(*) filter (not {above}) from"
-        f" (select {', '.join(map(quoted, key))}, struct_pack({before}) as before from {_read(file)})"
-    ).fetchone() or (0, 0)
-    return None if unordered else int(rows)
+    before = ", ".join(f"{name} := lag({name}) over ()" for name in names)
+    unordered = _count(
+        job.con,
+        f"select count(*) filter (not {above}) from"
+        f" (select {', '.join(names)}, struct_pack({before}) as before from {_read(file)})",
+    )
+    return (
+        _count(job.con, f"select count(distinct ({', '.join(names)})) from {_read(file)}")
+        if unordered
+        else rows
+    )
 
 
 def _only_changes(

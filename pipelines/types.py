@@ -171,13 +171,15 @@ def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
     """Text as a typed value: only spellings that name exactly one value of the type are taken."""
     if target == "BLOB":
         return Cast(f"encode({expression})")
-    text = f"trim({expression})"
-    conditions = []
     match = DECIMAL.match(target)
+    # all but booleans may stand between spaces for DuckDB, too: trimming costs more than the cast
+    text = f"trim({expression})" if target == "BOOLEAN" else expression
+    conditions = []
     if decimal_mark == "," and (match or target == "DOUBLE" or target in STORED_INTEGERS.values()):
         # 1.234,50 and 1234,50 are numbers, 1.5 is not: a dot may only group three digits
-        number = "[+-]?([0-9]+|[0-9]{1,3}([.][0-9]{3})+)?(,[0-9]*)?([eE][+-]?[0-9]+)?"
-        conditions.append(f"regexp_full_match({text}, '{number}')")
+        conditions.append(
+            _spelled(text, "[+-]?([0-9]+|[0-9]{1,3}([.][0-9]{3})+)?(,[0-9]*)?([eE][+-]?[0-9]+)?")
+        )
         text = f"replace(replace({text}, '.', ''), ',', '.')"
     value = f"try_cast({text} as {target})"
     spelling = _SPELLINGS.get(target)
@@ -185,12 +187,16 @@ def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
         scale = int(match[2])
         spelling = f"[+-]?([0-9]+([.][0-9]{{0,{scale}}}0*)?|[.][0-9]{{1,{max(scale, 1)}}}0*)"
     if spelling:
-        conditions.append(f"regexp_full_match({text}, '{spelling}')")
+        conditions.append(_spelled(text, spelling))
     conditions.append(f"{value} is not null")
     if target == "DOUBLE":
         same = f"{_digits(text)} = {_digits(f'cast({value} as varchar)')}"
-        conditions.append(f"(regexp_full_match({text}, '[0-9.+-]{{1,15}}') or {same})")
+        conditions.append(f"({_spelled(text, '[0-9.+-]{1,15}')} or {same})")
     return Cast(value, f"({' and '.join(conditions)})")
+
+
+def _spelled(text: str, pattern: str) -> str:
+    return f"regexp_full_match({text}, ' *({pattern}) *')"
 
 
 def _digits(number: str) -> str:

@@ -1,0 +1,52 @@
+"""How many different keys a file has, however that is found."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.shape import _distinct_keys
+
+
+@dataclass
+class _Job:
+    con: duckdb.DuckDBPyConnection
+
+
+def _distinct(folder: Path, types: str, keys: list[tuple[Any, ...]]) -> int:
+    path, con = folder / "keys.parquet", duckdb.connect()
+    con.execute(f"create table keys (a {types.split()[0]}, b {types.split()[1]})")
+    if keys:
+        con.executemany("insert into keys values (?, ?)", keys)
+    con.execute(f"copy keys to '{path}' (format parquet)")
+    return _distinct_keys(["a", "b"], path, len(keys), _Job(con))  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.one_of(
+        st.lists(st.tuples(st.integers(-3, 9), st.integers(100, 103))),
+        st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 1))),
+        st.lists(st.tuples(st.sampled_from([-(2**63), 2**63 - 1]), st.integers(-128, 127))),
+    ),
+    st.sampled_from(["bigint smallint", "decimal(38,0) bigint", "varchar integer"]),
+)
+def test_each_way_counts_the_same(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[tuple[int, int]], types: str
+) -> None:
+    for order in (keys, sorted(keys)):
+        assert _distinct(tmp_path_factory.mktemp("keys"), types, list(order)) == len(set(keys))
+
+
+def test_one_twice_among_many(tmp_path: Path) -> None:
+    days = [(date(2026, 1, 1) + timedelta(days=n), n) for n in range(5_000)]
+    assert _distinct(tmp_path, "date integer", days) == 5_000
+    assert _distinct(tmp_path, "date integer", [*days, days[2_500]]) == 5_000
+    numbers = [(n, n % 7) for n in range(5_000, 0, -1)]
+    assert _distinct(tmp_path, "integer integer", numbers) == 5_000
+    assert _distinct(tmp_path, "integer integer", [*numbers, numbers[9]]) == 5_000
