@@ -22,7 +22,7 @@ from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Delivery, Job, Landed, each_table, literal, quoted
 from pipelines.extract.silence import Watch
 from pipelines.names import DELETED_AT, normalized
-from pipelines.types import DECIMAL, declared_type
+from pipelines.types import DECIMAL, NESTED, declared_type
 
 DIALECTS = {
     "postgresql": "postgres",
@@ -275,12 +275,19 @@ def _scanned(catalog: str, dialect: str, table: Table[DatabaseTable], job: Job) 
     _refuse_zero_dates(table, catalog, ".".join(map(mark, parts)), checked, within, job)
     if wanted is None:
         return Landed(relation(chosen, "true"), types=types, keys=keys)
-    by_server = any(name in altered for name in columns if name in chosen or table.load.filter)
+    # few rows, so PostgreSQL may find them by an index: DuckDB's scanner asks it for every page of the table.
+    # What the scanner takes apart, as points, its query function does not
+    asked = dialect == "postgres" and not any(
+        NESTED.search(columns[name]) and name not in altered for name in chosen
+    )
+    by_server = asked or any(name in altered for name in columns if name in chosen or table.load.filter)
     place = mark(cursor) if by_server else quoted(cursor)
-    newer = relation(chosen, wanted.condition(place, typed=not by_server))
+    if by_server and dialect == "postgres" and wanted.data_type == "VARCHAR":
+        place += '::text collate "C"'  # as raw orders texts
+    newer = relation(chosen, wanted.condition(place, typed=not by_server), by_server=asked)
     if wanted.nulls and next(nullable for name, _, nullable, *_ in described if name == cursor) == "YES":
         # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
-        nulls = relation(chosen, f"{place} is null", by_server=dialect == "postgres")
+        nulls = relation(chosen, f"{place} is null", by_server=asked)
         newer += f" union all {nulls}"
     return Landed(newer, types=types, keys=keys)
 
