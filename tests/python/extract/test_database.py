@@ -296,13 +296,13 @@ def test_postgres_changed_rows_of_every_type(postgres_server: Postgres, tmp_path
         "'happy', row(1, 2.5), 1.50, '{1,2}', 5, '11111111-2222-3333-4444-555555555555', '1.25', '10.0.0.1/8'"
     )
     columns = "m mood, p pair, c price, xs int[], o oid, u uuid, f double precision, i inet, tag text"
-    for table, more in {"plain": "", "pointed": ", at point"}.items():
-        run(f"create table {table} (id int, {columns}, seen timestamp{more}, primary key (id))")
+    run(f"create table plain (id int primary key, {columns}, seen timestamp)")
+    run("create table pointed (id int primary key, at point, seen timestamp)")
     run("create table tagged (id int primary key, code text)")
 
     def insert(number: int, day: str, code: str) -> None:
-        row = f"{number}, {values}, 't', '{day}'"
-        run(f"insert into plain values ({row}); insert into pointed values ({row}, '(1,2)')")
+        run(f"insert into plain values ({number}, {values}, 't', '{day}')")
+        run(f"insert into pointed values ({number}, '(1,2)', '{day}')")
         run(f"insert into tagged values ({number}, '{code}')")
 
     keys = {"primary_key": "id", "cursor": "seen"}
