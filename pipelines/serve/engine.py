@@ -66,6 +66,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
             env={"PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=file.parent,
+            process_group=0,  # Ctrl-C is for the server, which says to a query's client why it ended
         )
         assert self._process.stdin
         assert self._process.stdout

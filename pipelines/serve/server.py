@@ -6,6 +6,7 @@ leaves a row in the ledger.
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,9 @@ from pipelines.settings import Settings
 
 DETAIL = 2_000
 """Characters of a statement's shape the ledger keeps."""
+
+ENDING_SECONDS = 2
+"""What calls have to end when the server is told to."""
 
 
 class _Caller(fl.ServerMiddleware):  # type: ignore[misc]  # pyarrow has no types
@@ -112,6 +116,22 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 "gate": _Gate(audience, Tokens(settings.home / "keys" / "tokens.json"), self._ledger)
             },
         )
+
+    def run(self) -> bool:
+        """Serve until SIGINT or SIGTERM; returns whether all calls ended then, or clients that do not read hold some.
+
+        Calls are answered since the beginning. pyarrow's own `serve` would wait for queries that run when Ctrl-C comes,
+        and knows no SIGTERM.
+        """
+        told = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: told.set())
+        told.wait()
+        self._note(None, "stop", None, "server", None)
+        ending = threading.Thread(target=self.shutdown, daemon=True)
+        ending.start()
+        ending.join(ENDING_SECONDS)
+        return not ending.is_alive()
 
     def shutdown(self) -> None:
         """End all queries, and stop listening."""

@@ -6,34 +6,127 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import adbc_driver_flightsql.dbapi as flight_sql
+import psutil
+import pyarrow.flight as fl
+import pytest
 from adbc_driver_flightsql import DatabaseOptions
+
+from pipelines.ledger import Ledger
+from pipelines.serve import messages
 
 from ..publish.conftest import Company
 
+SLOW = "select sum(a.range * b.range) from range(100000000) a, range(100000000) b"
+LARGE = "select repeat('x', 1000) from range(100000000)"
 
-def test_the_command(tmp_path: Path) -> None:
+
+@dataclass
+class Serving:
+    """The command in a process group of its own, as a terminal starts it."""
+
+    company: Company
+    process: subprocess.Popen[str]
+    uri: str
+    token: str
+
+    def asked(self, sql: str) -> fl.FlightStreamReader:
+        """The rows of a query, to be read."""
+        options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {self.token}".encode())])
+        ticket = messages.pack("TicketStatementQuery", statement_handle=sql.encode())
+        return fl.connect(self.uri.replace("grpc://", "grpc+tcp://")).do_get(fl.Ticket(ticket), options)
+
+    def events(self) -> list[tuple[str, str | None]]:
+        return [(r["event"], r["detail"]) for r in Ledger(self.company.settings.ledger).served("analysts")]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
     company = Company(tmp_path / "project")
     (company.settings.root / "dbt_project.yml").write_text("name: t\n")
     company.publish()
     sluice = [str(Path(sys.executable).with_name("sluice")), "serve", "--audience", "analysts"]
-    options: dict[str, Any] = {
-        "cwd": company.settings.root,
-        "env": {**os.environ, "SLUICE_HOME": str(company.settings.home)},
-        "text": True,
-    }
+    environment = {**os.environ, "SLUICE_HOME": str(company.settings.home)}
+    root = company.settings.root
     token = subprocess.run(
-        [*sluice, "--issue-token", "anna"], check=True, capture_output=True, **options
+        [*sluice, "--issue-token", "anna"],
+        cwd=root,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
-    with subprocess.Popen([*sluice, "--port", "0"], stdout=subprocess.PIPE, **options) as server:
-        assert server.stdout
-        uri = server.stdout.readline().split(" on ")[1].split(";")[0]
-        header = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {token}"}
-        with flight_sql.connect(uri, header, autocommit=True) as con, con.cursor() as cursor:
-            cursor.execute("select count(*) from dim_customers")
-            assert cursor.fetchall() == [(1000,)]
-        server.send_signal(signal.SIGINT)
-        assert server.wait(20) in (0, 130)
+    process = subprocess.Popen(
+        [*sluice, "--port", "0", "--seconds", "600"],
+        cwd=root,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    )
+    assert process.stdout
+    uri = process.stdout.readline().split(" on ")[1].split(";")[0]
+    with process:
+        yield Serving(company, process, uri, token)
+        process.kill()
+
+
+def test_the_command(serving: Serving) -> None:
+    header = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {serving.token}"}
+    with flight_sql.connect(serving.uri, header, autocommit=True) as con, con.cursor() as cursor:
+        cursor.execute("select count(*) from dim_customers")
+        assert cursor.fetchall() == [(1000,)]
+    serving.process.send_signal(signal.SIGINT)
+    assert serving.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("query", [SLOW, LARGE])
+def test_it_ends_while_a_query_runs(serving: Serving, number: signal.Signals, query: str) -> None:
+    """Also when a client does not read what it asked for. Ctrl-C reaches all processes of a terminal's group."""
+    ended: list[str] = []
+    stalls, goes_on = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        try:
+            reader = serving.asked(query)
+            reader.read_chunk()
+            stalls.set()
+            goes_on.wait(60)
+            reader.read_all()
+        except fl.FlightError as error:
+            ended.append(str(error))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    _until(lambda: "query" in dict(serving.events()))
+    workers = psutil.Process(serving.process.pid).children()
+    assert workers
+    _until(lambda: stalls.is_set() if query == LARGE else workers[0].cpu_times().user > 1)
+    os.killpg(serving.process.pid, number)
+    assert serving.process.wait(60) == 0, "far before the query's time is over"
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    goes_on.set()
+    client.join(60)
+    assert ended
+    events = serving.events()
+    assert ("stop", None) in events
+    assert {"start", "connect", "query"} <= dict(events).keys()
+    if query == SLOW:
+        assert "the server is ending" in ended[0]
+        assert ("failed", "the server is ending") in events
+    assert serving.process.stdout
+    assert serving.process.stdout.read() == "the server has ended\n"
+
+
+def _until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
