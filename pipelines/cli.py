@@ -222,8 +222,12 @@ def publish(
     elif rollback:
         out.print(f"readers have version {publishing.rollback(settings, version)} now")
     elif rotate_key:
-        done = publishing.rotate_key(settings, rotate_key)
-        out.print(f"{len(done)} versions of {rotate_key} are encrypted with the new key")
+        rotated = publishing.rotate_key(settings, rotate_key)
+        number = len(rotated.versions)
+        which = "1 version" if number == 1 else f"all {number} versions"
+        out.print(
+            f"{which} of {rotate_key} can be read with the new key only. {rotated.left_to_do}", markup=False
+        )
     else:
         _print_published(settings, publishing.publish(settings, accept_rows=accept_rows))
 
@@ -306,7 +310,11 @@ def serve(
     out.print(f"serving {audience} on {scheme}://{host}:{server.port}; Ctrl-C ends it")
     if not tokens.names(audience):
         err.print(f"nobody has a token yet: sluice serve --audience {audience} --issue-token NAME")
-    server.serve()
+    has_ended = server.run()
+    out.print("the server has ended")
+    if not has_ended:
+        sys.stdout.flush()
+        os._exit(Exit.OK)  # clients that do not read are not waited for
 
 
 @app.command()

@@ -50,10 +50,19 @@ class Connections:
         value = self.get(name, key)
         if value is None:
             raise ConnectionError(
-                f"the connection {name!r} has no {key!r}: set {_variable(name, key)} in the environment, or "
-                f"{key} under [connections.{name}] in .dlt/secrets.toml. (Is it the sandbox's? `sluice sandbox up`.)"
+                f"the connection {name!r} has no {key!r}: set {self.place(name, key)}. (Is it the sandbox's? "
+                "`sluice sandbox up`.)"
             )
         return value
+
+    def place(self, name: str, key: str) -> str:
+        """Where a value is set, or can be, in words."""
+        if _variable(name, key) in os.environ:
+            return f"{_variable(name, key)} in the environment"
+        for file, table in zip(self._files, self._tables, strict=True):
+            if key in table.get(name, {}):
+                return f"{key} under [connections.{name}] in {file}"
+        return f"{_variable(name, key)} in the environment, or {key} under [connections.{name}] in .dlt/secrets.toml"
 
     def all(self, name: str) -> dict[str, str]:
         """Every key of a connection."""

@@ -13,6 +13,7 @@ from pipelines.settings import Settings
 
 if TYPE_CHECKING:  # the engine and the SQL parser are not needed to go back, which is to be quick
     from pipelines.publish.publication import Published as Published
+    from pipelines.publish.publication import Rotated
 
 
 def publish(settings: Settings, *, run_id: str | None = None, accept_rows: bool = False) -> Published:
@@ -57,8 +58,8 @@ def rollback(settings: Settings, version: str | None = None) -> str:
     return wanted
 
 
-def rotate_key(settings: Settings, name: str) -> list[str]:
-    """Write every kept version of an audience anew with its next key; returns the versions.
+def rotate_key(settings: Settings, name: str) -> Rotated:
+    """Write every kept version of an audience anew with its next key; returns which, and what is left to do.
 
     The content stays as it is. Cut short, it is finished by calling it again: files that the next key opens
     are done.

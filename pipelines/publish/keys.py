@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.audiences import Audience, Policy
@@ -54,7 +55,7 @@ class Keys:
             new = self._secret(keyring.get(entry + NEXT)) or self._make()
             keyring.put(entry + NEXT, new)
         elif self._given(audience.key):
-            new = self._handed_in_next(audience)
+            new = self._handed_in_next(audience, old)
         else:
             new = self._kept(f"{audience.name}.next") or self._make()
             self._keep(f"{audience.name}.next", new)
@@ -70,15 +71,62 @@ class Keys:
             self._keep(audience.name, new)
             self._forget(f"{audience.name}.next")
 
-    def _handed_in_next(self, audience: Audience) -> str:
-        assert audience.key
-        name = audience.key.removesuffix("}") + NEXT + "}"
-        if key := self._given(name):
-            return key
-        raise ConnectionError(
-            f"the key of {audience.name} is handed in as {audience.key}: hand the new one in as {name}, rotate, "
-            "then let it take the old one's place"
+    def left_to_do(self, audience: Audience) -> str:
+        """What the person who rotated has to do now."""
+        if entry := self._entry(audience.key):
+            return f"It is the keyring's entry {entry!r} now; readers need it: `keyring get {keyring.SERVICE} {entry}`"
+        if self._given(audience.key):
+            return (
+                f"Let it take the old one's place now: {self._exchange(audience)}. Until then nothing is published; "
+                "readers need the new one already"
+            )
+        return (
+            f"It is kept in {self._folder / audience.name}, and nowhere else: without it nobody can read these files. "
+            "Readers need it from now on"
         )
+
+    def missing(self, audience: Audience, opens: Callable[[str], bool]) -> str:
+        """Why the key of today does not open what is published, and what to do; `opens` tries a key."""
+        if (following := self._given(_next(audience.key))) and opens(following):
+            return f"since a rotation it has the next key, which has to take its place: {self._exchange(audience)}"
+        if match := REFERENCE.fullmatch(audience.key or ""):
+            place = self._connections.place(match[1], match[2])
+            if match[1] == keyring.CONNECTION and self._entry(audience.key):
+                place = f"the keyring's entry {match[2]!r}"
+            if self.find(audience) is None:
+                kept = self._folder / audience.name
+                return f"{audience.key} has no value here: set {place} (or put {kept} back, if the key was there)"
+            return (
+                f"the key set now ({place}) does not open it: set the right one; a new one is brought in by "
+                f"`sluice publish --rotate-key {audience.name}`"
+            )
+        kept = self._folder / audience.name
+        if kept.is_file():
+            return f"the key in {kept} does not open it: put the right one there"
+        return f"{kept} is gone, and audiences.yml names no other key: put the file back, or name the key under `key`"
+
+    def _exchange(self, audience: Audience) -> str:
+        old, new = (REFERENCE.fullmatch(name or "") for name in (audience.key, _next(audience.key)))
+        assert old
+        assert new
+        places = [self._connections.place(match[1], match[2]) for match in (old, new)]
+        return f"set {places[0]} to the value of {places[1]}, and remove the latter"
+
+    def _handed_in_next(self, audience: Audience, old: str | None) -> str:
+        match = REFERENCE.fullmatch(_next(audience.key) or "")
+        assert match
+        place = self._connections.place(match[1], match[2])
+        key = self._given(match[0])
+        if key is None:
+            raise ConnectionError(
+                f"the key of {audience.name} is handed in as {audience.key}, so the next one is, too: set {place}, and "
+                "call this again"
+            )
+        if key == old:
+            raise ConnectionError(
+                f"the next key of {audience.name} ({place}) is the one it has: set another one"
+            )
+        return key
 
     def _make(self) -> str:
         """A new key of 256 bits."""
@@ -130,3 +178,8 @@ class Keys:
         if key:
             self._connections.conceal(key)
         return key or None
+
+
+def _next(reference: str | None) -> str | None:
+    """What the key to rotate to is referred to as."""
+    return reference.removesuffix("}") + NEXT + "}" if reference else None

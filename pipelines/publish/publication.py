@@ -23,6 +23,7 @@ from pipelines.publish.gate import Violation, audit, count, orphans
 from pipelines.publish.project import Model, Project
 from pipelines.publish.versions import PublishedAudience, PublishedTable, Version, new_name
 from pipelines.publish.write import (
+    Digests,
     attached,
     check_filter,
     condition,
@@ -39,6 +40,7 @@ from pipelines.publish.write import (
     write_parquet,
     writing_connection,
 )
+from pipelines.sql import quoted
 
 
 @dataclass
@@ -50,6 +52,15 @@ class Published:
     """Tables that were written, by audience; a DuckDB file is written whole when one of its tables changed."""
     audiences: dict[str, PublishedAudience] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Rotated:
+    """What a key rotation did."""
+
+    versions: list[str]
+    left_to_do: str
+    """What a person has to do now, in words."""
 
 
 class Publication(Attempt):
@@ -74,11 +85,12 @@ class Publication(Attempt):
         with open_warehouse(self.settings.warehouse, self.keys.masking(self.policy)) as con:
             held = self._audit(con, previous, accept_rows)
             building = self.versions.begin()
+            digests = Digests(con)
             result = Published(
                 new_name(), held={m.name: held[i] for i, m in self.project.models.items() if i in held}
             )
             for audience in self.policy.audiences:
-                published, written = self._write(con, audience, building, previous, set(held))
+                published, written = self._write(con, digests, audience, building, previous, set(held))
                 result.audiences[audience.name] = published
                 result.written[audience.name] = written
         version = Version(
@@ -121,6 +133,7 @@ class Publication(Attempt):
     def _write(
         self,
         con: duckdb.DuckDBPyConnection,
+        digests: Digests,
         audience: Audience,
         building: Path,
         previous: Version | None,
@@ -135,9 +148,11 @@ class Publication(Attempt):
         )
         key = self.keys.find(audience)
         if old and old_path and old.is_encrypted and not self._opens(con, old, old_path, key):
+            path = old_path
+            why = self.keys.missing(audience, lambda key: self._opens(con, old, path, key))
             raise ConnectionError(
-                f"the published file of {audience.name} is encrypted, and the key set now ({audience.key}) does not "
-                f"open it: set the right one; a new one is brought in by `sluice publish --rotate-key {audience.name}`"
+                f"the published file of {audience.name} is encrypted. {why[0].upper()}{why[1:]}. (Lost for good? Then "
+                f"nobody reads the kept versions again: set another key, remove {self.versions.folder}, and publish.)"
             )
         with ExitStack() as stack:
             readable = (
@@ -146,7 +161,7 @@ class Publication(Attempt):
             tables = {}
             for model in self._granted(audience):
                 if model.unique_id not in held:
-                    tables[model.name] = self._select(con, audience, model)
+                    tables[model.name] = self._select(con, digests, audience, model)
                 elif (
                     readable
                     and old
@@ -206,9 +221,9 @@ class Publication(Attempt):
         return (m for m in self.project.models.values() if audience.name in m.grants)
 
     def _select(
-        self, con: duckdb.DuckDBPyConnection, audience: Audience, model: Model
+        self, con: duckdb.DuckDBPyConnection, digests: Digests, audience: Audience, model: Model
     ) -> tuple[str, PublishedTable]:
-        chosen = selection(audience, model, warehouse_columns(con, model))
+        chosen = selection(audience, model, warehouse_columns(con, model), digests)
         check_filter(con, audience, model, chosen)
         rows, digest = fingerprint(con, chosen.sql, chosen.columns)
         table = PublishedTable(
@@ -242,7 +257,7 @@ class Publication(Attempt):
             return None
         if old.format == "parquet":
             return parquet_query(con, old_path / model.name, key), table
-        return f'from previous."{model.name}"', table
+        return f"from previous.{quoted(model.name)}", table
 
     def _readable(
         self,
@@ -266,7 +281,7 @@ class Publication(Attempt):
             return opens(con, old_path, key)
         return all(parquet_opens(con, old_path / name, key) for name in list(old.tables)[:1])
 
-    def rotate(self, audience: Audience) -> list[str]:
+    def rotate(self, audience: Audience) -> Rotated:
         """See rotate_key."""
         old, new = self.keys.begin_rotation(audience)
         rotated: dict[int, Path] = {}
@@ -297,7 +312,7 @@ class Publication(Attempt):
                 mirror.send(self.versions.read(name), self.versions.path(name))
             if self.versions.current:
                 mirror.switch(self.versions.current)
-        return done
+        return Rotated(done, self.keys.left_to_do(audience))
 
 
 def _is_same(new: PublishedTable, old: PublishedTable | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -145,9 +146,9 @@ def test_a_lost_or_wrong_key_stops_instead_of_publishing_in_the_open(
 ) -> None:
     monkeypatch.setenv(KEY, "right one")
     company.publish()
-    for wrong in ("wrong one", ""):
+    for wrong, why in (("wrong one", "does not open it"), ("", "has no value here: set")):
         monkeypatch.setenv(KEY, wrong)
-        with pytest.raises(ConnectionError, match="does not open it"):
+        with pytest.raises(ConnectionError, match=why):
             company.publish()
     monkeypatch.setenv(KEY, "right one")
     company.publish()
@@ -173,7 +174,11 @@ def test_rotated_keys_open_every_version(company: Company) -> None:
     company.sql("delete from marts.fct_orders where customer_key = 'c5'")
     company.publish()
     reader = duckdb.connect(str(company.path("support")), read_only=True)
-    assert len(rotate_key(company.settings, "support")) == 2
+    rotated = rotate_key(company.settings, "support")
+    assert len(rotated.versions) == 2
+    assert (
+        f"It is kept in {company.settings.home / 'keys' / 'support'}, and nowhere else" in rotated.left_to_do
+    )
     assert reader.execute("select count(*) from dim_customers").fetchall() == [(999,)], "open readers go on"
     key = (company.settings.home / "keys" / "support").read_text()
     assert company.read("support", "select count(*) from dim_customers", key) == [(999,)]
@@ -194,14 +199,48 @@ def test_a_key_that_is_handed_in_is_rotated_to_the_next_one(
 ) -> None:
     monkeypatch.setenv(KEY, "old")
     company.publish()
-    with pytest.raises(ConnectionError, match=r"publish_support\.key_next"):
+    with pytest.raises(
+        ConnectionError, match=rf"the next one is, too: set {KEY}_NEXT in the environment, or key_next"
+    ):
+        rotate_key(company.settings, "support")
+    monkeypatch.setenv(f"{KEY}_NEXT", "old")
+    with pytest.raises(
+        ConnectionError, match=rf"\({KEY}_NEXT in the environment\) is the one it has: set another one"
+    ):
         rotate_key(company.settings, "support")
     monkeypatch.setenv(f"{KEY}_NEXT", "new")
-    rotate_key(company.settings, "support")
-    with pytest.raises(ConnectionError, match="does not open it"):
+    exchange = (
+        f"set {KEY} in the environment to the value of {KEY}_NEXT in the environment, and remove the latter"
+    )
+    assert exchange in rotate_key(company.settings, "support").left_to_do
+    with pytest.raises(ConnectionError, match=exchange):
         company.publish()
     monkeypatch.setenv(KEY, "new")
     assert company.publish().written["support"] == []
+
+
+def test_a_key_in_a_file_is_exchanged_there(company: Company) -> None:
+    secrets = company.settings.root / ".dlt" / "secrets.toml"
+    secrets.parent.mkdir()
+    secrets.write_text("[connections.publish_support]\nkey = 'old'\nkey_next = 'new'\n")
+    company.publish()
+    place = "under [connections.publish_support] in"
+    left = rotate_key(company.settings, "support").left_to_do
+    assert f"set key {place} {secrets} to the value of key_next {place} {secrets}" in left
+
+
+def test_a_key_that_is_lost_for_good(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what is missing, and its way out leads out."""
+    company.publish()
+    rotate_key(company.settings, "support")
+    (company.settings.home / "keys" / "support").unlink()
+    with pytest.raises(ConnectionError, match=rf"has no value here: set {KEY} in the environment") as lost:
+        company.publish()
+    assert f"remove {company.published}, and publish" in str(lost.value)
+    shutil.rmtree(company.published)
+    monkeypatch.setenv(KEY, "another")
+    company.publish()
+    assert company.read("support", "select count(*) from dim_customers", "another") == [(1000,)]
 
 
 def test_rollback(company: Company) -> None:
