@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from pipelines.catalog.privacy import looks_personal
+from pipelines.sql import quoted
 
 NUMBERS = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DECIMAL|DOUBLE|FLOAT|REAL)")
 TIMES = re.compile(r"^(DATE|TIMESTAMP)")
@@ -41,7 +42,7 @@ def profile(
     """
     if not columns or not row_count:
         return {}
-    rows = f"(select {', '.join(map(_name, columns))} from {relation})"
+    rows = f"(select {', '.join(map(quoted, columns))} from {relation})"
     sampled = row_count > SAMPLE
     if sampled:
         rows = f"(select * from {rows} using sample {SAMPLE} rows (reservoir, 42))"
@@ -59,14 +60,10 @@ def profile(
         connection.execute("drop table if exists profiled")
 
 
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
 def _ranges(connection: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> dict[str, Profile]:
     parts = ["count(*)"]
     for name, sql_type in types.items():
-        column = _name(name)
+        column = quoted(name)
         distinct = f"approx_count_distinct({column})" if _nested(sql_type) else f"count(distinct {column})"
         parts += [f"count({column})", distinct]
         if NUMBERS.match(sql_type) or TIMES.match(sql_type):
@@ -118,7 +115,7 @@ def _histograms(
         if result["kind"] in ("number", "time") and result["distinct"] > 1 and "low" in result
     ]
     for name in wanted:
-        column = _name(name)
+        column = quoted(name)
         number = f"epoch({column})" if found[name]["kind"] == "time" else f"cast({column} as double)"
         # A few outliers would leave all else in one bin, so the bins may span the middle 98 %; the outer two then
         # hold what is beyond.
@@ -156,7 +153,7 @@ def _top(connection: duckdb.DuckDBPyConnection, name: str, sql_type: str, result
         return
     if not filled or result["distinct"] > FEW or result["distinct"] == filled > TOP:
         return
-    column = _name(name)
+    column = quoted(name)
     values = connection.execute(
         f"select {column}, count(*) from profiled where {column} is not null"
         f" group by 1 order by 2 desc, 1 limit {TOP}"

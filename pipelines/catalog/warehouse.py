@@ -14,6 +14,7 @@ import duckdb
 from pipelines.catalog.project import Project
 from pipelines.errors import LockedError
 from pipelines.settings import Settings
+from pipelines.sql import literal
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
     connection = duckdb.connect(":memory:")
     try:
         connection.execute("set TimeZone = 'UTC'; set threads = 2; set memory_limit = '2GB'")
-        connection.execute(f"set temp_directory = '{_quoted(settings.home / 'tmp')}'")
+        connection.execute(f"set temp_directory = {literal(settings.home / 'tmp')}")
         for name, file in there.items():
             _attach(connection, name, file, time.monotonic() + wait)
         yield connection
@@ -41,7 +42,7 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
 def _attach(connection: duckdb.DuckDBPyConnection, name: str, file: Path, until: float) -> None:
     while True:
         try:
-            connection.execute(f"attach '{_quoted(file)}' as {name} (read_only)")
+            connection.execute(f"attach {literal(file)} as {name} (read_only)")
             return
         except duckdb.IOException as error:
             if time.monotonic() > until:
@@ -49,10 +50,6 @@ def _attach(connection: duckdb.DuckDBPyConnection, name: str, file: Path, until:
                     f"{file} is being written by another process: wait until it is done and try again."
                 ) from error
             time.sleep(0.2)
-
-
-def _quoted(file: object) -> str:
-    return str(file).replace("'", "''")
 
 
 def catalog_of(connection: duckdb.DuckDBPyConnection | None, project: Project) -> dict[str, Any]:

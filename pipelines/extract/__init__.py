@@ -17,6 +17,7 @@ from pipelines.connections import Connections
 from pipelines.declaration import Source, Table
 from pipelines.errors import LoadError
 from pipelines.extract.retries import tell
+from pipelines.sql import literal, quoted
 
 
 def unexplained(error: Exception) -> Exception:
@@ -128,16 +129,6 @@ def each_table(
         else:
             if landed is not None:
                 yield table, landed
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 __all__ = ["Delivery", "Extractor", "Job", "Landed", "LoadError", "each_table", "literal", "quoted"]

@@ -16,6 +16,7 @@ from pipelines.ledger import Ledger
 from pipelines.publish.project import Model, Project, Test
 from pipelines.publish.versions import PublishedTable, Version
 from pipelines.publish.write import warehouse_columns
+from pipelines.sql import quoted
 from pipelines.status import status
 
 SAMPLE = 3
@@ -167,8 +168,8 @@ def orphans(
             if (child_table.held_from is None) == (parent_table.held_from is None) or parent_table.condition:
                 continue
             row = con.execute(
-                f'select count(*) from ({child_sql}) c where c."{column}" is not null and not exists '
-                f'(select 1 from ({parent_sql}) p where p."{field}" = c."{column}")'
+                f"select count(*) from ({child_sql}) c where c.{quoted(column)} is not null and not exists "
+                f"(select 1 from ({parent_sql}) p where p.{quoted(field)} = c.{quoted(column)})"
             ).fetchone()
             if row and row[0]:
                 yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines.audiences import Treatment
 from pipelines.errors import DeclarationError
+from pipelines.sql import quoted
 
 KEY = "masking_key"
 """SQL variable of the publishing connection: 64 hex digits, so no statement or message holds the key."""
@@ -20,7 +21,7 @@ def masked(name: str, data_type: str, treatment: Treatment, data_class: str | No
 
     Nulls stay null. Raises DeclarationError where the mask means nothing for the type.
     """
-    column = f'"{name}"'
+    column = quoted(name)
     text = f"cast({column} as varchar)"
     if treatment == "clear":
         return column

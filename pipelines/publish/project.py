@@ -16,6 +16,7 @@ from pipelines.audiences import UNCLASSED, Policy, RowLimits
 from pipelines.errors import DeclarationError
 from pipelines.evidence import Outcome
 from pipelines.lineage import EdgeType, Graph, Ref, load_graph
+from pipelines.sql import quoted
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Model:
     @property
     def relation(self) -> str:
         """The table in the attached warehouse, quoted."""
-        return f'warehouse."{self.schema}"."{self.name}"'
+        return f"warehouse.{quoted(self.schema)}.{quoted(self.name)}"
 
 
 @dataclass(frozen=True)

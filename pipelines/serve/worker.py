@@ -20,6 +20,8 @@ from typing import Any, BinaryIO
 import duckdb
 import pyarrow as pa
 
+from pipelines.sql import literal
+
 ROWS = 10_000
 """Rows of a batch."""
 
@@ -64,9 +66,9 @@ def _open(file: str, key: str | None, memory_mb: int) -> duckdb.DuckDBPyConnecti
             "allow_community_extensions": "false",
         },
     )
-    option = f", encryption_key '{_literal(key)}'" if key else ""
+    option = f", encryption_key {literal(key)}" if key else ""
     for statement in (
-        f"attach '{_literal(file)}' as published (read_only{option})",
+        f"attach {literal(file)} as published (read_only{option})",
         "use published",
         "set global TimeZone = 'UTC'",
         "set enable_external_access = false",
@@ -117,10 +119,6 @@ def _mistake(error: Exception) -> dict[str, Any]:
 def _say(answers: BinaryIO, words: dict[str, Any]) -> None:
     answers.write(json.dumps(words).encode() + b"\n")
     answers.flush()
-
-
-def _literal(value: str) -> str:
-    return value.replace("'", "''")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import duckdb
 import pytest
 
 from pipelines.audiences import Treatment
 from pipelines.errors import DeclarationError
+from pipelines.publish import write
 from pipelines.publish.masks import KEY, masked
+from pipelines.publish.write import Digests
 
 from .conftest import AUDIENCES, CUSTOMERS, Company
 
@@ -119,3 +122,26 @@ def test_a_row_filter_for_a_model_that_is_not_there_is_a_mistake(company: Compan
         "audiences.yml: the row filter of dach names the model 'dim_custmers'",
         "audiences.yml: the row filter of dach names the model 'dim_produkts'",
     ]
+
+
+def test_masks_that_are_looked_up_are_the_same(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where values repeat, each is hashed once: the fingerprints say that nobody can tell, filtered rows and nulls too."""
+    company.policy(
+        AUDIENCES.replace("masks: {email: partial, name: hash}", "masks: {email: hash, name: hash}")
+    )
+    company.sql("update marts.fct_orders set contact_email = null where order_id % 10 = 0")
+    company.publish()
+    made: list[str | None] = []
+    make = Digests._made
+
+    def noted(*arguments: Any) -> str | None:
+        made.append(make(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(Digests, "_made", noted)
+    monkeypatch.setattr(write, "FEW_ROWS", 1000)
+    monkeypatch.setattr(write, "REPEATED", 2)
+    assert company.publish().written == {"analysts": [], "support": [], "dach": []}
+    assert [bool(table) for table in made] == [False, True, False], "customers come once, their orders thrice"
+    company.sql("update marts.fct_orders set amount = 0 where order_id = 3")
+    assert company.publish().written["dach"], "what is looked up can be written"

@@ -150,8 +150,13 @@ def test_readers_for_five_minutes_of_load_build_publish(tmp_path: Path, record_p
 @pytest.mark.full
 @pytest.mark.alone
 @pytest.mark.timeout(900)
-def test_seven_million_rows_cost_less_than_two_copies(company: Company, tmp_path: Path) -> None:
-    """TPC-H's order lines, masked in two columns, to three audiences; against `create table as` of the same rows."""
+def test_seven_million_rows_cost_at_most_one_and_a_half_copies(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TPC-H's order lines, a column masked in three ways, to three audiences; against `create table as` of the same rows.
+
+    Encrypted files are compared with an encrypted copy: DuckDB writes those in a newer format, which costs less.
+    """
     with duckdb.connect(str(tmp_path / "tpch.duckdb")) as con:
         load_extension(con, "tpch")
         con.execute("call dbgen(sf = 1)")
@@ -168,11 +173,11 @@ def test_seven_million_rows_cost_less_than_two_copies(company: Company, tmp_path
         company.models[f"model.t.{name}"]["config"]["grants"] = {}
     company.tests.clear()
     company.model("fct_lines", columns, ["analysts", "support", "dach"])
-    (company.settings.root / "audiences.yml").write_text(
+    company.policy(
         "audiences:\n"
-        "  - {name: analysts, description: a, masks: {email: hash}}\n"
-        "  - {name: support, description: s, clear: [email]}\n"
-        "  - {name: dach, description: d}\n"
+        "  - {name: analysts, description: a, masks: {email: hash}, key: '${lines.key}'}\n"
+        "  - {name: support, description: s, clear: [email], key: '${lines.key}'}\n"
+        "  - {name: dach, description: d, key: '${lines.key}'}\n"
     )
 
     def timed(work: Callable[[], Any]) -> tuple[float, float]:
@@ -181,12 +186,13 @@ def test_seven_million_rows_cost_less_than_two_copies(company: Company, tmp_path
         work()
         return time.monotonic() - clock, time.process_time() - processor
 
-    def copy() -> tuple[float, float]:
+    def copy(option: str) -> tuple[float, float]:
         file = tmp_path / "copy.duckdb"
         file.unlink(missing_ok=True)
         with duckdb.connect() as con:
+            load_extension(con, "httpfs")
             con.execute(f"attach '{company.settings.warehouse}' as w (read_only)")
-            con.execute(f"attach '{file}' as copy")
+            con.execute(f"attach '{file}' as copy {option}")
             return timed(
                 lambda: con.execute("create table copy.fct_lines as from w.marts.fct_lines").execute(
                     "detach copy"
@@ -199,14 +205,19 @@ def test_seven_million_rows_cost_less_than_two_copies(company: Company, tmp_path
         clock, processor = timed(company.publish)
         return clock / 3, processor / 3
 
-    pairs = [(published(), copy()) for _ in range(5)]
-    measured = ", ".join(f"{a[0]:.1f} ({a[1]:.1f}) : {b[0]:.1f} ({b[1]:.1f})" for a, b in pairs)
-    print(f"an audience : a copy, seconds (of the processors): {measured}")  # noqa: T201
-    # Beside other processes the clock counts waiting for them, and the processors' seconds the caches they share.
-    by_clock = statistics.median(ours[0] / plain[0] for ours, plain in pairs)
-    by_processor = statistics.median(ours[1] / plain[1] for ours, plain in pairs)
-    # The aim is 1.5; 1.46 to 1.57 were seen on two cores (docs/publishing.md), and this keeps it from growing.
-    assert min(by_clock, by_processor) <= 2, measured
+    for kind, option in (("plain", ""), ("encrypted", "(encryption_key 'k')")):
+        if option:
+            monkeypatch.setenv("CONNECTIONS__LINES__KEY", "k")
+        pairs = [(published(), copy(option)) for _ in range(3)]
+        clock, processor = (
+            statistics.median(a[i] for a, _ in pairs) / statistics.median(b[i] for _, b in pairs)
+            for i in (0, 1)
+        )
+        measured = ", ".join(f"{a[0]:.1f} ({a[1]:.1f}) : {b[0]:.1f} ({b[1]:.1f})" for a, b in pairs)
+        measured = f"{kind}: {clock:.2f} by the clock, {processor:.2f} by the processors; seconds of each: {measured}"
+        print(measured)  # noqa: T201
+        # Beside other work the clock counts waiting for it, so the processors' seconds decide.
+        assert processor <= 1.5, measured
     version = Versions(company.published).read_current()
     assert version is not None
     assert all(a.tables["fct_lines"].rows == rows for a in version.audiences.values())
