@@ -1,13 +1,16 @@
 """SIGKILL at every step of a publication, a rollback and a key rotation: readers find one whole verified version.
 
 A step is a call that changes something outside (a DuckDB statement, a file operation, a request to the bucket or the
-keyring) from a line of the code that publishes; a child process counts them and kills itself before the n-th. Nobody picks
-the points by hand.
+keyring) from a line of the code that publishes. Nobody picks the points by hand. A few of them are walked with kills: a
+child process counts the steps and kills itself before the n-th. All of them are walked by what a kill leaves: the child
+waits before each step, and its files as they are at that moment are copied. Of a killed process nothing else stays, so
+the copy is what readers and the next publication would find; steps that leave the same files are one case.
 """
 
 from __future__ import annotations
 
-import itertools
+import copy
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -15,6 +18,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,8 +56,6 @@ OPERATIONS: dict[str, Callable[[Settings], Any]] = {
     "rotate_key in the keyring": lambda settings: rotate_key(settings, "support"),
     "rotate_key of a folder": lambda settings: rotate_key(settings, "analysts"),
 }
-STRIDE = int(os.environ.get("SLUICE_CRASH_STRIDE") or 4)
-"""Of a long walk one step in so many is taken, and each of the last ones; 1: all, which takes half an hour."""
 OF_FILES = [name for name in OPERATIONS if "folder" not in name]
 
 
@@ -68,8 +70,10 @@ def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     keyring.core.init_backend()
 
 
-def _child(settings: Settings, operation: str, fatal: int, counted: Any, watched: tuple[str, ...]) -> None:
-    """Do `operation`; die before step number `fatal`, and count the steps."""
+def _child(
+    settings: Settings, operation: str, watched: tuple[str, ...], before_step: Callable[[int], None]
+) -> None:
+    """Do `operation`, and call `before_step` with the number of each step."""
     steps = 0
     last: tuple[int, int] | None = None
 
@@ -91,26 +95,95 @@ def _child(settings: Settings, operation: str, fatal: int, counted: Any, watched
             return  # one more call of the same statement
         last = here
         steps += 1
-        counted.value = steps
-        if steps == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+        before_step(steps)
 
     sys.setprofile(step)
     OPERATIONS[operation](settings)
     sys.setprofile(None)
 
 
-def _run(
-    settings: Settings, operation: str, fatal: int, watched: tuple[str, ...] = WATCHED
-) -> tuple[int, int]:
-    """Exit code of the child and the steps it made; those in the files `watched` count."""
+def _run(settings: Settings, operation: str, fatal: int) -> tuple[int, int]:
+    """Exit code of a child that kills itself before step `fatal`, and the steps it made."""
     context = multiprocessing.get_context("fork")
     counted = context.Value("i", 0)
-    child = context.Process(target=_child, args=(settings, operation, fatal, counted, watched))
+
+    def before_step(step: int) -> None:
+        counted.value = step
+        if step == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = context.Process(target=_child, args=(settings, operation, WATCHED, before_step))
     child.start()
     child.join(60)
     assert child.exitcode is not None
     return child.exitcode, counted.value
+
+
+def _waiting(settings: Settings, operation: str, watched: tuple[str, ...] = WATCHED) -> Iterator[int]:
+    """The steps of a child, each while it waits before it; and 0 when it has ended well."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+
+    def before_step(step: int) -> None:
+        there.send(step)
+        there.recv()
+
+    child = context.Process(target=_child, args=(settings, operation, watched, before_step))
+    child.start()
+    there.close()
+    try:
+        while True:
+            try:
+                yield here.recv()
+            except EOFError:
+                break
+            here.send(None)
+    finally:
+        here.close()
+        child.join(60)
+    assert child.exitcode == 0
+    yield 0
+
+
+class Twins:
+    """Copies of SLUICE_HOME as a kill would leave it; each different one is looked at once."""
+
+    def __init__(self, company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._company = company
+        self._monkeypatch = monkeypatch
+        self._seen: set[frozenset[tuple[Any, ...]]] = set()
+
+    @contextmanager
+    def copied(self, *more: Any) -> Iterator[Company | None]:
+        """A company with a copy of what is there now; None where that, with `more`, was looked at before."""
+        home = self._company.settings.home
+        state = frozenset([*map(_looks, home.rglob("*")), more])
+        if state in self._seen:
+            yield None
+            return
+        self._seen.add(state)
+        twin = copy.copy(self._company)
+        twin.settings = dataclasses.replace(self._company.settings, home=home.with_name("twin"))
+        shutil.copytree(home, twin.settings.home, symlinks=True)
+        with self._monkeypatch.context() as patch:
+            patch.setenv("XDG_DATA_HOME", str(twin.settings.home / "keyring"))
+            yield twin
+        shutil.rmtree(twin.settings.home)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+
+def _looks(path: Path) -> tuple[Any, ...]:
+    found = path.lstat()
+    link = path.readlink() if path.is_symlink() else None
+    # a folder's time says no more than the names in it
+    return (
+        path,
+        link,
+        found.st_mode,
+        *(() if path.is_dir() else (found.st_size, found.st_mtime_ns, found.st_ino)),
+    )
 
 
 def _support_keys(company: Company) -> list[str]:
@@ -160,64 +233,70 @@ def _prepared(company: Company) -> None:
     company.built()
 
 
-def _all_over(total: int) -> list[int]:
-    """The steps of the full suite: each of a short walk and of the end of a long one, where versions are switched."""
-    if total <= 60:
-        return [*range(1, total + 1)]
-    return [*range(1, total - 30, STRIDE), *range(total - 30, total + 1)]
-
-
-def _walk(company: Company, operation: str, steps: Callable[[int], list[int]]) -> None:
+def _begun(company: Company, operation: str) -> None:
     if "keyring" in operation:
         company.policy(AUDIENCES.replace("${publish_support.key}", "${keyring.support}"))
         keyring.set_password("sluice", "support", "the first key")
     _prepared(company)
-    rotates = operation.startswith("rotate_key")
-    home, saved = company.settings.home, company.settings.root / "saved"
-    shutil.copytree(home, saved, symlinks=True)
 
-    def restore() -> None:
-        shutil.rmtree(home)
-        shutil.copytree(saved, home, symlinks=True)
 
-    before = _whole(company)
-    code, total = _run(company.settings, operation, 0)
-    assert code == 0
-    after = _whole(company)
-    assert (after != before) == (not rotates)
-    assert total > 10
-    seen = set()
-    for fatal in steps(total):
-        restore()
-        code, _ = _run(company.settings, operation, fatal)
-        assert code == -signal.SIGKILL, f"step {fatal} of {total} was not reached"
-        found = _whole(company)
-        seen.add("before" if found == before else "after")
-        # what was begun can be done, and nothing of the first try stays behind
-        if operation == "rollback" and found != before:
-            continue
-        OPERATIONS[operation](company.settings)
-        assert rotates or _whole(company) != before
-        assert not (company.published / "building").exists() or not any(
-            (company.published / "building").iterdir()
-        )
-        statuses = [row["status"] for row in Ledger(company.settings.ledger).publications(100)]
-        assert "running" not in statuses
-    if not rotates:
-        assert seen == {"before", "after"}, "the last step is after the switch"
+def _goes_on(company: Company, operation: str, before: str) -> str:
+    """Which version readers find after a kill; the operation can be done then, and nothing of the first try stays."""
+    found = _whole(company)
+    if operation == "rollback" and found != before:
+        return "after"
+    OPERATIONS[operation](company.settings)
+    assert operation.startswith("rotate_key") or _whole(company) != before
+    assert not (company.published / "building").exists() or not any(
+        (company.published / "building").iterdir()
+    )
+    statuses = [row["status"] for row in Ledger(company.settings.ledger).publications(100)]
+    assert "running" not in statuses
+    return "before" if found == before else "after"
 
 
 @pytest.mark.parametrize("operation", OF_FILES)
 def test_killed_here_and_there(operation: str, company: Company) -> None:
-    """A few points, evenly spread."""
-    _walk(company, operation, lambda total: [*range(1, total, max(1, total // 5)), total])
+    """A few points, evenly spread, with kills."""
+    _begun(company, operation)
+    home, saved = company.settings.home, company.settings.root / "saved"
+    shutil.copytree(home, saved, symlinks=True)
+    before = _whole(company)
+    code, total = _run(company.settings, operation, 0)
+    assert code == 0
+    assert total > 10
+    rotates = operation.startswith("rotate_key")
+    assert (_whole(company) != before) == (not rotates)
+    seen = set()
+    for fatal in [*range(1, total, max(1, total // 5)), total]:
+        shutil.rmtree(home)
+        shutil.copytree(saved, home, symlinks=True)
+        code, _ = _run(company.settings, operation, fatal)
+        assert code == -signal.SIGKILL, f"step {fatal} of {total} was not reached"
+        seen.add(_goes_on(company, operation, before))
+    assert rotates or seen == {"before", "after"}, "the last step is after the switch"
 
 
 @pytest.mark.full
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OF_FILES)
-def test_killed_all_over(operation: str, company: Company) -> None:
-    _walk(company, operation, _all_over)
+def test_killed_all_over(operation: str, company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    company.fill(30)
+    _begun(company, operation)
+    before = _whole(company)
+    twins = Twins(company, monkeypatch)
+    seen = []
+    steps = 0
+    for step in _waiting(company.settings, operation):
+        steps = max(steps, step)
+        with twins.copied() as twin:
+            if twin:
+                seen.append(_goes_on(twin, operation, before))
+    print(f"{steps} steps leave {len(twins)} different states")  # noqa: T201
+    assert steps > 10
+    if not operation.startswith("rotate_key"):
+        assert seen == sorted(seen, reverse=True), "before the switch, and then after it"
+        assert set(seen) == {"before", "after"}
 
 
 PARQUET = """
@@ -232,10 +311,10 @@ class Lake:
     """An audience's copy in a bucket, read as docs/publishing.md says."""
 
     def __init__(self, company: Company, s3: dict[str, str], prefix: str) -> None:
-        to = f'format: parquet, to: "s3://{s3["bucket"]}/{prefix}", connection: lake'
-        company.policy(PARQUET.replace("format: parquet", to))
         self._company = company
         self._base = f"{s3['bucket']}/{prefix}"
+        self._s3 = s3
+        self.policy()
         self._store = fsspec.filesystem(
             "s3",
             key=s3["access_key_id"],
@@ -244,6 +323,27 @@ class Lake:
             skip_instance_cache=True,
             use_listings_cache=False,
         )
+
+    def policy(self) -> None:
+        """Let the company publish here."""
+        to = f'format: parquet, to: "s3://{self._base}", connection: lake'
+        self._company.policy(PARQUET.replace("format: parquet", to))
+
+    def objects(self) -> dict[str, str]:
+        """Digest by path."""
+        found = self._store.find(self._base, detail=True)
+        return {path.removeprefix(f"{self._base}/"): entry["ETag"] for path, entry in found.items()}
+
+    def copied(self, company: Company, prefix: str) -> Lake:
+        """A copy of what is there now, into which `company` publishes."""
+        twin = Lake(company, self._s3, prefix)
+        there = twin.objects()
+        for path in there.keys() - self.objects().keys():
+            self._store.rm_file(f"{twin._base}/{path}")
+        for path, digest in self.objects().items():
+            if there.get(path) != digest:
+                self._store.pipe_file(f"{twin._base}/{path}", self._store.cat_file(f"{self._base}/{path}"))
+        return twin
 
     def whole(self) -> str:
         """The version readers find; each table must be, row for row, what a version's manifest says."""
@@ -265,57 +365,50 @@ class Lake:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("operation", ["publish", "rollback"])
 def test_a_bucket_is_whole_after_kills_all_over(
-    company: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    operation: str, company: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("endpoint_url", "access_key_id", "secret_access_key", "region"):
         monkeypatch.setenv(f"CONNECTIONS__LAKE__{key.upper()}", s3[key])
-    lake = Lake(company, s3, "killed")
-
-    def changed(step: int) -> None:
-        company.sql(
-            f"update marts.dim_products set title = 'step {step}'",
-            f"update marts.fct_orders set amount = {step}",
-        )
-        company.built()
-
-    company.publish()
+    company.fill(30)
+    lake = Lake(company, s3, f"killed_{operation}")
+    _prepared(company)
+    before = lake.whole()
     watched = (pipelines.publish.mirror.__file__, pipelines.publish.versions.__file__)
-    outcomes = set()
-    for operation in ("publish", "rollback"):
-        for fatal in itertools.count(1, STRIDE):
-            changed(fatal)
-            before = lake.whole()
-            code, _ = _run(company.settings, operation, fatal, watched)
-            if code == 0:
-                break  # there are no more steps
-            assert code == -signal.SIGKILL
-            outcomes.add((operation, lake.whole() == before))
-            changed(-fatal)
-            assert company.publish().version == lake.whole()
-        assert fatal > 20
-    assert len(outcomes) == 4, "some kills came before the switch, some after"
+    twins = Twins(company, monkeypatch)
+    seen = []
+    for _ in _waiting(company.settings, operation, watched):
+        with twins.copied(*lake.objects().items()) as twin:
+            if twin:
+                twin_lake = lake.copied(twin, f"twin_{operation}")
+                seen.append("before" if twin_lake.whole() == before else "after")
+                assert twin.publish().version == twin_lake.whole()
+                lake.policy()
+    print(f"{len(twins)} different states")  # noqa: T201
+    assert len(twins) > 5
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {"before", "after"}
 
 
-def _walk_folder(company: Company, steps: Callable[[int], list[int]]) -> None:
-    """Rotations of a folder of several files, each killed and then finished."""
+def _folder_begun(company: Company) -> None:
+    """Two versions of a folder of several files, with a key: the first rotation, of files in the open, has fewer steps."""
     company.policy(PARQUET)
     company.publish()
     company.sql("update marts.dim_products set title = 'second'")
     company.publish()
-    rotate_key(company.settings, "analysts")  # the first one, of files in the open, has fewer steps
-    code, total = _run(company.settings, "rotate_key of a folder", 0)
-    assert code == 0
-    for fatal in steps(total):
-        code, _ = _run(company.settings, "rotate_key of a folder", fatal)
-        assert code == -signal.SIGKILL
-        assert _opens_whole(company), f"killed before step {fatal} of {total}: no key opens all files"
-        rotate_key(company.settings, "analysts")
-        assert _opens_whole(company)
-        for version in Versions(company.published).names:
-            behind = list((company.published / "versions" / version).glob(".*"))
-            assert len(behind) == 1, "the folder that the link leads to, and nothing of before"
+    rotate_key(company.settings, "analysts")
+
+
+def _folder_goes_on(company: Company) -> None:
+    """A rotation that was killed leaves a folder that one key opens, and can be finished."""
+    assert _opens_whole(company), "no key opens all files"
+    rotate_key(company.settings, "analysts")
+    assert _opens_whole(company)
+    for version in Versions(company.published).names:
+        behind = list((company.published / "versions" / version).glob(".*"))
+        assert len(behind) == 1, "the folder that the link leads to, and nothing of before"
 
 
 def _opens_whole(company: Company) -> bool:
@@ -339,10 +432,24 @@ def _opens_whole(company: Company) -> bool:
 
 
 def test_a_folder_has_one_key_after_a_kill(company: Company) -> None:
-    _walk_folder(company, lambda total: [*range(1, total - 30, 20), *range(total - 30, total, 3)])
+    _folder_begun(company)
+    code, total = _run(company.settings, "rotate_key of a folder", 0)
+    assert code == 0
+    for fatal in [*range(1, total - 30, 20), *range(total - 30, total, 3)]:
+        code, _ = _run(company.settings, "rotate_key of a folder", fatal)
+        assert code == -signal.SIGKILL
+        _folder_goes_on(company)
 
 
 @pytest.mark.full
-@pytest.mark.timeout(3600)
-def test_a_folder_has_one_key_after_kills_all_over(company: Company) -> None:
-    _walk_folder(company, _all_over)
+@pytest.mark.timeout(1800)
+def test_a_folder_has_one_key_after_kills_all_over(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    company.fill(30)
+    _folder_begun(company)
+    twins = Twins(company, monkeypatch)
+    for _ in _waiting(company.settings, "rotate_key of a folder"):
+        with twins.copied() as twin:
+            if twin:
+                _folder_goes_on(twin)
+    print(f"{len(twins)} different states")  # noqa: T201
+    assert len(twins) > 10
