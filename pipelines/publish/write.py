@@ -240,7 +240,7 @@ def write_parquet(
     folder.mkdir(parents=True)
     options = ["format parquet", "compression zstd", *_parquet_encryption(con, key)]
     target = folder / "data_0.parquet"
-    if partition_by:
+    if partition_by and expected.rows:  # without rows there are no partitions, and so no file that says the columns
         options += [f"partition_by ({', '.join(map(quoted, partition_by))})", "write_partition_columns"]
         target = folder
     con.execute(f"copy ({sql}) to {literal(target)} ({', '.join(options)})")

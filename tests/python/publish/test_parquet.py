@@ -133,3 +133,11 @@ def test_a_bucket(lake: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyP
         lake.publish()
     assert Versions(lake.published).current == version, "all audiences or none"
     assert Versions(lake.published).names[-1] == version
+
+
+def test_a_partitioned_table_without_rows(lake: Company) -> None:
+    """There is a file all the same, so that readers find the columns."""
+    lake.sql("delete from marts.fct_orders")
+    lake.publish()
+    found = duckdb.sql(f"from '{_folder(lake, 'fct_orders')}/**/*.parquet'")
+    assert (found.columns, found.fetchall()) == ([*ORDERS], [])
