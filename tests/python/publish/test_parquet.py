@@ -10,7 +10,7 @@ import fsspec
 import pyarrow.dataset
 import pytest
 
-from pipelines.errors import ConnectionError
+from pipelines.errors import ConnectionError, PublishError
 from pipelines.publish import publish, rollback
 from pipelines.publish.versions import Versions
 from pipelines.publish.write import parquet_key
@@ -141,3 +141,24 @@ def test_a_partitioned_table_without_rows(lake: Company) -> None:
     lake.publish()
     found = duckdb.sql(f"from '{_folder(lake, 'fct_orders')}/**/*.parquet'")
     assert (found.columns, found.fetchall()) == ([*ORDERS], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fine", "lost"),
+    [
+        ("hugeint", "7", "170141183460469231731687303715884105720"),
+        ("interval", "interval '1 month 2 seconds'", "interval '3 microseconds'"),
+    ],
+)
+def test_values_that_parquet_does_not_hold(lake: Company, kind: str, fine: str, lost: str) -> None:
+    """They are found when the file is read back, and the message says which column it is."""
+    lake.model("dim_products", {"sku": ("varchar", None), "odd": (kind, None)}, ["analysts"])
+    lake.sql(
+        f"create or replace table marts.dim_products as select 'a' as sku, cast({fine} as {kind}) as odd"
+    )
+    lake.publish()
+    lake.sql(f"update marts.dim_products set odd = {lost}")
+    with pytest.raises(
+        PublishError, match=rf"dim_products: Parquet does not hold all values of odd \({kind.upper()}\)"
+    ):
+        lake.publish()
