@@ -27,9 +27,10 @@ _LONG = r"[:,\[\s]-?([0-9.]{16}|[0-9.]+[eE])"
 _MARK = "\\u0001number "
 """Stands before a number that is carried as a string, as JSON writes it."""
 _INEXACT = (
-    f"(regexp_matches(_record, '{_LONG}') and (regexp_matches(_record, '{_VAST}')"
+    # behind `when`: only there DuckDB leaves out what the condition before has settled
+    f"(case when regexp_matches(_record, '{_LONG}') then regexp_matches(_record, '{_VAST}')"
     f" or regexp_matches(_record, '{_LONG_REAL}') and regexp_extract_all(_record, '{_LONG_REAL}', 1) <> "
-    f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1)))"
+    f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1) else false end)"
 )
 """Records with a number that DuckDB, which reads reals as doubles, would not write again as it was."""
 _IS_OBJECT = "case when json_valid(_record) then json_type(_record) end = 'OBJECT'"
@@ -49,12 +50,7 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
     """
     con = job.con
     meta = [n for n, *_ in con.execute(f"describe {landed.relation}").fetchall() if n != "_record"]
-    # conditions stand behind `when`: only there DuckDB leaves out what the ones before have settled
-    kinds = con.execute(
-        f"select case when {_IS_OBJECT} then json_keys(_record) end as keys,"
-        f" case when keys is null then false when {_INEXACT} then true else false end as inexact"
-        f" from ({landed.relation}) group by all"
-    ).fetchall()
+    kinds = _kinds(con, landed.relation)
     if any(keys is None or len(set(keys)) < len(keys) for keys, _ in kinds):
         for where, what in _UNFIT.items():
             landed = replace(landed, relation=bad.leave_out(landed.relation, meta, where, what))
@@ -63,14 +59,22 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
     )
     inexact = any(inexact for _, inexact in kinds)
     declared = {normalized(name): kind for name, kind in table.data_types.items()}
-    view = f"_records_{table.source}_{table.name}"
+    texts = {
+        key
+        for key in keys
+        if not inexact and (kind := declared.get(normalized(key))) and declared_type(kind).name != "JSON"
+    }
     kept = [*meta, "_record"] if keep else meta
-    _unnest_records(con, view, landed.relation, kept, keys, inexact)
+    if texts and texts == set(keys):  # nothing to find out, and so nothing to be read twice
+        view = f"({_unnested(landed.relation, kept, '_record', keys, texts)})"
+    else:
+        view = f"_records_{table.source}_{table.name}"
+        _unnest_records(con, view, landed.relation, kept, keys, texts, inexact)
     selected = list(map(quoted, kept))
-    types = _json_types(con, view, keys)
+    types = _json_types(con, view, [key for key in keys if key not in texts])
     asked = dict(landed.types)
     for key in keys:
-        kind = _scalar(types[key])
+        kind = None if key in texts else _scalar(types[key])
         if normalized(key) in declared or kind == "JSON":
             selected.append(quoted(key))
         elif kind == "DOUBLE" and inexact:  # as JSON, so that the cast looks at each number
@@ -83,6 +87,34 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
         if name not in delivered and is_chosen(table, name, name):
             selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")
     return replace(landed, relation=f"select {', '.join(selected) or '*'} from {view}", types=asked)
+
+
+def _kinds(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[list[str] | None, bool]]:
+    """The keys that records have together (None: not an object), and whether some of them have inexact numbers.
+
+    Most records have the keys of the first, which is found at a third of the cost of grouping by keys.
+    """
+    usual = (con.execute(f"select try(json_keys(_record)) from ({relation}) limit 1").fetchone() or (None,))[
+        0
+    ]
+    other, kinds = relation, []
+    if usual:
+        named = f"[{', '.join(map(literal, usual))}]"
+        others, inexact = con.execute(
+            f"select count(*) filter (other), coalesce(bool_or(case when other then false else {_INEXACT} end), false)"
+            f" from (select _record, try(json_keys(_record)) is distinct from {named} as other from ({relation}))"
+        ).fetchone() or (0, False)
+        kinds.append((usual, inexact))
+        if not others:
+            return kinds
+        other = f"select * from ({relation}) where try(json_keys(_record)) is distinct from {named}"
+    return (
+        kinds
+        + con.execute(
+            f"select case when {_IS_OBJECT} then json_keys(_record) end as keys,"
+            f" case when keys is null then false else {_INEXACT} end as inexact from ({other}) group by all"
+        ).fetchall()
+    )
 
 
 def _columns(table: Table[Any], found: set[str], meta: Sequence[str]) -> list[str]:
@@ -98,25 +130,26 @@ def _columns(table: Table[Any], found: set[str], meta: Sequence[str]) -> list[st
     return [key for key in sorted(found) if is_chosen(table, key, normalized(key))]
 
 
+def _unnested(relation: str, meta: Sequence[str], record: str, keys: Sequence[str], texts: set[str]) -> str:
+    """A SELECT of a column a key: JSON, or the scalar's text for those in `texts`."""
+    structure = literal(json.dumps({key: "VARCHAR" if key in texts else "JSON" for key in keys}))
+    prefix = "".join(f"{quoted(name)}, " for name in meta)
+    columns = f"unnest(json_transform({record}, {structure}))" if keys else "1 as _nothing"
+    return f"select {prefix}{columns} from ({relation})"
+
+
 def _unnest_records(
     con: duckdb.DuckDBPyConnection,
     view: str,
     relation: str,
     meta: Sequence[str],
     keys: Sequence[str],
+    texts: set[str],
     inexact: bool,
 ) -> None:
-    """A temporary table with a JSON column a key; `inexact`: some records have numbers doubles have no room for."""
-    prefix = "".join(f"{quoted(name)}, " for name in meta)
-    structure = literal(json.dumps(dict.fromkeys(keys, "JSON")))
-
-    def unnested(record: str) -> str:
-        return f"unnest(json_transform({record}, {structure}))" if keys else "1 as _nothing"
-
-    con.execute(
-        f"create or replace temp table {view} as select {prefix}{unnested('_record')} from ({relation})"
-        + (f" where not {_INEXACT}" if inexact else "")
-    )
+    """A temporary table with a column a key; `inexact`: some records have numbers doubles have no room for."""
+    exact = f"select * from ({relation}) where not {_INEXACT}" if inexact else relation
+    con.execute(f"create or replace temp table {view} as {_unnested(exact, meta, '_record', keys, texts)}")
     if not inexact:
         return
     # every number outside of a string becomes a marked string on the way through DuckDB's JSON
@@ -130,10 +163,9 @@ def _unnest_records(
         f" as {quoted(k)}"
         for k in keys
     )
-    con.execute(
-        f"insert into {view} by name select {prefix}{numbers or '1 as _nothing'} from"
-        f" (select {prefix}{unnested(marked)} from ({relation}) where {_INEXACT})"
-    )
+    prefix = "".join(f"{quoted(name)}, " for name in meta)
+    marked = _unnested(f"select * from ({relation}) where {_INEXACT}", meta, marked, keys, texts)
+    con.execute(f"insert into {view} by name select {prefix}{numbers or '1 as _nothing'} from ({marked})")
 
 
 def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) -> dict[str, set[str]]:
@@ -145,7 +177,21 @@ def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) 
     first = {key: {chr(code) for code in codes or [] if code} for key, codes in zip(keys, row, strict=True)}
     found = {key: {_TYPE_BY_FIRST[c] for c in first[key] & _TYPE_BY_FIRST.keys()} for key in keys}
     numbers = [key for key in keys if first[key] - _TYPE_BY_FIRST.keys() - {"n"}]
-    for key in numbers:
+    if not numbers:
+        return found
+    others = ", ".join(map(str, map(ord, [*_TYPE_BY_FIRST, "n"])))
+    lists = ", ".join(
+        f"list(distinct case when ascii({text}) in ({others}) then null"
+        f" when length({text}) > 18 or contains({text}, 'n') or ascii({text}) > 57 then 'to see'"  # -inf, NaN
+        f" when contains({text}, '.') or contains({text}, 'e') or contains({text}, 'E') then 'DOUBLE'"
+        " else 'BIGINT' end)"
+        for text in (f"cast({quoted(key)} as varchar)" for key in numbers)
+    )
+    kinds = con.execute(f"select {lists} from {view}").fetchone() or ()
+    for key, kind in zip(numbers, kinds, strict=True):
+        found[key] |= {k for k in kind if k and k != "to see"}
+        if "to see" not in kind:
+            continue
         types, above = con.execute(
             f"select list(distinct json_type({quoted(key)})), count(*) filter (json_type({quoted(key)}) = 'UBIGINT'"
             f" and try_cast({quoted(key)} ->> '$' as bigint) is null) from {view}"

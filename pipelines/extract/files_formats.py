@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.declaration import FilesTable, Table
 from pipelines.errors import LoadError
@@ -24,6 +25,8 @@ from pipelines.extract.files_text import BLOCK_BYTES
 from pipelines.extract.landing import texts
 from pipelines.names import normalized
 
+_NO_DELIMITER = b"\x1f"
+"""A control character, which no JSON has outside of an escape."""
 BATCH_ROWS = 100_000
 """Rows held in memory at a time."""
 HELD_BYTES = 2 * BLOCK_BYTES
@@ -219,12 +222,53 @@ def _names(
 
 def _jsonl(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
     landing.note(file)
-    with file.local.open("rb") as data:
-        numbered = enumerate(data, 1)
-        while batch := list(islice(numbered, BATCH_ROWS)):
-            kept = [(n, line.rstrip(b"\r\n")) for n, line in batch if line.strip()]
-            if kept:
-                landing.write(file, {"_record": texts([line for _, line in kept])}, [n for n, _ in kept])
+    done = 0
+    for lines in _split(file.local):
+        numbers = pa.array(range(done + 1, done + 1 + len(lines)), pa.int64())
+        filled = pc.invert(pc.or_(pc.ascii_is_space(lines), pc.equal(pc.binary_length(lines), 0)))
+        done += len(lines)
+        if kept := pc.sum(filled).as_py():
+            whole = kept == len(lines)
+            landing.write(
+                file,
+                {"_record": lines if whole else lines.filter(filled)},
+                numbers if whole else numbers.filter(filled),
+            )
+
+
+def _split(path: Path) -> Iterator[pa.StringArray]:
+    """The lines of a text, without their ends.
+
+    Arrow's reader of CSV splits them six times as fast as Python, given a delimiter that does not occur. It takes a
+    carriage return for an end, too, and no line longer than a block; then Python goes on.
+    """
+    from pyarrow import csv as arrow_csv
+
+    done = 0
+    if not _occurs(path, b"\r", _NO_DELIMITER):
+        try:
+            for batch in arrow_csv.open_csv(
+                path,
+                arrow_csv.ReadOptions(block_size=BLOCK_BYTES, column_names=["line"]),
+                arrow_csv.ParseOptions(
+                    delimiter=_NO_DELIMITER.decode(), quote_char=False, ignore_empty_lines=False
+                ),
+                arrow_csv.ConvertOptions(column_types={"line": pa.string()}, check_utf8=False),
+            ):
+                done += batch.num_rows
+                yield batch.column(0)
+            return
+        except pa.ArrowInvalid:
+            pass
+    with path.open("rb") as data:
+        lines = islice(data, done, None)
+        while batch := [line.rstrip(b"\r\n") for line in islice(lines, BATCH_ROWS)]:
+            yield texts(batch)
+
+
+def _occurs(path: Path, *bytes_: bytes) -> bool:
+    with path.open("rb") as data:
+        return any(any(b in block for b in bytes_) for block in iter(lambda: data.read(BLOCK_BYTES), b""))
 
 
 def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:

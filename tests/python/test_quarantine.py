@@ -60,7 +60,7 @@ BAD_LINES: dict[str, tuple[dict[str, Any], str, bytes, list[tuple[int, str, str]
     ),
     "a JSON value of another type": (
         JSONL, "a.jsonl", b'{"id": "one", "v": 1.50}\n{"id": 2}\n',
-        [(1, "id: json is not bigint", '{"id": "one", "v": 1.50}')], [2],
+        [(1, "id: varchar is not bigint", '{"id": "one", "v": 1.50}')], [2],
     ),
 }  # fmt: skip
 """What is bad: load keys, file, content; then line, reason and text in the quarantine, and the ids in raw."""
@@ -188,7 +188,7 @@ def test_messages_of_a_stream(nats_url: str, tmp_path: Path) -> None:
     bad = quarantined(project, "_sequence, _reason, _record", "s.m")
     assert bad == [
         (2, "are not JSON objects", "\\xff\\xfe"),
-        (3, "n: json is not bigint", '{"id": 2, "n": "five"}'),
+        (3, "n: varchar is not bigint", '{"id": 2, "n": "five"}'),
         (5, "are not JSON objects", '{"id": 4'),
     ]
     assert project.raw("select _sequence, id, n from s.m order by 1") == [(1, 1, 5), (4, 3, 6)]
