@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.extract import literal
 from pipelines.ledger import Ledger
@@ -11,10 +14,11 @@ from pipelines.ledger import Ledger
 TABLES = ("runs", "loads")
 
 
-def show_ledger(con: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+def show_ledger(con: duckdb.DuckDBPyConnection, ledger: Ledger, folder: Path) -> None:
     """Copy what raw lacks of the ledger: new runs, and those that had not ended; times get their type.
 
-    Not through DuckDB's own reader of SQLite: loading that extension takes longer than a load without news.
+    Neither through DuckDB's own reader of SQLite nor as Arrow tables: loading what these need takes longer than a
+    load without news. `folder` is for scratch.
     """
     con.execute("begin")
     con.execute("create schema if not exists sluice")
@@ -34,14 +38,14 @@ def show_ledger(con: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
         fresh = pa.Table.from_pylist(
             ledger.since(table, newest, unfinished), schema=pa.schema(list(kinds.items()))
         )
-        con.register("fresh", fresh)
+        file = folder / f"ledger.{table}.parquet"
+        pq.write_table(fresh, file)
         times = ", ".join(f"{name}::timestamptz as {name}" for name in ("started_at", "ended_at"))
-        select = f"select * replace ({times}) from fresh"
+        select = f"select * replace ({times}) from read_parquet({literal(str(file))})"
         con.execute(f"create table if not exists sluice.{table} as {select} limit 0")
         if unfinished:
             con.execute(f"delete from sluice.{table} where run_id in ({', '.join(map(literal, unfinished))})")
         con.execute(f"insert into sluice.{table} {select}")
-        con.unregister("fresh")
     con.execute("commit")
 
 

@@ -165,7 +165,7 @@ def load(
             _break_off(jobs, loads)
             raise
         pool.shutdown()
-        show_ledger(con, ledger)
+        show_ledger(con, ledger, settings.landing)
         con.close()
         shutil.rmtree(settings.landing, ignore_errors=True)
     return sorted(results, key=lambda result: result.source)
