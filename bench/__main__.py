@@ -7,7 +7,6 @@ result of each. A run at another scale than 1 is shown in the terminal only.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -21,7 +20,7 @@ from rich.console import Console
 
 from bench import databases, files, rest, streams
 from bench.case import BenchError, Case, Figures, Subject, profiled, run
-from bench.page import Results, machine, read, result_lines, write
+from bench.page import Results, machine, read, result_lines, used_by_others, write
 
 CASES: tuple[type[Case], ...] = (*databases.CASES, *files.CASES, *rest.CASES, *streams.CASES)
 ROOT = Path(__file__).parents[1]
@@ -34,7 +33,6 @@ def measure(
     """Run one case; what it came to, as the page shows it. Raises BenchError."""
     case = kind(folder, scale)
     told: Results = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "scale": scale, "runs": runs}
-    told["load"] = round(os.getloadavg()[0], 1)
     if reason := case.missing():
         return told | {"skipped": reason}
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,13 +42,16 @@ def measure(
         figures: dict[str, Figures] = {
             subject.name: Figures(rows=case.rows_of(subject)) for subject in subjects
         }
+        others = []
         for turn in range(runs):
+            others.append(used_by_others())
             for subject in subjects:
                 if turn and subject.once:
                     continue
                 case.before(subject, turn)
                 figures[subject.name].runs.append(run(subject))
                 case.after(subject, turn)
+        told["others"] = max(others)
         verdicts = case.verdicts(figures)
         told["subjects"] = {name: asdict(f) for name, f in figures.items()}
         told["notes"] = [f"{s.name}: {s.note}" for s in subjects if s.note] + case.notes()
