@@ -93,7 +93,8 @@ def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with
     try:
         cursor.execute("use published")
         # its columns with names of their own
-        schema = cursor.execute(f"select * from (\n{sql}\n) limit 0").to_arrow_reader(1).schema
+        found = cursor.execute(f"select * from (\n{sql}\n) limit 0").to_arrow_reader(1).schema
+        schema = pa.schema([field.with_type(_plain(field.type)) for field in found])
         reader = cursor.execute(sql).to_arrow_reader(ROWS) if with_rows else ()
     except (duckdb.Error, MemoryError) as error:
         _say(answers, _mistake(error))
@@ -104,12 +105,31 @@ def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with
     with pa.ipc.new_stream(answers, schema) as writer:
         try:
             for batch in reader:
-                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+                columns = [
+                    column if column.type == kind else column.cast(kind)
+                    for column, kind in zip(batch.columns, schema.types, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 answers.flush()
         except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
             ending = _mistake(error)
     _say(answers, ending)
     cursor.close()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type without dictionaries, as DuckDB makes them of ENUMs: pyarrow's Flight server does not send any."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
+    return kind
 
 
 def _mistake(error: Exception) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import adbc_driver_manager
@@ -29,6 +30,7 @@ from pipelines.serve.engine import Limits
 from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
 from pipelines.serve.server import Server
 from pipelines.serve.shape import Shapes
+from pipelines.sql import quoted
 
 from ..publish.conftest import Company
 from .conftest import Served
@@ -381,3 +383,35 @@ def test_what_is_not_published_is_not_served(tmp_path: Path) -> None:
         Server(empty.settings, "analysts")
     with pytest.raises(SluiceError, match="there is no audience 'nobody'"):
         Server(empty.settings, "nobody")
+
+
+def test_every_type_arrives(fresh: Callable[..., Served]) -> None:
+    """As DuckDB itself has them, also those that Flight or Arrow would pass on otherwise, or not at all."""
+    values = {
+        "enum('a', 'b')": ("'b'", "b"),
+        "struct(one enum('a', 'b'), more enum('a', 'b')[])": (
+            "{'one': 'a', 'more': ['b']}",
+            {"one": "a", "more": ["b"]},
+        ),
+        "map(enum('a', 'b'), enum('a', 'b'))": ("map {'a': 'b'}", [("a", "b")]),
+        "enum('a', 'b')[2]": ("['b', null]", ["b", None]),
+        "hugeint": ("170141183460469231731687303715884105727", Decimal(2**127 - 1)),
+        "decimal(38, 10)": ("1.0000000001", Decimal("1.0000000001")),
+        "uuid": ("'5b7e1b1c-0000-4000-8000-00000000abcd'", "5b7e1b1c-0000-4000-8000-00000000abcd"),
+        "blob": ("'\\xAA'", b"\xaa"),
+        "timestamptz": ("'2026-01-01 00:00:00+01'", dt.datetime(2025, 12, 31, 23, tzinfo=dt.UTC)),
+        "json": ("'{}'", "{}"),
+        "integer": ("null", None),
+    }
+    served = fresh()
+    columns = {f'c "{number}"': kind for number, kind in enumerate(values)}
+    served.company.model(
+        "dim_odd", {name: (kind, None) for name, kind in columns.items()}, ["analysts"], sql="select 1"
+    )
+    cells = ", ".join(
+        f"cast({values[kind][0]} as {kind}) as {quoted(name)}" for name, kind in columns.items()
+    )
+    served.company.sql(f"create table marts.dim_odd as select {cells}")
+    served.company.publish()
+    assert list(served.ask("from dim_odd")[0]) == [value for _, value in values.values()]
+    assert served.ask('select "c ""5""" from dim_odd') == [(Decimal("1.0000000001"),)]
