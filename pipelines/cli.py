@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -35,6 +36,8 @@ sandbox_app = typer.Typer(
 app.add_typer(sandbox_app, name="sandbox")
 NUMBERS = ("rows", "loaded", "deleted", "quarantined", "seconds", "lag", "limit", "tables", "failed")
 """Headings of columns that are aligned to the right."""
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""A full disk, a quota, a read-only disk, missing rights: no fault of the program's, so no traceback."""
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -47,6 +50,11 @@ def main() -> None:
     except SluiceError as error:
         err.print(str(error), markup=False)
         sys.exit(error.exit)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        err.print(f"{error}: nothing can be written there", markup=False)
+        sys.exit(Exit.FAILED)
     except SystemExit as ended:
         if ended.code != Exit.INTERRUPTED:  # what typer makes of Ctrl-C
             raise

@@ -43,6 +43,10 @@ class PublishError(SluiceError):
     """Nothing was published; readers keep the version they have."""
 
 
+class LedgerError(SluiceError):
+    """What is done cannot be noted, so nothing is."""
+
+
 class LockedError(SluiceError):
     """Another process works on this warehouse."""
 

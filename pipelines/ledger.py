@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pipelines.errors import LedgerError
 
 SCHEMA = """
 create table if not exists runs (
@@ -101,8 +103,11 @@ class Ledger:
     """The ledger of one warehouse; every write is committed at once."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"the ledger {path} cannot be made: {error}") from None
         with self._open() as con:
             con.execute("pragma journal_mode = wal")
             con.executescript(SCHEMA)
@@ -114,13 +119,14 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        con = sqlite3.connect(self._path, timeout=30)
-        con.row_factory = sqlite3.Row
         try:
-            with con:
+            with closing(sqlite3.connect(self._path, timeout=30)) as con, con:
+                con.row_factory = sqlite3.Row
                 yield con
-        finally:
-            con.close()
+        except sqlite3.OperationalError as error:
+            raise LedgerError(
+                f"the ledger {self._path} cannot be written: {error}. Is the disk full, or read-only?"
+            ) from error
 
     def begin(self, command: str) -> str:
         """Open a run; returns its id, which sorts by time."""

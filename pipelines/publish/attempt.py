@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from pipelines.audiences import load_policy
 from pipelines.connections import Connections
-from pipelines.errors import PublishError
+from pipelines.errors import LedgerError, PublishError
 from pipelines.ledger import Ledger
 from pipelines.publish.keys import Keys
 from pipelines.publish.mirror import Mirror
@@ -44,18 +44,29 @@ class Attempt:
             yield row
         except BaseException as error:
             self.versions.discard()
-            is_engines, words = _words(error)
+            is_unexpected, words = _words(error)
             text = self.connections.redact(words or type(error).__name__)
             refused = isinstance(error, PublishError)
-            self.ledger.end_publication(number, "refused" if refused else "failed", row["version"], text)
-            if is_engines:
-                raise PublishError(f"{action} failed, readers keep what they have: {text}") from None
+            with suppress(LedgerError):  # the next one closes the row
+                self.ledger.end_publication(number, "refused" if refused else "failed", row["version"], text)
+            if is_unexpected:
+                raise PublishError(f"{action} failed, readers have {self._current}: {text}") from None
             raise
-        self.ledger.end_publication(number, "done", row["version"], row["detail"])
+        try:
+            self.ledger.end_publication(number, "done", row["version"], row["detail"])
+        except LedgerError as error:
+            raise LedgerError(f"{action} is done, and readers have {self._current}, but {error}") from None
+
+    @property
+    def _current(self) -> str:
+        current = self.versions.current
+        return f"version {current}" if current else "nothing yet"
 
 
 def _words(error: BaseException) -> tuple[bool, str]:
-    """Whether an error is the engine's, and what may be said of it."""
+    """Whether an error is the engine's or the system's, and what may be said of it."""
+    if isinstance(error, OSError):
+        return True, str(error)
     import duckdb
 
     from pipelines.publish.write import without_values

@@ -112,8 +112,12 @@ class Versions:
     @contextmanager
     def locked(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         """Keep other publications out; raises LockedError after `seconds`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as file:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("a")
+        except OSError as error:
+            raise PublishError(f"nothing can be published into {self.folder}: {error}") from None
+        with lock as file:
             deadline = time.monotonic() + seconds
             while True:
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -324,6 +325,8 @@ def link(old: Path, new: Path) -> None:
 
 def without_values(error: Exception) -> str:
     """What DuckDB says, unless it may quote a value it could not work with."""
+    if of_a_file := re.search(r'Could not \w+ file "[^"]*": .*', str(error)):
+        return of_a_file[0]  # whatever kind of error DuckDB makes of a full disk
     telling = (duckdb.IOException, duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
     if isinstance(error, (*telling, duckdb.OutOfMemoryException)) or not isinstance(error, duckdb.Error):
         return str(error).splitlines()[0]

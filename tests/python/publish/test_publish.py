@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -425,3 +426,29 @@ def test_nothing_a_kill_left_is_published(company: Company) -> None:
     Path(company.published / "building" / "analysts.duckdb").write_bytes(b"half")
     company.publish()
     assert not (company.published / "building").exists()
+
+
+@pytest.mark.parametrize("largest", [0, 50_000, 300_000])
+def test_files_that_cannot_be_written_are_named(company: Company, largest: int) -> None:
+    """As on a full disk: files end at so many bytes, the ledger's first, then those of an audience."""
+    (company.settings.root / "dbt_project.yml").write_text("name: t\n")
+    before = company.publish().version
+    company.sql("update marts.dim_customers set name = md5(name)")
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("sluice")), "publish"],
+        cwd=company.settings.root,
+        env={**os.environ, "SLUICE_HOME": str(company.settings.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest)),
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    file = (
+        company.settings.ledger if largest < 300_000 else company.published / "building" / "analysts.duckdb"
+    )
+    assert str(file) in done.stderr
+    assert Versions(company.published).current == before
+    assert not (company.published / "building").exists()
+    company.publish()
