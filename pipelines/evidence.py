@@ -43,12 +43,16 @@ def remember(settings: Settings) -> dict[str, Outcome]:
             for result in results["results"]:
                 kind = result["unique_id"].split(".")[0]
                 ended = [t["completed_at"] for t in result["timing"] if t["name"] == "execute"]
+                before = kept["nodes"].get(result["unique_id"], {})
                 kept["nodes"][result["unique_id"]] = {
                     "status": result["status"],
                     "message": result["message"] or "",
                     "failures": result["failures"] or 0,
                     "completed_at": (ended or [generated])[0],
-                    "compiled": result.get("compiled_code") if kind == "model" else None,
+                    # what was skipped after a failure is still the table that other SQL made
+                    "compiled": result.get("compiled_code") or before.get("compiled")
+                    if kind == "model"
+                    else None,
                 }
             kept["generated_at"] = generated
             settings.home.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +87,7 @@ class Project:
             if outcome.compiled and unique_id in manifest["nodes"]:
                 manifest["nodes"][unique_id]["compiled_code"] = outcome.compiled
         project = cls(manifest, policy.publishing.rows, cache)
-        if mistakes := list(project.mistakes(policy)):
+        if mistakes := list(project.misdeclared(policy)):
             raise DeclarationError("\n".join(mistakes))
         return project
 
@@ -141,7 +141,23 @@ class Project:
         return {name.lower(): _meta(column).get("data_class") for name, column in columns.items()}
 
     def mistakes(self, policy: Policy) -> Iterable[str]:
-        """Grants to nobody, classes nobody has, and columns made from personal ones that do not say so."""
+        """All that is wrong with grants, policy and classes."""
+        yield from self.misdeclared(policy)
+        yield from self.unclassed()
+
+    def unclassed(self, held: Collection[str] = ()) -> Iterable[str]:
+        """Columns made from personal ones that do not say so; those of models that are held back are not shown.
+
+        Raises DeclarationError when the SQL of a model is not known. What was skipped after a failure has none, and is
+        held back for it.
+        """
+        graph = self._graph([i for i in self.models if i not in held])
+        for unique_id, model in self.models.items():
+            if unique_id not in held:
+                yield from self._unclassed(model, graph)
+
+    def misdeclared(self, policy: Policy) -> Iterable[str]:
+        """Grants to nobody, and classes or models that nobody has."""
         known = {a.name for a in policy.audiences}
         for model in self.models.values():
             for name in sorted(model.grants - known):
@@ -149,7 +165,6 @@ class Project:
                     f"{model.name} is granted to {name!r}, whom {policy.file.name} does not know; "
                     f"it knows {_list(known)}"
                 )
-            yield from self._unclassed(model)
         classes = {c for n in self._nodes for c in self.column_classes(n).values() if c}
         for audience in policy.audiences:
             for name in [*audience.clear, *audience.masks]:
@@ -172,10 +187,12 @@ class Project:
         for name in sorted({n for n in names if names.count(n) > 1}):
             yield f"two granted models are called {name}: a published file has one schema, so give one an alias"
 
-    def _unclassed(self, model: Model) -> Iterable[str]:
+    def _unclassed(self, model: Model, graph: Graph) -> Iterable[str]:
         """Columns without a class whose values come from a classed column, or may do so."""
         for column in model.columns:
-            if column.data_class is None and (origin := self._origin(Ref(model.unique_id, column.name))):
+            if column.data_class is None and (
+                origin := self._origin(graph, Ref(model.unique_id, column.name))
+            ):
                 where, data_class, is_certain = origin
                 yield (
                     f"{model.name}.{column.name} has no data class, but {'comes' if is_certain else 'may come'} from "
@@ -183,12 +200,12 @@ class Project:
                     f"config.meta.data_class to it, or to {UNCLASSED!r} if it is not personal any more"
                 )
 
-    def _origin(self, start: Ref) -> tuple[Ref, str, bool] | None:
+    def _origin(self, graph: Graph, start: Ref) -> tuple[Ref, str, bool] | None:
         """The nearest classed column a value comes from; the class `none` ends a way. Influences carry no values."""
         waiting, seen = deque([(start, True)]), {start}
         while waiting:
             ref, is_certain = waiting.popleft()
-            for edge in self._graph.edges_into(ref):
+            for edge in graph.edges_into(ref):
                 if edge.type is EdgeType.INFLUENCE or edge.source in seen:
                     continue
                 seen.add(edge.source)
@@ -200,11 +217,10 @@ class Project:
                     return edge.source, data_class, certain
         return None
 
-    @cached_property
-    def _graph(self) -> Graph:
+    def _graph(self, models: Iterable[str]) -> Graph:
         bare = [
             node["name"]
-            for unique_id in self.ancestors(self.models)
+            for unique_id in self.ancestors(models)
             if (node := self._nodes.get(unique_id, {})).get("resource_type") == "model"
             and not node.get("compiled_code")
         ]

@@ -15,7 +15,7 @@ import duckdb
 
 from pipelines.audiences import Audience
 from pipelines.declaration import load_sources
-from pipelines.errors import ConnectionError, PublishError
+from pipelines.errors import ConnectionError, DeclarationError, PublishError
 from pipelines.evidence import Outcome, remember
 from pipelines.publish.attempt import Attempt
 from pipelines.publish.forbidden import forbidden_columns
@@ -84,6 +84,8 @@ class Publication(Attempt):
         previous = self.versions.read_current()
         with open_warehouse(self.settings.warehouse, self.keys.masking(self.policy)) as con:
             held = self._audit(con, previous, accept_rows)
+            if unclassed := list(self.project.unclassed(held)):
+                raise DeclarationError("\n".join(unclassed))
             building = self.versions.begin()
             digests = Digests(con)
             result = Published(

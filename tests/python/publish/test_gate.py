@@ -227,6 +227,26 @@ def test_hold_model(company: Company) -> None:
     assert company.read("analysts", "select max(amount) from fct_orders") == [(0,)]
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_dbt_skipped_has_no_sql(company: Company, is_first: bool) -> None:
+    """dbt compiles a model when it builds it: what it skips after a failure hides neither the failure nor the rest."""
+    company.policy(HOLD)
+    if not is_first:
+        company.publish()
+    company.sql("update marts.dim_products set title = 'new'")
+    company.models["model.t.fct_orders"]["compiled_code"] = None
+    broken = {"dim_customers": ("error", "broken", 0), "fct_orders": ("skipped", "", 0)}
+    company.built(**broken)
+    assert set(publish(company.settings).held) == {"dim_customers", "fct_orders"}
+    assert company.read("analysts", "select distinct title from dim_products") == [("new",)]
+    tables = ["dim_products"] if is_first else ["dim_customers", "dim_products", "fct_orders"]
+    assert company.read("analysts", "show tables") == [(name,) for name in tables]
+    company.policy(AUDIENCES)
+    company.built(**broken)
+    with pytest.raises(PublishError, match=r"failed model: dim_customers: error: broken"):
+        publish(company.settings)
+
+
 def test_what_is_made_from_a_held_model_is_held_too(company: Company) -> None:
     company.policy(HOLD)
     company.publish()
