@@ -85,25 +85,30 @@ class Keys:
             "Readers need it from now on"
         )
 
-    def missing(self, audience: Audience, opens: Callable[[str], bool]) -> str:
+    def missing(self, audience: Audience, opens: Callable[[str], bool], published: Path) -> str:
         """Why the key of today does not open what is published, and what to do; `opens` tries a key."""
         if (following := self._given(_next(audience.key))) and opens(following):
             return f"since a rotation it has the next key, which has to take its place: {self._exchange(audience)}"
+        kept = self._folder / audience.name
         if match := REFERENCE.fullmatch(audience.key or ""):
             place = self._connections.place(match[1], match[2])
-            if match[1] == keyring.CONNECTION and self._entry(audience.key):
+            if self._entry(audience.key):
                 place = f"the keyring's entry {match[2]!r}"
             if self.find(audience) is None:
-                kept = self._folder / audience.name
-                return f"{audience.key} has no value here: set {place} (or put {kept} back, if the key was there)"
-            return (
-                f"the key set now ({place}) does not open it: set the right one; a new one is brought in by "
-                f"`sluice publish --rotate-key {audience.name}`"
-            )
-        kept = self._folder / audience.name
-        if kept.is_file():
-            return f"the key in {kept} does not open it: put the right one there"
-        return f"{kept} is gone, and audiences.yml names no other key: put the file back, or name the key under `key`"
+                what = f"{audience.key} has no value here: set {place} (or put {kept} back, if the key was there)"
+            else:
+                what = (
+                    f"the key set now ({place}) does not open it: set the right one; a new one is brought in by "
+                    f"`sluice publish --rotate-key {audience.name}`"
+                )
+        elif kept.is_file():
+            what = f"the key in {kept} does not open it: put the right one there"
+        else:
+            what = f"{kept} is gone, and audiences.yml names no other key: put the file back, or name one under `key`"
+        return (
+            f"{what}. (Lost for good? Then nobody reads the kept versions again: set another key, remove {published}, "
+            "and publish.)"
+        )
 
     def _exchange(self, audience: Audience) -> str:
         old, new = (REFERENCE.fullmatch(name or "") for name in (audience.key, _next(audience.key)))

@@ -151,11 +151,10 @@ class Publication(Attempt):
         key = self.keys.find(audience)
         if old and old_path and old.is_encrypted and not self._opens(con, old, old_path, key):
             path = old_path
-            why = self.keys.missing(audience, lambda key: self._opens(con, old, path, key))
-            raise ConnectionError(
-                f"the published file of {audience.name} is encrypted. {why[0].upper()}{why[1:]}. (Lost for good? Then "
-                f"nobody reads the kept versions again: set another key, remove {self.versions.folder}, and publish.)"
+            why = self.keys.missing(
+                audience, lambda key: self._opens(con, old, path, key), self.versions.folder
             )
+            raise ConnectionError(f"the published file of {audience.name} is encrypted: {why}")
         with ExitStack() as stack:
             readable = (
                 old is not None and old_path is not None and self._readable(con, stack, old, old_path, key)
@@ -176,8 +175,9 @@ class Publication(Attempt):
             by_model = {table.model: (sql, table) for sql, table in tables.values()}
             if held and (reasons := list(orphans(con, self.project, by_model))):
                 raise PublishError(f"holding back does not work for {audience.name}: {'; '.join(reasons)}")
-            same = [n for n, (_, t) in tables.items() if readable and old and _is_same(t, old.tables.get(n))]
-            written = self._store(con, audience, building, key, tables, same, old_path if readable else None)
+            reused = old if readable and old and old.format == audience.format else None
+            same = [n for n, (_, t) in tables.items() if reused and _is_same(t, reused.tables.get(n))]
+            written = self._store(con, audience, building, key, tables, same, old_path if reused else None)
         published = PublishedAudience(
             format=audience.format,
             is_encrypted=key is not None,

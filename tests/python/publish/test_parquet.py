@@ -15,7 +15,7 @@ from pipelines.publish import publish, rollback
 from pipelines.publish.versions import Versions
 from pipelines.publish.write import parquet_key
 
-from .conftest import ORDERS, Company
+from .conftest import AUDIENCES, ORDERS, Company
 
 POLICY = """
 audiences:
@@ -162,3 +162,16 @@ def test_values_that_parquet_does_not_hold(lake: Company, kind: str, fine: str, 
         PublishError, match=rf"dim_products: Parquet does not hold all values of odd \({kind.upper()}\)"
     ):
         lake.publish()
+
+
+def test_an_audience_without_tables_changes_its_format(company: Company) -> None:
+    """There is always something to open, and it is of the format that is declared."""
+    policy = AUDIENCES + "  - {name: nobody, description: Nothing is granted to them yet., format: parquet}\n"
+    company.policy(policy)
+    company.publish()
+    company.policy(policy.replace(", format: parquet", ""))
+    company.publish()
+    assert company.read("nobody", "show tables") == []
+    company.policy(policy)
+    company.publish()
+    assert (company.published / "current" / "nobody").is_dir()
