@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines.declaration import FilesTable, Table
 from pipelines.extract import Job, literal, quoted
+from pipelines.extract.landing import numbers
 from pipelines.names import normalized
 
 
@@ -44,7 +45,7 @@ class FileLanding:
             if not c.startswith("_") and c not in (table.load.columns.exclude or [])
         }
 
-    def write(self, file: Found, columns: dict[str, Any], lines: Any) -> None:
+    def write(self, file: Found, columns: dict[str, Any], lines: Sequence[int] | pa.Int64Array) -> None:
         """Append text columns of equal length, and the line each row stands on."""
         schema = pa.schema(
             [("_file", pa.string()), ("_line", pa.int64()), *((c, pa.string()) for c in columns)]
@@ -59,7 +60,7 @@ class FileLanding:
                 path, schema, compression="lz4", use_dictionary=["_file"], write_statistics=False
             )
             self._files.append(path)
-        arrays = [pa.repeat(pa.scalar(file.name), rows), pa.array(lines, pa.int64()), *columns.values()]
+        arrays = [pa.repeat(pa.scalar(file.name), rows), numbers(lines), *columns.values()]
         batch = pa.Table.from_arrays(arrays, schema=schema).select(self._writers[key].schema.names)
         self._writers[key].write_table(batch)
         self._job.progress(self._table.name, rows)

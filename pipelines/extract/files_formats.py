@@ -22,7 +22,7 @@ from pipelines.declaration import FilesTable, Table
 from pipelines.errors import LoadError
 from pipelines.extract.files_common import FileLanding, Found
 from pipelines.extract.files_text import BLOCK_BYTES
-from pipelines.extract.landing import texts
+from pipelines.extract.landing import numbers, texts
 from pipelines.names import normalized
 
 _NO_DELIMITER = b"\x1f"
@@ -224,16 +224,14 @@ def _jsonl(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
     landing.note(file)
     done = 0
     for lines in _split(file.local):
-        numbers = pa.array(range(done + 1, done + 1 + len(lines)), pa.int64())
-        filled = pc.invert(pc.or_(pc.ascii_is_space(lines), pc.equal(pc.binary_length(lines), 0)))
+        places: range | pa.Int64Array = range(done + 1, done + 1 + len(lines))
         done += len(lines)
-        if kept := pc.sum(filled).as_py():
-            whole = kept == len(lines)
-            landing.write(
-                file,
-                {"_record": lines if whole else lines.filter(filled)},
-                numbers if whole else numbers.filter(filled),
-            )
+        blank = pc.or_(pc.ascii_is_space(lines), pc.equal(pc.binary_length(lines), 0))
+        if pc.any(blank).as_py():
+            filled = pc.invert(blank)
+            lines, places = lines.filter(filled), numbers(places).filter(filled)
+        if len(lines):
+            landing.write(file, {"_record": lines}, places)
 
 
 def _split(path: Path) -> Iterator[pa.StringArray]:
@@ -310,10 +308,10 @@ def _lines(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
     landing.note(file)
     pattern = re.compile(table.load.pattern or "")
     nulls = set(table.load.nulls)
-    for numbers, lines in _text_batches(file.local, table.load.skip_lines):
+    for places, lines in _text_batches(file.local, table.load.skip_lines):
         values: dict[str, list[str | None]] = {group: [] for group in pattern.groupindex}
         matched = []
-        for number, line in zip(numbers, lines, strict=True):
+        for number, line in zip(places, lines, strict=True):
             match = pattern.fullmatch(line)
             if match is None:
                 landing.reject(file, number, "does not match the pattern", line)

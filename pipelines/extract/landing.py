@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.extract import literal
@@ -88,3 +89,13 @@ def texts(values: Sequence[bytes]) -> pa.StringArray:
     result = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(values)))
     result.validate(full=True)
     return result
+
+
+def numbers(values: Sequence[int]) -> pa.Int64Array:
+    """Whole numbers as an Arrow array; a range or an `array("q")` without looking at each."""
+    if isinstance(values, range) and values.step == 1:
+        ones = pa.repeat(pa.scalar(1, pa.int64()), len(values))
+        return pc.cumulative_sum(ones, start=values.start - 1)
+    if isinstance(values, array) and values.typecode == "q":
+        return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+    return pa.array(values, pa.int64())
