@@ -373,7 +373,7 @@ class _SourceLoad:
             state = self.job.state(table.name)
             state.clear()
             state.update(before)
-            result.error = self._told(explain(caught))
+            result.error = self._told(explain(caught), f"{self.source.name}.{table.name}")
         finally:
             self.packed.setdefault(table.name, None)
 
@@ -445,7 +445,7 @@ class _SourceLoad:
                 f"select * from read_parquet({literal(str(file))})"
             )
 
-    def _told(self, error: BaseException) -> str:
+    def _told(self, error: BaseException, where: str | None = None) -> str:
         """An error as the person reads it: ours as written, others with where they came from; no secrets."""
         cause = error
         while not isinstance(cause, SluiceError) and cause.__cause__:
@@ -453,7 +453,7 @@ class _SourceLoad:
         text = (
             str(cause)
             if isinstance(cause, SluiceError)
-            else f"{self.source.name}: {type(cause).__name__}: {cause}"
+            else f"{where or self.source.name}: {type(cause).__name__}: {cause}"
         )
         return self.connections.redact(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache
 from typing import Any
 
@@ -16,15 +17,33 @@ STAMPS = (LOADED_AT, LOAD_ID)
 """Written by every load, so they say nothing about whether a row changed."""
 
 
+LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l"}
+    | {"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Đ": "D", "Ð": "D", "Þ": "Th", "Ł": "L", "ẞ": "SS"})  # fmt: skip
+"""Letters that do not come apart into one of ASCII and its accent."""
+
+
 @cache
 def normalized(name: str) -> str:
-    """A source column name as raw spells it: snake_case, as dlt does."""
+    """A source column name as raw spells it: snake_case, as dlt does; letters without accents.
+
+    Letters of other scripts become their code points. dlt would make one underscore of any of them, so that another
+    column under another name would pass for the same.
+    """
+    if not name.isascii():
+        plain = unicodedata.normalize("NFKD", name.translate(LATIN))
+        name = "".join(
+            f"u{ord(c):04x}" if not c.isascii() and c.isalnum() else c
+            for c in plain
+            if not unicodedata.combining(c)
+        )
     return NamingConvention().normalize_identifier(name)
 
 
 def is_chosen(table: Table[Any], source: str, name: str) -> bool:
     """Whether the declaration wants the column `source`, in raw called `name`; metadata always."""
     wanted = table.load.columns
+    if name in (*STAMPS, DELETED_AT) and name in (wanted.exclude or []):  # the source's own
+        return False
     if source.startswith("_") and name == source:
         return True
     if wanted.include is not None:

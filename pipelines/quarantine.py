@@ -95,7 +95,8 @@ class BadRows:
             f"select {', '.join(map(quoted, [*places, '_reason']))} from ({relation}) order by all limit {EXAMPLES}"
         ).fetchall()
         for *place, reason in shown:
-            self._told.append(f"{self.table.qualified}: {_place(places, place)}: {reason}")
+            where = f"{_place(places, place)}: " if places else ""
+            self._told.append(f"{self.table.qualified}: {where}{reason}")
 
     def leave_out(self, relation: str, places: Sequence[str], where: str, what: str) -> str:
         """The records for which `where` is not true; the others are bad, because they `what`."""
@@ -106,8 +107,8 @@ class BadRows:
             return relation
         names = ", ".join(map(quoted, places))
         rows = con.execute(f"select {names or 'null'} {bad} limit {EXAMPLES}").fetchall()
-        shown = "; ".join(_place(places, row) for row in rows)
-        self._told.append(f"{self.table.qualified}: {count} record(s) {what}, e.g. {shown}")
+        shown = f", e.g. {'; '.join(_place(places, row) for row in rows)}" if places else ""
+        self._told.append(f"{self.table.qualified}: {count} record(s) {what}{shown}")
         self._selects.append(
             f"select {f'{names}, ' if names else ''}{literal(what)} as _reason, _record {bad}"
         )

@@ -17,7 +17,7 @@ from pipelines.errors import LoadError
 from pipelines.extract import Job, Landed, literal, quoted
 from pipelines.names import DELETED_AT, STAMPS, is_chosen, normalized
 from pipelines.quarantine import BadRows
-from pipelines.types import declared_type, json_scalar
+from pipelines.types import EXACT_IN_DOUBLE, declared_type, json_scalar
 
 _NUMBER = r"-?[0-9][-+.0-9eE]*"
 _LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
@@ -77,7 +77,9 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
         kind = None if key in texts else _scalar(types[key])
         if normalized(key) in declared or kind == "JSON":
             selected.append(quoted(key))
-        elif kind == "DOUBLE" and inexact:  # as JSON, so that the cast looks at each number
+        elif kind == "DOUBLE" and (
+            inexact or "WIDE" in types[key]
+        ):  # as JSON, so that the cast looks at each number
             selected.append(quoted(key))
             asked[normalized(key)] = kind
         elif kind:
@@ -119,6 +121,8 @@ def _kinds(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[list[str
 
 def _columns(table: Table[Any], found: set[str], meta: Sequence[str]) -> list[str]:
     """The keys to load, in order."""
+    if "" in found:
+        raise LoadError(f"{table.qualified}: a record has a key without a name, which no column can have")
     folded: dict[str, str] = {}
     for key in sorted(found):
         if (twin := folded.setdefault(normalized(key), key)) != key:
@@ -169,7 +173,10 @@ def _unnest_records(
 
 
 def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) -> dict[str, set[str]]:
-    """JSON types that occur in each column; integers are BIGINT, or UBIGINT where one needs more."""
+    """JSON types that occur in each column; integers are BIGINT, or UBIGINT where one needs more.
+
+    WIDE: beside doubles there are integers that no double holds.
+    """
     if not keys:
         return {}
     firsts = ", ".join(f"list(distinct ascii(cast({quoted(k)} as varchar)))" for k in keys)
@@ -199,11 +206,18 @@ def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) 
         found[key] |= {t for t in types if t and t != "NULL"}
         if "UBIGINT" in found[key] and not above:
             found[key] = found[key] - {"UBIGINT"} | {"BIGINT"}
+        if {"BIGINT", "DOUBLE"} <= found[key]:
+            (wide,) = con.execute(
+                f"select count(*) from {view} where abs(try_cast({quoted(key)} ->> '$' as hugeint)) > {EXACT_IN_DOUBLE}"
+                f" and json_type({quoted(key)}) <> 'DOUBLE'"
+            ).fetchone() or (0,)
+            found[key] |= {"WIDE"} if wide else set()
     return found
 
 
 def _scalar(types: set[str]) -> str | None:
     """The one type the values of a JSON column share; None while it has no value."""
+    types = types - {"WIDE"}
     if not types:
         return None
     if types & {"OBJECT", "ARRAY"}:

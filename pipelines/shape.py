@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from pipelines.types import INTEGERS, Cast, RawType, cast, declared_type, raw_ty
 EXAMPLES = 3
 BITS_A_ROW, MOST_BITS = 64, 10**9
 """Of wider whole numbers the bits would take more memory than the keys; the second is DuckDB's own bound."""
+NO_COLUMNS = ("_none", "_nothing")
+"""What stands in a relation of rows that have no column."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,29 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
     Raises LoadError, with the table and the column, when a column or the whole of it would not survive the way
     into raw unaltered; single rows that would not are in `quarantine`, and `refused` when they are too many.
     """
+    try:
+        return _pack(table, landed, job, load_id, loaded_at)
+    # DuckDB's own error may have bytes in it that are no UTF-8
+    except (_DoubtfulValueError, duckdb.Error, UnicodeDecodeError) as error:
+        if landed.careful is None:
+            raise
+        failed = None if isinstance(error, _DoubtfulValueError) else error
+        if failed:
+            with suppress(
+                duckdb.TransactionException
+            ):  # an extractor's transaction does not outlive the error
+                job.con.execute("rollback")
+        again = landed.careful(failed)
+        if again is None and failed:
+            raise
+        return _pack(table, again or replace(landed, doubtful={}), job, load_id, loaded_at)
+
+
+class _DoubtfulValueError(Exception):
+    """Some value may not be what the source holds."""
+
+
+def _pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: datetime) -> Packed:
     bad = BadRows(table, job)
     if landed.rejected:
         bad.add(landed.rejected)
@@ -95,6 +120,7 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
         if drift.kept_out:
             raise _AltersValueError
         read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
+        _refuse_doubtful(landed, file, job)
         if _without_key(needed, file, job):
             raise _AltersValueError
     except _AltersValueError:
@@ -124,6 +150,24 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
         _refuse_shrinking(table, rows, _count(job.con, f"select count(*) from {_raw(table)}"))
     hints = _hints(job.con, file, columns)
     return Packed(file, read, rows, deleted, cursor, hints, _table_hints(table, landed, key), **told)
+
+
+def _refuse_doubtful(landed: Landed, file: Path, job: Job) -> None:
+    """Raise _DoubtfulValueError when the file has a doubtful value, or cannot be read for its texts."""
+    written = {name for name, *_ in job.con.execute(f"describe from {_read(file)}").fetchall()}
+    looks = [
+        f"count(*) filter ({condition})" if condition else f"count(length({quoted(name)})) * 0"
+        for name, condition in landed.doubtful.items()
+        if name in written
+    ]
+    if not looks:
+        return
+    try:
+        row = job.con.execute(f"select {', '.join(looks)} from {_read(file)}").fetchone() or ()
+    except (duckdb.InvalidInputException, UnicodeDecodeError):  # the latter while the former is told
+        raise _DoubtfulValueError from None
+    if any(row):
+        raise _DoubtfulValueError
 
 
 def _without_key(key: Sequence[str], file: Path, job: Job) -> int:
@@ -191,7 +235,12 @@ def _columns(
             raise LoadError(
                 f"{table.qualified}: the columns {source!r} and {twins[0]!r} would both be called {name!r}"
             )
-    chosen = [s for s in described if is_chosen(table, s, names[s])]
+    chosen = [s for s in described if is_chosen(table, s, names[s]) and s not in NO_COLUMNS]
+    if ours := [s for s in chosen if names[s] in {*STAMPS, DELETED_AT}]:
+        raise LoadError(
+            f"{table.qualified}: the source has the column {ours[0]}, which is one of ours. Let the source give it "
+            "another name, by a view, or leave it out: columns: {exclude: [...]}"
+        )
     declared = {normalized(name): kind for name, kind in table.data_types.items()}
     new = [s for s in chosen if known and names[s] not in known and names[s] not in declared and s[0] != "_"]
     if new and table.load.drift == "freeze":

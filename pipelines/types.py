@@ -160,7 +160,7 @@ _SPELLINGS = {
     "TIMESTAMP": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-]00(:?00)?)?)?",
     "TIMESTAMP_NS": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-]00(:?00)?)?)?".replace("{0,6}", "{0,9}"),
     # without a zone it is UTC
-    "TIMESTAMP WITH TIME ZONE": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)?)?",
+    "TIMESTAMP WITH TIME ZONE": f"{_DAY}([T ]{_CLOCK}( ?UTC|[Zz]|[+-][01][0-9](:?[0-5][0-9])?)?)?",
     "DOUBLE": "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?|(?i:[+-]?inf(inity)?|nan)",
     **dict.fromkeys(STORED_INTEGERS.values(), "[+-]?[0-9]+"),
 }

@@ -20,9 +20,10 @@ from pipelines.declaration import DatabaseSource, DatabaseTable, Source, Table
 from pipelines.engine import load_extension
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Delivery, Job, Landed, each_table, literal, quoted
+from pipelines.extract.database_scan import Scan
 from pipelines.extract.silence import Watch
 from pipelines.names import DELETED_AT, normalized
-from pipelines.types import DECIMAL, NESTED, declared_type
+from pipelines.types import NESTED, declared_type
 
 DIALECTS = {
     "postgresql": "postgres",
@@ -59,8 +60,6 @@ BROKEN = re.compile(
     re.IGNORECASE,
 )
 """What PostgreSQL's and MySQL's clients say when the connection is the trouble."""
-DATES = ("date", "datetime", "timestamp")
-"""MySQL's types that have a zero date."""
 
 
 def extract(
@@ -161,7 +160,20 @@ class _Server:
                 landed = _scanned(self.catalog, self.dialect, table, self.job)
             except duckdb.Error as again:
                 raise self._explained(table, again) from None
-        return replace(landed, explain=lambda error: self._explained(table, error))
+        assert landed is not None
+        return replace(
+            landed,
+            explain=lambda error: self._explained(table, error),
+            careful=lambda error: self._land_with_care(table, error),
+        )
+
+    def _land_with_care(self, table: Table[DatabaseTable], error: Exception | None) -> Landed | None:
+        """Read values that the scanner alters, or stops at, as the texts the server writes; None: there are none."""
+        if error and self._is_broken(error):
+            return None
+        self.ready()
+        landed = _scanned(self.catalog, self.dialect, table, self.job, with_care=True)
+        return landed and replace(landed, explain=lambda error: self._explained(table, error))
 
     def _is_broken(self, error: Exception) -> bool:
         return (
@@ -218,150 +230,51 @@ def _mysql_address(url: str) -> str:
     return " ".join(f'{key}="{value}"' for key, value in fields.items() if value)
 
 
-def _scanned(catalog: str, dialect: str, table: Table[DatabaseTable], job: Job) -> Landed:
-    parts = (table.load.table or table.name).split(".")
-    address = ".".join([catalog, *map(quoted, parts)])
-    try:
-        described = job.con.execute(f"describe {address}").fetchall()
-    except duckdb.CatalogException:
-        raise LoadError(
-            f"{table.qualified}: the source has no table {'.'.join(parts)!r}; "
-            "mend `table:` or the table's name, or grant the user the right to see it"
-        ) from None
-    columns = {name: data_type for name, data_type, *_ in described}
-    chosen = _chosen(table, list(columns), job)
-    altered, dates = _altered_by_scanner(table, catalog, dialect, parts, columns, job)
-    filtered = f"({table.load.filter})" if table.load.filter else "true"
-
-    def relation(names: Sequence[str], since: str, *, by_server: bool = False) -> str:
-        """`since` is a condition in DuckDB's dialect, or in the server's where its own texts are read."""
-        if not by_server and not any(
-            name in altered for name in columns if name in names or table.load.filter
-        ):
-            return f"select {', '.join(map(quoted, names))} from {address} where {filtered} and {since}"
-        inner = ", ".join(f"{in_server(name)} as {mark(name)}" for name in columns)
-        query = f"select {inner} from {'.'.join(map(mark, parts))} where {since}"
-        scan = f"select * from {dialect}_query({literal(catalog)}, {literal(query)})"
-        if not table.load.filter or not altered:
-            return f"select {', '.join(map(quoted, names))} from ({scan}) where {filtered}"
-        typed = ", ".join(f"cast({quoted(n)} as {a.type}) as {quoted(n)}" for n, a in altered.items())
-        texts = ", ".join(f"{quoted(n)} as {quoted(n + ' as text')}" for n in altered)
-        shown = ", ".join(
-            f"{quoted(n + ' as text')} as {quoted(n)}" if n in altered else quoted(n) for n in names
-        )
-        return f"select {shown} from (select * replace ({typed}), {texts} from ({scan})) where {filtered}"
-
-    def in_server(name: str) -> str:
-        if name in altered:
-            return altered[name].text
-        if dialect == "mysql" and columns[name] == "VARCHAR":  # of a binary collation it would be a blob
-            return f"convert(`{name}` using utf8mb4) collate utf8mb4_general_ci"
-        return mark(name)
-
-    def mark(name: str) -> str:
-        return quoted(name) if dialect == "postgres" else f"`{name}`"
-
-    types = {normalized(name): a.type for name, a in altered.items()}
+def _scanned(
+    catalog: str, dialect: str, table: Table[DatabaseTable], job: Job, *, with_care: bool = False
+) -> Landed | None:
+    """What to read of a table; `with_care`, None where no value needs it."""
+    scan = Scan(catalog, dialect, table, job)
+    chosen = _chosen(table, list(scan.columns), job)
     keys = None
     wanted = _range(table, job)
     if table.load.deletes:
-        keys = _keys(table, job, relation(_keyed(table), "true"))
+        keys = _keys(table, job, scan.relation(_keyed(table), "true"))
         if wanted and _some_are_late(table, keys, wanted, job):
             wanted = None
     cursor = table.load.cursor or ""
-    checked = [name for name in dates if name in chosen]
-    within = wanted.condition(f"`{cursor}`", typed=False) if wanted else "true"
-    within += f" or `{cursor}` is null" if wanted and wanted.nulls else ""
-    _refuse_zero_dates(table, catalog, ".".join(map(mark, parts)), checked, within, job)
+    nulls = bool(wanted and wanted.nulls and scan.nullable[cursor])
+    there = scan.mark(cursor)
+    if wanted and dialect == "postgres" and wanted.data_type == "VARCHAR":
+        there += '::text collate "C"'  # as raw orders texts
+    within = wanted.condition(there, typed=False) if wanted else "true"
+    within += f" or {there} is null" if nulls else ""
+    if (
+        (with_care or dialect == "sqlite")
+        and not scan.take_odd_as_text(chosen, within, every=with_care)
+        and with_care
+    ):
+        return None
+    rejected = scan.undecodable(chosen, within)
+    more: dict[str, Any] = {"types": scan.types(), "keys": keys, "rejected": rejected}
+    if not with_care:
+        more["doubtful"] = scan.doubtful(chosen)
     if wanted is None:
-        return Landed(relation(chosen, "true"), types=types, keys=keys)
+        return Landed(scan.relation(chosen, "true"), **more)
     # few rows, so PostgreSQL may find them by an index: DuckDB's scanner asks it for every page of the table.
     # What the scanner takes apart, as points, its query function does not
     asked = dialect == "postgres" and not any(
-        NESTED.search(columns[name]) and name not in altered for name in chosen
+        NESTED.search(scan.columns[name]) and not scan.needs_server([name]) for name in chosen
     )
-    by_server = asked or any(name in altered for name in columns if name in chosen or table.load.filter)
-    place = mark(cursor) if by_server else quoted(cursor)
-    if by_server and dialect == "postgres" and wanted.data_type == "VARCHAR":
-        place += '::text collate "C"'  # as raw orders texts
-    newer = relation(chosen, wanted.condition(place, typed=not by_server), by_server=asked)
-    if wanted.nulls and next(nullable for name, _, nullable, *_ in described if name == cursor) == "YES":
+    by_server = asked or scan.needs_server(chosen)
+    place = there if by_server else quoted(cursor)
+    newer = scan.relation(chosen, wanted.condition(place, typed=not by_server), by_server=asked)
+    if nulls:
         # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
-        nulls = relation(chosen, f"{place} is null", by_server=asked)
-        newer += f" union all {nulls}"
-    return Landed(newer, types=types, keys=keys)
+        newer += f" union all {scan.relation(chosen, f'{place} is null', by_server=asked)}"
+    return Landed(newer, **more)
 
 
-@dataclass(frozen=True)
-class _Altered:
-    """A column whose values DuckDB's scanner cannot carry as they are."""
-
-    text: str
-    """Expression in the server's dialect: the value as the server itself writes it."""
-    type: str
-    """Raw type, where nothing else is declared."""
-
-
-def _altered_by_scanner(
-    table: Table[Any], catalog: str, dialect: str, parts: Sequence[str], columns: dict[str, str], job: Job
-) -> tuple[dict[str, _Altered], list[str]]:
-    """Columns that DuckDB's scanners read as something lesser, and those that may hold MySQL's zero dates.
-
-    Unlimited numerics, and such with more than 38 digits, come as doubles (12345678901234567890.12 would
-    be rounded), also in arrays, whose dimensions need not be those declared; JSON comes as text.
-    """
-    if dialect == "sqlite":
-        return {}, []
-    declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
-    dates: list[str] = []
-    if dialect == "postgres":
-        query = (
-            "select a.attname, coalesce(b.typname, t.typname) as own, coalesce(b.typtype, t.typtype)::text as kind"
-            " from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype"
-            f" where a.attrelid = {literal('.'.join(map(quoted, parts)))}::regclass"
-            " and a.attnum > 0 and not a.attisdropped"
-        )
-    else:
-        schema = literal(parts[0]) if len(parts) > 1 else "database()"
-        query = (
-            "select column_name, data_type, 'b' as kind from information_schema.columns"
-            f" where table_schema = {schema} and table_name = {literal(parts[-1])}"
-        )
-    rows = job.con.execute(f"select * from {dialect}_query({literal(catalog)}, {literal(query)})").fetchall()
-    altered = {}
-    for name, own, kind in rows:
-        match = DECIMAL.match(columns.get(name, ""))
-        as_text = f"cast({quoted(name)} as text)" if dialect == "postgres" else f"cast(`{name}` as char)"
-        if own in ("numeric", "decimal") and (match is None or int(match[2]) > int(match[1])):
-            altered[name] = _Altered(as_text, "DECIMAL(38,10)")
-        elif dialect == "postgres" and (own.startswith("_") or kind == "c"):
-            altered[name] = _Altered(f"cast(to_json({quoted(name)}) as text)", "JSON")
-        elif own in ("json", "jsonb"):
-            altered[name] = _Altered(as_text, "JSON")
-        elif dialect == "mysql" and own in DATES:
-            if declared.get(normalized(name)) == "VARCHAR":
-                altered[name] = _Altered(as_text, "VARCHAR")
-            else:
-                dates.append(name)
-    return altered, dates
-
-
-def _refuse_zero_dates(
-    table: Table[Any], catalog: str, address: str, dates: Sequence[str], since: str, job: Job
-) -> None:
-    """MySQL's 0000-00-00 is no date; the scanner would make it null."""
-    if not dates:
-        return
-    counts = ", ".join(
-        f"count(case when dayofmonth(`{d}`) = 0 or month(`{d}`) = 0 then 1 end) as `{d}`" for d in dates
-    )
-    query = f"select {counts} from {address} where {since}"
-    row = job.con.execute(f"select * from mysql_query({literal(catalog)}, {literal(query)})").fetchone() or ()
-    if bad := [f"{d} ({count})" for d, count in zip(dates, row, strict=True) if count]:
-        raise LoadError(
-            f"{table.qualified}: values such as 0000-00-00, which are no dates, in {', '.join(bad)}; nothing was "
-            "loaded. Mend the source, filter the rows out at the source with a view, or declare data_type: text"
-        )
 
 
 def _chosen(table: Table[DatabaseTable], columns: Sequence[str], job: Job) -> list[str]:

@@ -17,7 +17,7 @@ _LONG_NUMBER = re.compile(
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON so that no number is altered; ValueError when it is no JSON.
+    """Parse JSON so that no number is altered and no value lost; ValueError when it is no JSON, or has a key twice.
 
     orjson rounds what a double or a 64-bit integer cannot hold. Such numbers are long or have an exponent, which
     two passes at memory speed exclude for nearly every page; the pages that do have them are parsed by Python's
@@ -26,8 +26,22 @@ def loads(body: bytes) -> Any:
     translated = body.translate(_DIGITS)
     may_be_long = _LONG in translated or b"0e" in translated
     if may_be_long and not all(map(_is_held, _LONG_NUMBER.findall(body))):
-        return json.loads(body, parse_float=_parse_number)
-    return orjson.loads(body)
+        return json.loads(body, parse_float=_parse_number, object_pairs_hook=no_key_twice)
+    value = orjson.loads(body)
+    # of a key that is there twice one value is gone, and with it at least two quotation marks; escapes differ, too
+    if orjson.dumps(value).count(b'"') != body.count(b'"'):
+        json.loads(body, object_pairs_hook=no_key_twice)
+    return value
+
+
+def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these pairs; ValueError when one would take the other's place."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice in an object")
+    return found
 
 
 def _is_held(token: bytes) -> bool:

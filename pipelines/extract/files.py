@@ -15,9 +15,10 @@ import fsspec
 
 from pipelines.declaration import FilesSource, FilesTable, Source, Table
 from pipelines.errors import ConnectionError, LoadError
-from pipelines.extract import Delivery, Job, Landed, each_table, literal
+from pipelines.extract import Delivery, Job, Landed, each_table, unexplained
 from pipelines.extract.files_common import FileLanding, Found
 from pipelines.extract.files_formats import READERS
+from pipelines.extract.files_parquet import ParquetFiles
 from pipelines.extract.files_text import unpack
 
 UNSETTLED_SECONDS = 5
@@ -97,8 +98,11 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         else:
             landing.forget(file)
         remembered[file.name] = [file.version, digest]
+    parquet = ParquetFiles(table, job, set(known))
     if table.load.format == "parquet":
-        relation, empty = _parquet(loaded, table, job)
+        for file in loaded:
+            parquet.add(file)
+        relation, empty = parquet.relation(), parquet.empty
     else:
         for file in loaded:
             READERS[table.load.format](file, table, landing, set(known))
@@ -119,6 +123,8 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         rejected=landing.rejected(),
         places=tuple(file.name for file in loaded),
         remember={"files": remembered},
+        types=parquet.types,
+        explain=parquet.explain if table.load.format == "parquet" else unexplained,
     )
 
 
@@ -156,32 +162,3 @@ def _fetch(store: Any, found: Sequence[Found]) -> None:
 
 def _seconds(changed: Any) -> float:
     return changed.timestamp() if isinstance(changed, datetime) else float(changed or 0)
-
-
-def _parquet(files: Sequence[Found], table: Table[FilesTable], job: Job) -> tuple[str | None, list[str]]:
-    """All files as one relation; a column whose type differs between them must be declared."""
-    seen: dict[str, tuple[str, str]] = {}
-    empty = []
-    selects = []
-    for file in files:
-        scan = f"read_parquet({literal(str(file.local))}, file_row_number = true)"
-        try:
-            described = job.con.execute(f"describe select * exclude (file_row_number) from {scan}").fetchall()
-            rows = (job.con.execute(f"select count(*) from {scan}").fetchone() or (0,))[0]
-        except Exception as error:
-            raise LoadError(f"{table.qualified}: {file.name} cannot be read as Parquet: {error}") from None
-        for name, kind, *_ in described:
-            other, first = seen.setdefault(name, (kind, file.name))
-            if other != kind and name not in table.data_types:
-                raise LoadError(
-                    f"{table.qualified}.{name}: is {other.lower()} in {first}, but {kind.lower()} in {file.name}; "
-                    "declare its data_type"
-                )
-        if not rows:
-            empty.append(file.name)
-        job.progress(table.name, rows)
-        selects.append(
-            f"select {literal(file.name)} as _file, file_row_number + 1 as _line, "
-            f"* exclude (file_row_number) from {scan}"
-        )
-    return (" union all by name ".join(selects) or None), empty

@@ -74,6 +74,15 @@ class FileLanding:
         """Keep a line that is no row."""
         self._rejected.append((file.name, line, reason, text))
 
+    def undecodable(self, file: Found, first: int, last: int) -> str | None:
+        """What is wrong with the first of these lines that could not be read."""
+        reasons = (
+            f"line {n}: {why}"
+            for name, n, why, _ in self._rejected
+            if name == file.name and first <= n <= last
+        )
+        return next(reasons, None)
+
     def forget(self, file: Found) -> None:
         """Drop what was rejected of a file that is not loaded, because its content is known."""
         self._rejected = [r for r in self._rejected if r[0] != file.name]

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from pipelines.declaration import FilesTable, Table
 from pipelines.errors import LoadError
+from pipelines.extract.exact_json import no_key_twice
 from pipelines.extract.files_common import FileLanding, Found
 from pipelines.extract.files_text import BLOCK_BYTES
 from pipelines.extract.landing import numbers, texts
@@ -52,6 +53,13 @@ def _csv(
         reader = csv.reader(text, delimiter=load.delimiter, **quoting)
         first = next((row for row in reader if row), None)
         header_lines = reader.line_num
+    if load.header and (
+        undecodable := landing.undecodable(file, skipped + 1, skipped + max(header_lines, 1))
+    ):
+        raise LoadError(
+            f"{table.qualified}: {file.name} has no header that can be read: {undecodable}; nothing was loaded. Is the "
+            "file packed, or in another encoding than declared?"
+        )
     if first is None or skipped < load.skip_lines:
         if load.header:
             raise LoadError(
@@ -191,6 +199,11 @@ def _names(
             )
         return declared
     names = [name.strip() for name in first]
+    if any("\0" in name for name in names):
+        raise LoadError(
+            f"{table.qualified}: {file.name} has zero bytes in its header, so it is no {table.load.encoding} text; "
+            "nothing was loaded. Declare its encoding, such as utf-16"
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise LoadError(f"{table.qualified}: {file.name} has the column {', '.join(map(repr, twice))} twice")
     if "" in names:
@@ -278,8 +291,13 @@ def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_be
             file.local.read_bytes(),
             parse_float=lambda number: orjson.Fragment(number.encode()),
             parse_int=lambda number: orjson.Fragment(number.encode()),
-            object_pairs_hook=_no_key_twice,
+            parse_constant=lambda number: orjson.Fragment(number.encode()),
+            object_pairs_hook=no_key_twice,
         )
+    except RecursionError:
+        raise LoadError(
+            f"{table.qualified}: {file.name} cannot be read as JSON: it is nested too deeply; nothing was loaded"
+        ) from None
     except ValueError as error:
         raise LoadError(
             f"{table.qualified}: {file.name} cannot be read as JSON: {error}; nothing was loaded"
@@ -292,16 +310,6 @@ def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_be
     texts = [orjson.dumps(record).decode() for record in records]
     if texts:
         landing.write(file, {"_record": pa.array(texts, pa.string())}, range(1, len(texts) + 1))
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"the key {next(n for n in names if names.count(n) > 1)!r} occurs twice in an object"
-        )
-    return found
 
 
 def _lines(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:

@@ -76,7 +76,7 @@ def _land(source: Source[PythonSource, PythonTable], table: Table[PythonTable], 
                     told = rows.taken
             job.progress(table.name, rows.taken - told)
         relation = rows.relation(job.raw_columns(table), table.data_types)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a function that calls exit() ends its table, not the load
         raise _failure(error, table, job) from error
     return Landed(relation, remember=resources.get(table.name, {})) if relation else None
 
@@ -139,7 +139,7 @@ def _iterable(made: Any, dotted: str) -> Any:
     return made
 
 
-def _failure(error: Exception, table: Table[PythonTable], job: Job) -> SluiceError:
+def _failure(error: BaseException, table: Table[PythonTable], job: Job) -> SluiceError:
     """The error that was raised first, and where in the project."""
     first: BaseException = error
     while isinstance(first, DltException) and (cause := first.__cause__ or first.__context__):

@@ -21,7 +21,7 @@ from dlt.extract.incremental import Incremental
 from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
 from dlt.sources.helpers.rest_client.client import RESTClient
 from dlt.sources.helpers.rest_client.exceptions import PaginatorNotFound
-from dlt.sources.helpers.rest_client.paginators import RangePaginator
+from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, RangePaginator
 from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
     create_auth,
@@ -48,8 +48,13 @@ PARENT_CURSOR = "parent_cursor"
 """Key of a child's state: how far its parent had been read when the child was last complete."""
 
 
+SECRETS_OF_AUTH = {"api_key", "client_secret", "password", "token"}
 PASSES = 3
 """How often pages are read when their records move while they are read."""
+ENVELOPE = {"code", "detail", "details", "error", "error_description", "errors", "message", "msg", "ok", "path"} | {
+    "reason", "request_id", "status", "status_code", "success", "timestamp", "title", "trace_id", "type"
+}  # fmt: skip
+"""Keys of an object that only tells of an error."""
 ENVELOPE_DEPTH = 3
 ENVELOPE_WIDTH = 50
 """How deep, and in objects of how many keys, a number of records is looked for beside the records."""
@@ -122,6 +127,12 @@ class _Endpoint:
         )
         self.incremental: Incremental[Any] | None = incremental
         self.paginator = create_paginator(self.config.get("paginator"))
+        self.counted = self.paginator or self.client.paginator
+        if isinstance(self.counted, RangePaginator) and (
+            self.counted.total_path or self.counted.has_more_path
+        ):
+            # the API says how far it goes: an empty page on the way is not the end
+            self.counted.stop_after_empty_page = False
         self.hooks = create_response_hooks(self.config.get("response_actions"))
         selector = self.config.get("data_selector")
         # a path given as text would be compiled anew for each page, which takes as long as the page itself
@@ -223,14 +234,13 @@ class _Endpoint:
         watch = _Watch(next(t.load.primary_key for t in self.source.declared if t.name == self.name))
         for page in pages:
             body = page.response.content
-            if page and body == previous:
+            if (page or getattr(self.counted, "has_more_path", None)) and body == previous:
                 raise LoadError(
                     "the API gives the same page again and again: the paginator does not fit it. Check "
                     "client.paginator or endpoint.paginator"
                 )
             previous = body
-            if not page:
-                self.refuse_an_error(page.response)
+            self.refuse_an_error(page)
             self.last_page = page
             if isinstance(page.paginator, RangePaginator):
                 watch.see(page)
@@ -240,13 +250,36 @@ class _Endpoint:
             if self.closed:
                 break
         self.moved = self.moved or watch.has_moved()
+        if (
+            isinstance(self.counted, OffsetPaginator)
+            and not self.closed
+            and watch.is_passed_over(self.counted.limit)
+        ):
+            raise LoadError(
+                f"the API gives fewer records a page than the limit of {self.counted.limit}, so that records between "
+                "the pages are passed over; set the paginator's limit to what the API gives at most"
+            )
 
-    def refuse_an_error(self, response: requests.Response) -> None:
-        """No records, but the word that there was an error: some servers say so with status 200."""
-        found = response.json()
-        if isinstance(found, dict) and (found.get("error") or found.get("errors")):
-            text = self.job.connections.redact(" ".join(response.text.split()))[:200]
-            raise BadAnswer(f"the answer has an error instead of records: {text}", response=response)
+    def refuse_an_error(self, page: Any) -> None:
+        """Raise BadAnswer for the word that something went wrong: some servers say so with status 200."""
+        found = page.response.json()
+        if not isinstance(found, dict):
+            return
+        failed = found.get("error") or found.get("errors") or found.get("success") is False
+        is_record = any(row is found for row in page) and not set(found) <= ENVELOPE
+        if failed and not is_record:
+            text = self.job.connections.redact(" ".join(page.response.text.split()))[:200]
+            raise BadAnswer(
+                f"the answer says there was an error, with status 200: {text}", response=page.response
+            )
+        selector = self.config.get("data_selector") or "*"
+        if not page and not set("*?") & set(selector) and not jsonpath.find_values(selector, found):
+            raise BadAnswer(
+                f"the answer has nothing at data_selector {selector!r}; it has "
+                f"{', '.join(list(found)[:10]) or 'no key'}. Where the API leaves it out when there are no "
+                f"records, write '{selector}[*]'",
+                response=page.response,
+            )
 
     def was_refused_in_silence(self) -> bool:
         """Whether the last page is empty only because the token had ended: a new one brings records.
@@ -281,6 +314,7 @@ class _Watch:
         self._key = itemgetter(*primary_key) if primary_key else None
         self._pages = 0
         self._rows = 0
+        self._sizes: list[int] = []
         self._totals: list[Any] = []
         """What the declared total says with every page."""
         self._counts: dict[tuple[str, ...], list[int]] = {}
@@ -292,6 +326,7 @@ class _Watch:
         """Note a page; must come before anything changes its records."""
         self._pages += 1
         self._rows += len(page)
+        self._sizes.append(len(page))
         if page.paginator.total_path:
             self._totals += jsonpath.find_values(page.paginator.total_path, page.response.json())[:1]
         numbers = dict(_numbers(page.response.json()))
@@ -310,6 +345,16 @@ class _Watch:
             except (KeyError, TypeError):
                 pass
         return dumps(record)
+
+    def is_passed_over(self, limit: int) -> bool:
+        """Whether offsets that rise by `limit` leave out records, because the API gives fewer a page.
+
+        Pages short of some records only, such as those one may not see, have no size in common.
+        """
+        full = [size for size in self._sizes if size][:-1]
+        capped = bool(full) and full[0] < limit and len(set(full)) == 1
+        short = bool(self._totals) and str(self._totals[-1]).isdigit() and self._rows < int(self._totals[-1])
+        return capped and (short or len(full) > 1)
 
     def has_moved(self) -> bool:
         if self._pages < 2:
@@ -523,6 +568,9 @@ def _fill(value: Any, connections: Connections, inside_auth: bool = False) -> An
 def _auth(config: Any, session: Session, base_url: str) -> Any:
     if isinstance(config, dict) and config.get("type") == "login":
         return Login(session, base_url, **{k: v for k, v in config.items() if k != "type"})
+    if isinstance(config, dict):  # whatever the connection calls them
+        for key in SECRETS_OF_AUTH & config.keys():
+            session.connections.conceal(str(config[key]))
     auth = create_auth(config)
     if isinstance(auth, OAuth2ClientCredentials):
         auth.session = session  # its token is asked for with the same patience as the pages

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from base64 import urlsafe_b64decode
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -303,15 +304,29 @@ def _parse_once(response: requests.Response) -> None:
     def parsed(**_: Any) -> Any:
         if not documents:
             try:
-                documents.append(loads(response.content))
+                documents.append(loads(_utf8(response)))
             except ValueError as error:
                 raise BadAnswer(f"the body is not whole JSON ({error})", response=response) from None
         return documents[0]
 
+    if response.status_code == 204:  # "no content" is no record
+        documents.append([])
     response.json = parsed  # type: ignore[method-assign]
     content_type = response.headers.get("Content-Type", "")
     if response.status_code < 400 and ("json" in content_type or "html" in content_type) and response.content:
         parsed()
+
+
+def _utf8(response: requests.Response) -> bytes:
+    """The body in UTF-8, without a mark at its begin."""
+    charset = re.search(r"charset=[\"']?([\w.-]+)", response.headers.get("Content-Type", ""), re.IGNORECASE)
+    body = response.content
+    if charset and charset[1].lower() not in ("utf-8", "utf8"):
+        try:
+            body = body.decode(charset[1]).encode()
+        except LookupError:
+            raise ValueError(f"the charset {charset[1]} is unknown") from None
+    return body.removeprefix(BOM_UTF8)
 
 
 # -- errors ----------------------------------------------------------------------------------------------

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from tests.python.crash.test_kills import KINDS
+from tests.python.test_odd_values import ANSWERS, FILES, PARQUET, POSTGRES, SQLITE
 from tests.python.test_quarantine import BAD_LINES
 
 TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
+ODD = "What is odd arrives as it is, or is refused"
 PROMISES = {
     "crash/test_kills.py::test_killed_at_every_event": "Killed anywhere, nothing is lost or doubled",
     "crash/test_kills.py::test_killed_sample": "Killed anywhere, nothing is lost or doubled",
@@ -36,6 +38,13 @@ PROMISES = {
     "test_quarantine.py::test_messages_of_a_stream": "Bad rows are kept apart",
     "test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
     "test_quarantine.py::test_a_new_column": "Drift follows the table's policy",
+    "test_odd_values.py::test_odd_files": ODD,
+    "test_odd_values.py::test_odd_parquet": ODD,
+    "test_odd_values.py::test_odd_sqlite": ODD,
+    "test_odd_values.py::test_odd_postgres": ODD,
+    "test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,
+    "test_odd_values.py::test_odd_answers": ODD,
+    "test_odd_values.py::test_a_function_that_exits_ends_its_table_only": ODD,
     "test_quarantine.py::test_the_command_shows_bad_rows_and_drift": "Drift is shown",
 }
 CASES = {
@@ -56,6 +65,11 @@ CASES = {
     "test_a_plain_dbt_build_waits_for_a_load": ["a plain dbt build during a load *"],
     "test_bad_lines_of_files": list(BAD_LINES),
     "test_bad_rows_of_every_kind": [f"rows of {kind}" for kind in ("excel", "parquet", "rest", "python")],
+    "test_odd_files": list(FILES),
+    "test_odd_parquet": [f"Parquet: {case}" for case in PARQUET],
+    "test_odd_sqlite": [f"SQLite: {case}" for case in SQLITE],
+    "test_odd_postgres": [f"PostgreSQL: {case}" for case in POSTGRES],
+    "test_odd_answers": [f"an API: {case}" for case in ANSWERS],
     "test_a_new_column": ["a new column: evolve", "a new column: freeze", "a new column: quarantine"],
 }
 """Cases of a test, where it has several; else its name says the case. A star: in the full suite."""
@@ -80,7 +94,11 @@ def test_the_table_is_up_to_date() -> None:
 
 def test_every_test_stands_in_the_table() -> None:
     found = set()
-    for file in [*sorted((TESTS / "crash").glob("test_*.py")), *sorted(TESTS.glob("test_quarantine*.py"))]:
+    for file in [
+        *sorted((TESTS / "crash").glob("test_*.py")),
+        *TESTS.glob("test_quarantine*.py"),
+        TESTS / "test_odd_values.py",
+    ]:
         if file.name == Path(__file__).name:
             continue
         for node in ast.parse(file.read_text(encoding="utf-8")).body:

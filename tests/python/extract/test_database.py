@@ -79,7 +79,7 @@ def test_postgres_columns_of_every_type(postgres_server: Postgres, tmp_path: Pat
     row = dict(zip(project.types("pg.orders"), project.raw("from pg.orders where id = 1")[0], strict=True))
     expected = {
         "select": "a",
-        "gr_e": Decimal("12345678901234567890.12345678"),
+        "grosse": Decimal("12345678901234567890.12345678"),
         "free": Decimal("1.10"),
         "wide": Decimal("1234567890123456789012345678.0123456789"),
         "scaled": Decimal(12300),
@@ -103,7 +103,7 @@ def test_postgres_columns_of_every_type(postgres_server: Postgres, tmp_path: Pat
     }
     assert {name: row[name] for name in expected} == expected
     types = project.types("pg.orders")
-    assert {types[n] for n in ("gr_e", "free", "wide", "scaled", "dom")} == {"DECIMAL(38,10)"}
+    assert {types[n] for n in ("grosse", "free", "wide", "scaled", "dom")} == {"DECIMAL(38,10)"}
     assert {types[n] for n in ("j", "jb", "ints", "numerics", "texts", "matrix", "comp")} == {"JSON"}
     assert (types["at"], types["plain"]) == ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP")
     at = 'select "at"::varchar, day::varchar, isnan("double") from pg.orders where id in (1, 3) order by id'

@@ -971,7 +971,7 @@ def test_an_error_with_status_200_is_no_end_of_the_pages(
         "paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "after"},
     }
     text = failure(run(rest.extract, declaration(api.url, {"things": table}), tmp_path))
-    assert "the answer has an error instead of records" in text
+    assert "the answer says there was an error, with status 200" in text
 
 
 def test_a_gateways_page_is_tried_again(api: Api, tmp_path: Path) -> None:
