@@ -275,8 +275,6 @@ def _scanned(
     return Landed(newer, **more)
 
 
-
-
 def _chosen(table: Table[DatabaseTable], columns: Sequence[str], job: Job) -> list[str]:
     """Columns to read, in the source's order; a name the source lacks is an error.
 
