@@ -100,6 +100,8 @@ class TableLoad(Strict):
 
     tolerance: Tolerance = 0
     """Bad rows a load may have and still pass, as a number or as a percentage of the rows read: 10, 0.5%."""
+    soft_delete: str | None = None
+    """Column in which the source marks deleted rows, by a time, true, or a number but 0: `_deleted_at` says when."""
     drift: Literal["evolve", "freeze", "quarantine"] = "evolve"
     """New columns at the source: evolve adds them, freeze refuses the load, quarantine sets rows with them apart."""
 
@@ -110,6 +112,10 @@ class TableLoad(Strict):
         if self.write_disposition == "replace" and self.cursor:
             raise ValueError(
                 "a table that is replaced is read whole: drop the cursor or the write_disposition"
+            )
+        if self.soft_delete and self.disposition() == "append" and not isinstance(self, FilesTable):
+            raise ValueError(
+                "soft_delete needs a primary_key: a row that is marked takes the place of the old one"
             )
         return self
 

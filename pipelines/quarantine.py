@@ -115,9 +115,17 @@ class BadRows:
         return f"select * from ({relation}) where not coalesce({where}, true)"
 
     def split(
-        self, columns: Sequence[Column], relation: str, key: Sequence[str], kept_out: Sequence[str]
+        self,
+        columns: Sequence[Column],
+        relation: str,
+        key: Sequence[str],
+        kept_out: Sequence[str],
+        doubled: str | None = None,
     ) -> str:
-        """Look at every row of a relation in which some are bad; returns a relation of the good ones."""
+        """Look at every row of a relation in which some are bad; returns a relation of the good ones.
+
+        `doubled` is a SELECT of keys that stand for several different rows.
+        """
         from pipelines.shape import explain_altered
 
         con, table = self.job.con, self.table
@@ -137,6 +145,14 @@ class BadRows:
             f"case when {quoted(s)} is not null then {literal(f'{s}: a new column, and drift is quarantine')} end"
             for s in kept_out
         ]
+        if doubled:
+            values = ", ".join(by_name[k].cast.value for k in key)
+            several = f"{', '.join(key)}: stands for several different rows"
+            names = ", ".join(map(quoted, key))
+            reasons.append(
+                f"case when ({values}) in (select ({names}) {doubled}) then {literal(several)} end"
+            )
+            self._told.append(self._of_doubled(key, doubled))
         described = [n for n, *_ in con.execute(f"describe {relation}").fetchall()]
         places = [n for n in described if n[0] == "_" and n != "_record"]
         fields = ", ".join(f"{quoted(n)} := {quoted(n)}" for n in described if n[0] != "_")
@@ -165,6 +181,19 @@ class BadRows:
             self._told.append(f"{table.qualified}: {count} row(s) have a value in the new column {source}")
         left_out = ["_reason", *kept_out, *(["_record"] if "_record" in described else [])]
         return f"select * exclude ({', '.join(map(quoted, left_out))}) from {view} where _reason is null"
+
+    def _of_doubled(self, key: Sequence[str], doubled: str) -> str:
+        example = ""
+        if not set(key) & self.table.classed:
+            found = self.job.con.execute(
+                f"select {', '.join(map(quoted, key))} {doubled} limit {EXAMPLES}"
+            ).fetchall()
+            shown = (", ".join(f"{n} {v!r}" for n, v in zip(key, row, strict=True)) for row in found)
+            example = f", e.g. {'; '.join(shown)}"
+        return (
+            f"{self.table.qualified}: the primary key ({', '.join(key)}) stands for several different rows{example}. "
+            "Declare a key that identifies a row, or a cursor that tells the newest version"
+        )
 
     def written(self, load_id: str, loaded_at: datetime) -> Quarantined | None:
         """All bad rows in one Parquet file; None when there are none."""

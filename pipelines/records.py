@@ -84,7 +84,10 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
             asked[normalized(key)] = kind
         elif kind:
             selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
+    empty = {normalized(k) for k in keys if not types[k]}  # no record has a value
     delivered = {normalized(k) for k in keys} | set(meta)
+    keyed = [n for n in map(normalized, table.load.primary_key) if n not in declared]
+    selected += [f"cast(null as varchar) as {quoted(n)}" for n in keyed if n in empty or n not in delivered]
     for name, kind in declared.items():
         if name not in delivered and is_chosen(table, name, name):
             selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")

@@ -26,6 +26,8 @@ from pipelines.types import INTEGERS, Cast, RawType, cast, declared_type, raw_ty
 EXAMPLES = 3
 BITS_A_ROW, MOST_BITS = 64, 10**9
 """Of wider whole numbers the bits would take more memory than the keys; the second is DuckDB's own bound."""
+UNMARKED = ("", "0", "f", "false", "n", "no")
+"""Texts in the column that marks deleted rows which say that a row is not."""
 NO_COLUMNS = ("_none", "_nothing")
 """What stands in a relation of rows that have no column."""
 
@@ -79,7 +81,7 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
     into raw unaltered; single rows that would not are in `quarantine`, and `refused` when they are too many.
     """
     try:
-        return _pack(table, landed, job, load_id, loaded_at)
+        return _without_doubled_keys(table, landed, job, load_id, loaded_at)
     # DuckDB's own error may have bytes in it that are no UTF-8
     except (_DoubtfulValueError, duckdb.Error, UnicodeDecodeError) as error:
         if landed.careful is None:
@@ -93,14 +95,40 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
         again = landed.careful(failed)
         if again is None and failed:
             raise
-        return _pack(table, again or replace(landed, doubtful={}), job, load_id, loaded_at)
+        again = again or replace(landed, doubtful={})
+        return _without_doubled_keys(table, again, job, load_id, loaded_at)
+
+
+def _without_doubled_keys(
+    table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: datetime
+) -> Packed:
+    """Nobody knows which of several different rows of a key is right: all of them are bad rows."""
+    try:
+        return _pack(table, landed, job, load_id, loaded_at)
+    except _DoubledKeyError as error:
+        return _pack(table, landed, job, load_id, loaded_at, error.keys)
+
+
+class _DoubledKeyError(Exception):
+    """Some keys stand for several different rows; `keys` is a SELECT of them."""
+
+    def __init__(self, keys: str) -> None:
+        super().__init__()
+        self.keys = keys
 
 
 class _DoubtfulValueError(Exception):
     """Some value may not be what the source holds."""
 
 
-def _pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: datetime) -> Packed:
+def _pack(
+    table: Table[Any],
+    landed: Landed,
+    job: Job,
+    load_id: str,
+    loaded_at: datetime,
+    doubled: str | None = None,
+) -> Packed:
     bad = BadRows(table, job)
     if landed.rejected:
         bad.add(landed.rejected)
@@ -117,7 +145,7 @@ def _pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: 
     file = job.folder / f"{table.name}.shaped.parquet"
     relation = landed.relation
     try:
-        if drift.kept_out:
+        if drift.kept_out or doubled:
             raise _AltersValueError
         read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
         _refuse_doubtful(landed, file, job)
@@ -126,8 +154,9 @@ def _pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: 
     except _AltersValueError:
         if records:
             relation = as_columns(table, raw_records, job, BadRows(table, job), keep=True).relation
-        relation = bad.split(columns, relation, needed, drift.kept_out)
+        relation = bad.split(columns, relation, needed, drift.kept_out, doubled)
         read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
+        _refuse_doubtful(landed, file, job)
     quarantined = bad.written(load_id, loaded_at)
     told: dict[str, Any] = {"new_columns": drift.new, "lost_columns": drift.lost, "quarantine": quarantined}
     if quarantined:
@@ -148,6 +177,8 @@ def _pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: 
         if _holds_the_same(table, file, known, job):
             return Packed(None, read, 0, 0, cursor, **told)
         _refuse_shrinking(table, rows, _count(job.con, f"select count(*) from {_raw(table)}"))
+    if table.load.soft_delete:
+        deleted += _count(job.con, f"select count(*) from {_read(file)} where {DELETED_AT} is not null")
     hints = _hints(job.con, file, columns)
     return Packed(file, read, rows, deleted, cursor, hints, _table_hints(table, landed, key), **told)
 
@@ -367,6 +398,8 @@ def _write(
                 f"case when {source} is null or {column.cast.keeps} then {value} else error('{_ALTERED}') end"
             )
         selected[column.name] = f"{value} as {quoted(column.name)}"
+    if table.load.soft_delete:
+        selected[DELETED_AT] = f"{_marked(table, landed, columns, loaded_at)} as {DELETED_AT}"
     if landed.keys and DELETED_AT not in known:
         known = {**known, DELETED_AT: "TIMESTAMP WITH TIME ZONE"}
     for name, kind in known.items():
@@ -382,6 +415,29 @@ def _write(
     with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
         job.con.execute("rollback")
     raise _AltersValueError
+
+
+def _marked(table: Table[Any], landed: Landed, columns: Sequence[Column], loaded_at: datetime) -> str:
+    """When a row was deleted at the source, by the column that marks it there; null: it was not."""
+    name = normalized(table.load.soft_delete or "")
+    column = next((c for c in columns if c.name == name), None)
+    if column is None and landed.form != "records":
+        raise LoadError(f"{table.qualified}: soft_delete names {name}, which the source does not have")
+    if column is None:  # a key that no record has
+        return "cast(null as timestamptz)"
+    value, kind = f"({column.cast.value})", column.raw.name
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return f"cast({value} as timestamptz)"
+    marks = {
+        "BOOLEAN": value,
+        "VARCHAR": f"lower(trim({value})) not in ({', '.join(map(literal, UNMARKED))})",
+    }
+    if kind not in marks and hint(kind)["data_type"] not in ("bigint", "decimal", "double"):
+        raise LoadError(
+            f"{table.qualified}: soft_delete: {name} is {kind.lower()}; it marks by a time, a boolean or a number"
+        )
+    found = f"cast({literal(loaded_at.isoformat())} as timestamptz)"
+    return f"case when {marks.get(kind, f'{value} <> 0')} then {found} end"
 
 
 class _AltersValueError(Exception):
@@ -475,18 +531,9 @@ def _settle_keys(table: Table[Any], landed: Landed, key: Sequence[str], file: Pa
     settled = file.with_suffix(".settled")
     kept = copy_to(job.con, f"select distinct * from {_read(file)}{newest}", settled)
     if kept != distinct:
-        example = ""
-        if not set(key) & table.classed:
-            found = job.con.execute(
-                f"select {keys} from {_read(settled)} group by all having count(*) > 1 limit {EXAMPLES}"
-            ).fetchall()
-            example = ", e.g. " + "; ".join(
-                ", ".join(f"{n} {v!r}" for n, v in zip(key, r, strict=True)) for r in found
-            )
-        raise LoadError(
-            f"{table.qualified}: the primary key ({', '.join(key)}) stands for several different rows{example}; "
-            "nothing was loaded. Declare a key that identifies a row, or a cursor that tells the newest version"
-        )
+        doubled = file.with_suffix(".doubled")
+        copy_to(job.con, f"select {keys} from {_read(settled)} group by all having count(*) > 1", doubled)
+        raise _DoubledKeyError(f"from {_read(doubled)}")
     settled.replace(file)
     return kept
 
@@ -549,8 +596,13 @@ def _only_changes(
         same += [
             f"n.{quoted(c)} is not distinct from r.{quoted(c)}"
             for c in delivered
-            if c in known and c not in key and is_chosen(table, c, c)
+            if c in known
+            and c not in key
+            and is_chosen(table, c, c)
+            and not (c == DELETED_AT and table.load.soft_delete)
         ]
+        if table.load.soft_delete and DELETED_AT in known:  # when it was found says the load, not the source
+            same.append(f"(n.{DELETED_AT} is null) = (r.{DELETED_AT} is null)")
         same += [f"n.{quoted(c)} is null" for c in fresh]
         select = (
             f"select n.* from (from {_read(file)} where {older}) n"
@@ -626,6 +678,8 @@ def _holds_the_same(table: Table[Any], file: Path, known: dict[str, str], job: J
     names = [name for name, *_ in described if name not in STAMPS]
     if set(names) - set(known):
         return False
+    if table.load.soft_delete:
+        names.remove(DELETED_AT)
     sums = f"count(*), sum(hash({', '.join(map(quoted, names))})::hugeint)"
     raw = _raw(table)
     fresh = job.con.execute(f"select {sums} from {_read(file)}").fetchone()

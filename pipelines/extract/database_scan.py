@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -93,6 +93,13 @@ class Scan:
             self._altered |= {n: Altered(_text_of(self._dialect, n), self.columns[n]) for n in odd}
         elif odd or every:
             self._altered |= {name: _sqlite_text(name, kind) for name, kind in self.columns.items()}
+            whole = [name for name, kind in self.columns.items() if kind == "BIGINT"]
+            mixed = self._counted(
+                {n: f"typeof({self.mark(n)}) not in ('integer', 'null')" for n in whole}, within
+            )
+            for name in set(whole) - set(mixed):
+                altered = self._altered[name]
+                self._altered[name] = replace(altered, plain=f"cast({quoted(name)} as bigint)")
         return bool(self._altered if self._dialect == "sqlite" else odd)
 
     def doubtful(self, chosen: Sequence[str]) -> dict[str, str]:
@@ -151,16 +158,21 @@ class Scan:
         """Columns that have a value for which their condition, in the server's dialect, is true."""
         if not conditions:
             return []
-        if self._dialect == "sqlite":  # ends with the first one: which column it is does not matter
-            either = " or ".join(conditions.values())
-            asked = f"select exists(select 1 from {self._there} where ({within}) and ({either}))"
-        else:
-            counts = [f"count(case when {c} then 1 end) as c{i}" for i, c in enumerate(conditions.values())]
-            asked = f"select {', '.join(counts)} from {self._there} where {within}"
+        if self._dialect != "sqlite":
+            return self._counted(conditions, within)
+        # ends with the first one: which column it is does not matter
+        either = " or ".join(conditions.values())
+        asked = f"select exists(select 1 from {self._there} where ({within}) and ({either}))"
+        row = self._job.con.execute(self._asked(asked)).fetchone() or (0,)
+        return list(conditions) if int(row[0]) else []
+
+    def _counted(self, conditions: dict[str, str], within: str) -> list[str]:
+        if not conditions:
+            return []
+        counts = [f"count(case when {c} then 1 end) as c{i}" for i, c in enumerate(conditions.values())]
+        asked = f"select {', '.join(counts)} from {self._there} where {within}"
         row = self._job.con.execute(self._asked(asked)).fetchone() or ()
-        if self._dialect == "sqlite":
-            return list(conditions) if int(row[0]) else []
-        return [name for name, count in zip(conditions, row, strict=True) if count]
+        return [name for name, count in zip(conditions, row, strict=True) if int(count)]
 
     def _asked(self, query: str) -> str:
         return f"select * from {self._dialect}_query({literal(self._catalog)}, {literal(query)})"

@@ -288,3 +288,26 @@ def test_the_command_shows_bad_rows_and_drift(tmp_path: Path) -> None:
     assert retried.returncode == 0, retried.stderr
     assert quarantined(project) == []
     assert project.raw("select count(*) from f.t") == [(3,)]
+
+
+def test_a_key_of_several_different_rows(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.connect("lite", url="sqlite:///lite.db")
+    with sqlite3.connect(tmp_path / "lite.db") as there:
+        there.execute("create table t (id integer, v text)")
+        there.executemany("insert into t values (?, ?)", [(1, "a"), (2, "b"), (2, "c"), (3, "d"), (3, "d")])
+    source = {"kind": "database", "connection": "lite"}
+    project.declare("lite", source, {"t": {"primary_key": "id"}})
+    assert "the primary key (id) stands for several different rows, e.g. id 2" in project.load().error
+    project.declare("lite", source, {"t": {"primary_key": "id", "tolerance": 2}})
+    assert project.load().rows == 2
+    assert project.raw("select id, v from lite.t order by id") == [(1, "a"), (3, "d")]
+    assert project.raw("select _reason, _record from lite.t__quarantine order by all") == [
+        ("id: stands for several different rows", '{"id":2,"v":"b"}'),
+        ("id: stands for several different rows", '{"id":2,"v":"c"}'),
+    ]
+    with sqlite3.connect(tmp_path / "lite.db") as there:
+        there.execute("delete from t where v = 'b'")
+    assert project.load().rows == 1
+    assert project.raw("select v from lite.t where id = 2") == [("c",)]
+    assert project.raw("from lite.t__quarantine") == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.python.crash.test_kills import KINDS
 from tests.python.test_odd_values import ANSWERS, FILES, PARQUET, POSTGRES, SQLITE
 from tests.python.test_quarantine import BAD_LINES
+from tests.python.test_soft_delete import MARKS
 
 TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
@@ -37,6 +38,7 @@ PROMISES = {
     "test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",
     "test_quarantine.py::test_messages_of_a_stream": "Bad rows are kept apart",
     "test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
+    "test_quarantine.py::test_a_key_of_several_different_rows": "Bad rows are kept apart",
     "test_quarantine.py::test_a_new_column": "Drift follows the table's policy",
     "test_odd_values.py::test_odd_files": ODD,
     "test_odd_values.py::test_odd_parquet": ODD,
@@ -45,6 +47,9 @@ PROMISES = {
     "test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,
     "test_odd_values.py::test_odd_answers": ODD,
     "test_odd_values.py::test_a_function_that_exits_ends_its_table_only": ODD,
+    "test_soft_delete.py::test_a_mark_of_the_source": "Deleted rows are known",
+    "test_soft_delete.py::test_a_mark_of_records_that_comes_later": "Deleted rows are known",
+    "test_soft_delete.py::test_a_mark_that_is_none_is_refused": "Deleted rows are known",
     "test_quarantine.py::test_the_command_shows_bad_rows_and_drift": "Drift is shown",
 }
 CASES = {
@@ -70,6 +75,7 @@ CASES = {
     "test_odd_sqlite": [f"SQLite: {case}" for case in SQLITE],
     "test_odd_postgres": [f"PostgreSQL: {case}" for case in POSTGRES],
     "test_odd_answers": [f"an API: {case}" for case in ANSWERS],
+    "test_a_mark_of_the_source": [f"a soft-delete column: {mark}" for mark in MARKS],
     "test_a_new_column": ["a new column: evolve", "a new column: freeze", "a new column: quarantine"],
 }
 """Cases of a test, where it has several; else its name says the case. A star: in the full suite."""
@@ -98,6 +104,7 @@ def test_every_test_stands_in_the_table() -> None:
         *sorted((TESTS / "crash").glob("test_*.py")),
         *TESTS.glob("test_quarantine*.py"),
         TESTS / "test_odd_values.py",
+        TESTS / "test_soft_delete.py",
     ]:
         if file.name == Path(__file__).name:
             continue
