@@ -84,7 +84,7 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
             asked[normalized(key)] = kind
         elif kind:
             selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
-    empty = {normalized(k) for k in keys if not types[k]}  # no record has a value
+    empty = {normalized(k) for k in keys if k not in texts and not types[k]}  # no record has a value
     delivered = {normalized(k) for k in keys} | set(meta)
     keyed = [n for n in map(normalized, table.load.primary_key) if n not in declared]
     selected += [f"cast(null as varchar) as {quoted(n)}" for n in keyed if n in empty or n not in delivered]
@@ -209,7 +209,8 @@ def _json_types(con: duckdb.DuckDBPyConnection, view: str, keys: Sequence[str]) 
         found[key] |= {t for t in types if t and t != "NULL"}
         if "UBIGINT" in found[key] and not above:
             found[key] = found[key] - {"UBIGINT"} | {"BIGINT"}
-        if {"BIGINT", "DOUBLE"} <= found[key]:
+    for key in numbers:
+        if "DOUBLE" in found[key] and found[key] & {"BIGINT", "UBIGINT"}:
             (wide,) = con.execute(
                 f"select count(*) from {view} where abs(try_cast({quoted(key)} ->> '$' as hugeint)) > {EXACT_IN_DOUBLE}"
                 f" and json_type({quoted(key)}) <> 'DOUBLE'"
