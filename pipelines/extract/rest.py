@@ -86,8 +86,11 @@ def extract(
         failure = error if isinstance(error, SluiceError) else LoadError(f"{source.name}: {error}")
         yield from ((table, failure) for table in wanted.values())
         return
-    for root in plan.roots:
-        yield from _family(root, plan)
+    try:
+        for root in plan.roots:
+            yield from _family(root, plan)
+    finally:
+        plan.close()
 
 
 # -- the loop --------------------------------------------------------------------------------------------
@@ -487,6 +490,10 @@ class _Plan:
     def _parent(self, name: str) -> str | None:
         resolved = self._resolved[name]
         return resolved[0].resolve_config["resource"] if resolved else None
+
+    def close(self) -> None:
+        """End the connections."""
+        self._session.close()
 
     def family(self, root: str) -> _Endpoint:
         """A root endpoint with all that is wanted or needed below it, ready to be read."""

@@ -27,6 +27,7 @@ from requests.hooks import default_hooks, dispatch_hook
 from pipelines.connections import Connections
 from pipelines.extract import retries
 from pipelines.extract.exact_json import loads
+from pipelines.extract.silence import Deadline
 
 ATTEMPTS = 6
 """Tries of one request; with the waits between them a server may be away for about ten seconds."""
@@ -34,6 +35,8 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server that asks for more patience than this is asked again by the next load."""
 TIMEOUT_SECONDS = (10.0, 60.0)
 """To connect, and between two pieces of an answer."""
+ANSWER_SECONDS = 600.0
+"""For one answer in all: a server that sends a byte now and then never runs into the other time-outs."""
 RETRIED = {408, 425, 429, *range(500, 600)}
 TOKEN_LIFE_USED = 0.8
 """A token that says when it ends is renewed when this part of its life has passed."""
@@ -45,6 +48,10 @@ class BadAnswer(requests.RequestException):
 
 class TooLong(requests.RequestException):
     """The server asks to wait longer than a load waits."""
+
+
+class TooSlow(requests.RequestException):
+    """An answer did not end."""
 
 
 class Betrayed(requests.RequestException):
@@ -140,6 +147,11 @@ class Session(requests.Session):
         self._environment: dict[str, Any] = {}
         self._sent_with: tuple[requests.PreparedRequest, Any] | None = None
         self._concealed: str | None = None
+        self._deadline = Deadline(ANSWER_SECONDS)
+
+    def close(self) -> None:
+        self._deadline.close()
+        super().close()
 
     def merge_environment_settings(self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Proxies and certificates of a host; requests would look them up for every page, 0.1 ms each."""
@@ -198,7 +210,7 @@ class Session(requests.Session):
             failure: requests.RequestException | None = None
             response: requests.Response | None = None
             try:
-                response = super().send(request, **kwargs)
+                response = self._send_in_time(request, **kwargs)
                 _parse_once(response)
                 if response.status_code == 401 and not renewed and self._renew(auth, request, response):
                     renewed = True
@@ -230,6 +242,16 @@ class Session(requests.Session):
         assert response is not None
         dispatched: requests.Response = dispatch_hook("response", hooks, response, **kwargs)
         return dispatched
+
+    def _send_in_time(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        parts = urlsplit(request.url or "")
+        with self._deadline.on(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)):
+            try:
+                return super().send(request, **kwargs)
+            except requests.RequestException:
+                if not self._deadline.passed:
+                    raise
+        raise TooSlow(f"did not end within {self._deadline.seconds:.0f} seconds", request=request)
 
     def _renew(self, auth: Any, request: requests.PreparedRequest, refusal: requests.Response) -> bool:
         """Give the request a new token; False when there is none, or when another host refused it."""
@@ -384,6 +406,8 @@ def explain(error: requests.RequestException, connections: Connections) -> tuple
         return f"{where} answered {status} {response.reason or ''}{many}{refused}{said}. {advice}", status
     if isinstance(error, BadAnswer):
         return f"{where}: {error}{tried}. Check endpoint.path, or ask whoever runs the API.", None
+    if isinstance(error, TooSlow):
+        return f"{where}: the answer {error}. Ask for smaller pages, or load again later.", None
     if isinstance(error, Betrayed):
         return f"{where}: {error}. Check client.base_url.", None
     if isinstance(error, requests.TooManyRedirects):

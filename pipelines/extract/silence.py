@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,6 +48,13 @@ class Watch:
             done.set()
             thread.join()
 
+    def cut(self) -> None:
+        """Shut the connections down now."""
+        for connection in self._connections():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
     def _watch(self, seconds: float, done: threading.Event) -> None:
         looks = 0
         while not done.wait(seconds / LOOKS):
@@ -74,6 +82,45 @@ class Watch:
                     yield connection
                 else:
                     connection.close()
+
+
+class Deadline:
+    """Ends what one thread waits for at a server, however little keeps coming, once it takes longer than `seconds`.
+
+    One thread looks once in a while; to begin and to end costs nothing.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.passed = False
+        """Whether the last thing took too long."""
+        self._began: tuple[float, str, int] | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    @contextmanager
+    def on(self, host: str, port: int) -> Iterator[None]:
+        """Bound the time of the block, which talks to this address."""
+        self.passed = False
+        self._began = (time.monotonic(), host, port)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="deadline", daemon=True)
+            self._thread.start()
+        try:
+            yield
+        finally:
+            self._began = None
+
+    def close(self) -> None:
+        """Look no longer."""
+        self._closed.set()
+
+    def _look(self) -> None:
+        while not self._closed.wait(self.seconds / LOOKS):
+            began = self._began
+            if began and time.monotonic() - began[0] > self.seconds:
+                self.passed = True
+                Watch(*began[1:]).cut()
 
 
 def _peer(connection: socket.socket) -> tuple[str, int] | None:

@@ -23,6 +23,7 @@ from tests.python.network.proxy import (
     cut_off_chunks,
     cut_off_gzip,
     cut_off_unseen,
+    drip,
     gateway_page,
     hang,
     hang_in_the_middle,
@@ -163,6 +164,9 @@ FAILS: dict[str, Case] = {
     "no answer, ever": Case(
         never, 2, hang, ("was not answered in time after 2 tries",), settings={**SOON, "ATTEMPTS": 2}
     ),
+    "a byte now and then, without end": Case(
+        never, 1, drip, ("the answer did not end within 3 seconds",), waits=(), settings={"ANSWER_SECONDS": 3.0}
+    ),
     "connections reset for ever": Case(never, 6, reset_at_once, ("no connection", TRIED)),
     "bodies cut off for ever": Case(once(Exchange.forward, 1), 7, cut_off, ("the answer broke off", TRIED)),
     "a gateway's page for ever": Case(never, 6, gateway_page("text/html"), ("is not whole JSON", TRIED)),
@@ -200,6 +204,7 @@ SAMPLE = {
     "an empty page in the middle: the token has ended",
     "a record read before deleted between two pages",
     "500 for ever from the third page on",
+    "a byte now and then, without end",
     "a redirect to another host",
 }
 """Cases of every test run; the others are of the full suite."""

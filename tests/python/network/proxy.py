@@ -20,6 +20,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -106,6 +107,15 @@ def hang_in_the_middle(exchange: Exchange) -> None:
     status, headers, body = exchange.real()
     exchange.send(status, {**headers, "content-length": str(len(body))}, body[: len(body) // 2])
     exchange.wait_for_hang_up()
+
+
+def drip(exchange: Exchange) -> None:
+    """A byte now and then, for longer than anybody waits."""
+    status, headers, body = exchange.real()
+    exchange.send(status, {**headers, "content-length": str(len(body) + 10**6)}, body)
+    for _ in range(300):
+        time.sleep(0.2)
+        exchange.connection.sendall(b" ")
 
 
 def reset_at_once(exchange: Exchange) -> None:
