@@ -165,6 +165,9 @@ class Project:
                     f"{model.name} is granted to {name!r}, whom {policy.file.name} does not know; "
                     f"it knows {_list(known)}"
                 )
+            names = [column.name for column in model.columns]
+            for name in [n for n in model.partition_by if n not in names]:
+                yield f"{model.name}: config.meta.publish.partition_by names {name!r}; its columns are {_list(names)}"
         classes = {c for n in self._nodes for c in self.column_classes(n).values() if c}
         for audience in policy.audiences:
             for name in [*audience.clear, *audience.masks]:
@@ -258,7 +261,9 @@ class Project:
             grants=frozenset(_grants(node)),
             is_contracted=bool((node["config"].get("contract") or {}).get("enforced")),
             limits=limits,
-            partition_by=(partition_by,) if isinstance(partition_by, str) else tuple(partition_by),
+            partition_by=tuple(
+                name.lower() for name in ([partition_by] if isinstance(partition_by, str) else partition_by)
+            ),
         )
 
 

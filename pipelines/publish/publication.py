@@ -209,8 +209,7 @@ class Publication(Attempt):
             if old_path and name in same and (old_path / name).is_dir():
                 link(old_path / name, folder / name)
             else:
-                partition_by = self.project.models[table.model].partition_by
-                write_parquet(con, folder / name, key, name, sql, table, partition_by)
+                write_parquet(con, folder / name, key, name, sql, table)
         self.versions.replace(path, folder)
         return [name for name in tables if name not in same]
 
@@ -236,6 +235,7 @@ class Publication(Attempt):
             classed=chosen.classed,
             condition=chosen.condition,
             rows_in_warehouse=count(con, model),
+            partition_by=model.partition_by if audience.format == "parquet" else (),
         )
         return chosen.sql, table
 
@@ -318,12 +318,10 @@ class Publication(Attempt):
 
 
 def _is_same(new: PublishedTable, old: PublishedTable | None) -> bool:
-    return old is not None and (new.rows, new.fingerprint, list(new.columns.items()), new.classed) == (
-        old.rows,
-        old.fingerprint,
-        list(old.columns.items()),
-        old.classed,
-    )
+    def told(table: PublishedTable) -> tuple[object, ...]:
+        return table.rows, table.fingerprint, list(table.columns.items()), table.classed, table.partition_by
+
+    return old is not None and told(new) == told(old)
 
 
 def _file(audience: str, kind: str) -> str:

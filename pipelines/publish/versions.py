@@ -42,6 +42,8 @@ class PublishedTable(BaseModel):
     """The row filter."""
     rows_in_warehouse: int
     """Before the row filter; the limits of the next version count from it."""
+    partition_by: tuple[str, ...] = ()
+    """Of a Parquet folder."""
     held_from: str | None = None
     """The version the table was taken over from, because what is in the warehouse was refused."""
 

@@ -237,16 +237,16 @@ def write_parquet(
     name: str,
     sql: str,
     expected: PublishedTable,
-    partition_by: tuple[str, ...],
 ) -> None:
     """Write one table as a folder of Parquet files, partitioned in Hive's way; checked like a database file."""
     folder.mkdir(parents=True)
     options = ["format parquet", "compression zstd", *_parquet_encryption(con, key)]
     target = folder / "data_0.parquet"
-    if (
-        partition_by and expected.rows
-    ):  # without rows there are no partitions, and so no file that says the columns
-        options += [f"partition_by ({', '.join(map(quoted, partition_by))})", "write_partition_columns"]
+    if expected.partition_by and expected.rows:  # without rows there would be no file that says the columns
+        options += [
+            f"partition_by ({', '.join(map(quoted, expected.partition_by))})",
+            "write_partition_columns",
+        ]
         target = folder
     con.execute(f"copy ({sql}) to {literal(target)} ({', '.join(options)})")
     try:

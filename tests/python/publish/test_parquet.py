@@ -10,7 +10,7 @@ import fsspec
 import pyarrow.dataset
 import pytest
 
-from pipelines.errors import ConnectionError, PublishError
+from pipelines.errors import ConnectionError, DeclarationError, PublishError
 from pipelines.publish import publish, rollback
 from pipelines.publish.versions import Versions
 from pipelines.publish.write import parquet_key
@@ -175,3 +175,20 @@ def test_an_audience_without_tables_changes_its_format(company: Company) -> None
     company.policy(policy)
     company.publish()
     assert (company.published / "current" / "nobody").is_dir()
+
+
+def test_other_partitions_are_a_change(lake: Company) -> None:
+    lake.publish()
+    meta: dict[str, Any] = {"publish": {"partition_by": ["Region", "CUSTOMER_key"]}}
+    lake.model("fct_orders", ORDERS, ["analysts"], ["dim_customers"], meta=meta)
+    lake.sql("delete from marts.fct_orders where customer_key > 'c1'")
+    assert lake.publish(accept_rows=True).written["analysts"] == ["fct_orders"]
+    meta["publish"]["partition_by"] = "customer_key"
+    assert lake.publish().written["analysts"] == ["fct_orders"], "no row changed"
+    partitions = {path.name for path in _folder(lake, "fct_orders").iterdir()}
+    assert partitions == {"customer_key=c0", "customer_key=c1"}
+    meta["publish"]["partition_by"] = "regoin"
+    with pytest.raises(
+        DeclarationError, match=r"fct_orders: .*partition_by names 'regoin'; its columns are amount, "
+    ):
+        lake.publish()
