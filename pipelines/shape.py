@@ -92,7 +92,8 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
                 duckdb.TransactionException
             ):  # an extractor's transaction does not outlive the error
                 job.con.execute("rollback")
-        again = landed.careful(failed)
+        doubted = error.columns if isinstance(error, _DoubtfulValueError) else ()
+        again = landed.careful(failed, doubted)
         if again is None and failed:
             raise
         again = again or replace(landed, doubtful={})
@@ -118,7 +119,11 @@ class _DoubledKeyError(Exception):
 
 
 class _DoubtfulValueError(Exception):
-    """Some value may not be what the source holds."""
+    """Some value in these columns of raw may not be what the source holds."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__()
+        self.columns = columns
 
 
 def _pack(
@@ -186,19 +191,19 @@ def _pack(
 def _refuse_doubtful(landed: Landed, file: Path, job: Job) -> None:
     """Raise _DoubtfulValueError when the file has a doubtful value, or cannot be read for its texts."""
     written = {name for name, *_ in job.con.execute(f"describe from {_read(file)}").fetchall()}
-    looks = [
-        f"count(*) filter ({condition})" if condition else f"count(length({quoted(name)})) * 0"
+    looks = {
+        name: f"count(*) filter ({condition})" if condition else f"count(length({quoted(name)})) * 0"
         for name, condition in landed.doubtful.items()
         if name in written
-    ]
+    }
     if not looks:
         return
     try:
-        row = job.con.execute(f"select {', '.join(looks)} from {_read(file)}").fetchone() or ()
+        row = job.con.execute(f"select {', '.join(looks.values())} from {_read(file)}").fetchone() or ()
     except (duckdb.InvalidInputException, UnicodeDecodeError):  # the latter while the former is told
-        raise _DoubtfulValueError from None
-    if any(row):
-        raise _DoubtfulValueError
+        raise _DoubtfulValueError(list(looks)) from None
+    if found := [name for name, count in zip(looks, row, strict=True) if count]:
+        raise _DoubtfulValueError(found)
 
 
 def _without_key(key: Sequence[str], file: Path, job: Job) -> int:

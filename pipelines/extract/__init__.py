@@ -59,9 +59,9 @@ class Landed:
     doubtful: dict[str, str] = field(default_factory=dict)
     """Raw columns in which what arrived may not be what the source holds: the condition for such a value, or ''
     for texts that may be no UTF-8. Where one is found the table is read once more, by `careful`."""
-    careful: Callable[[Exception | None], Landed | None] | None = None
-    """Lands the table in a slower way that alters nothing, after doubtful values or an error while the relation
-    was read; None: there is no need, or no way."""
+    careful: Callable[[Exception | None, Sequence[str]], Landed | None] | None = None
+    """Lands the table in a slower way that alters nothing, after an error while the relation was read, or doubtful
+    values in these columns of raw; None: there is no need, or no way."""
 
 
 @dataclass(frozen=True)

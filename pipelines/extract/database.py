@@ -164,15 +164,17 @@ class _Server:
         return replace(
             landed,
             explain=lambda error: self._explained(table, error),
-            careful=lambda error: self._land_with_care(table, error),
+            careful=lambda error, doubted: self._land_with_care(table, error, doubted),
         )
 
-    def _land_with_care(self, table: Table[DatabaseTable], error: Exception | None) -> Landed | None:
+    def _land_with_care(
+        self, table: Table[DatabaseTable], error: Exception | None, doubted: Sequence[str]
+    ) -> Landed | None:
         """Read values that the scanner alters, or stops at, as the texts the server writes; None: there are none."""
         if error and self._is_broken(error):
             return None
         self.ready()
-        landed = _scanned(self.catalog, self.dialect, table, self.job, with_care=True)
+        landed = _scanned(self.catalog, self.dialect, table, self.job, with_care=True, doubted=doubted)
         return landed and replace(landed, explain=lambda error: self._explained(table, error))
 
     def _is_broken(self, error: Exception) -> bool:
@@ -231,9 +233,15 @@ def _mysql_address(url: str) -> str:
 
 
 def _scanned(
-    catalog: str, dialect: str, table: Table[DatabaseTable], job: Job, *, with_care: bool = False
+    catalog: str,
+    dialect: str,
+    table: Table[DatabaseTable],
+    job: Job,
+    *,
+    with_care: bool = False,
+    doubted: Sequence[str] = (),
 ) -> Landed | None:
-    """What to read of a table; `with_care`, None where no value needs it."""
+    """What to read of a table; `with_care`, None where no value (of the columns `doubted`, if any) needs it."""
     scan = Scan(catalog, dialect, table, job)
     chosen = _chosen(table, list(scan.columns), job)
     keys = None
@@ -251,7 +259,7 @@ def _scanned(
     within += f" or {there} is null" if nulls else ""
     if (
         (with_care or dialect == "sqlite")
-        and not scan.take_odd_as_text(chosen, within, every=with_care)
+        and not scan.take_odd_as_text(chosen, within, every=with_care, doubted=doubted)
         and with_care
     ):
         return None

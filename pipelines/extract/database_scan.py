@@ -82,12 +82,16 @@ class Scan:
         """Raw types of what arrives as text."""
         return {normalized(name): altered.type for name, altered in self._altered.items()}
 
-    def take_odd_as_text(self, chosen: Sequence[str], within: str, *, every: bool) -> bool:
+    def take_odd_as_text(
+        self, chosen: Sequence[str], within: str, *, every: bool, doubted: Sequence[str]
+    ) -> bool:
         """Read columns with values that the scanner alters as texts from now on; whether there are such columns.
 
         Of SQLite all columns then, for its texts come by a query without types; `every`: also without such values.
         """
         asked = {n: d for n, d in self._doubted.items() if n in chosen or self._table.load.filter}
+        if doubted:
+            asked = {n: d for n, d in asked.items() if normalized(n) in doubted}
         odd = self._odd({n: d.odd.format(self.mark(n)) for n, d in asked.items()}, within)
         if self._dialect != "sqlite":
             self._altered |= {n: Altered(_text_of(self._dialect, n), self.columns[n]) for n in odd}

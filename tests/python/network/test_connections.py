@@ -131,12 +131,22 @@ class InNats(Served):
         asyncio.run(self.publish({self.tables[table]["stream"]: bodies}))
 
 
-@pytest.fixture(params=["postgres", pytest.param("mariadb", marks=pytest.mark.full), "nats"])
+class ThroughSqlAlchemy(InMariadb):
+    """The same server, as a database that DuckDB does not read itself."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url.replace("mysql://", "mysql+pymysql://", 1))
+
+
+@pytest.fixture(
+    params=["postgres", *(pytest.param(s, marks=pytest.mark.full) for s in ("mariadb", "sqlalchemy")), "nats"]
+)
 def served(request: pytest.FixtureRequest) -> Served:
     if request.param == "postgres":
         return InPostgres(request.getfixturevalue("postgres_server"))
-    if request.param == "mariadb":
-        return InMariadb(request.getfixturevalue("mariadb_url"))
+    if request.param in ("mariadb", "sqlalchemy"):
+        kind = InMariadb if request.param == "mariadb" else ThroughSqlAlchemy
+        return kind(request.getfixturevalue("mariadb_url"))
     return InNats(request.getfixturevalue("nats_url"))
 
 
