@@ -22,6 +22,7 @@ from pipelines.declaration import FilesTable, Table
 from pipelines.errors import LoadError
 from pipelines.extract.exact_json import no_key_twice
 from pipelines.extract.files_common import FileLanding, Found
+from pipelines.extract.files_excel import unread_cells
 from pipelines.extract.files_text import BLOCK_BYTES
 from pipelines.extract.landing import numbers, texts
 from pipelines.names import normalized
@@ -357,8 +358,14 @@ def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
         )
     sheet = book.get_sheet_by_name(load.sheet) if load.sheet else book.get_sheet_by_index(0)
     rows = list(enumerate(sheet.to_python(skip_empty_area=False), 1))
+    unread: dict[int, dict[int, str]] = {}
+    for reference, what in unread_cells(file.local, sheet.name).items():
+        line, column = _cell(reference) if reference else (0, 0)
+        unread.setdefault(line + 1, {})[column] = f"{reference} {what}"
+    offset = 0
     if load.range:
         first, last = (_cell(corner) for corner in load.range.split(":"))
+        offset = first[1]
         rows = [(n, row[first[1] : last[1] + 1]) for n, row in rows if first[0] <= n - 1 <= last[0]]
     rows = [(n, row) for n, row in rows[load.skip_lines :] if any(cell != "" for cell in row)]
     if not rows:
@@ -370,6 +377,14 @@ def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
         rows = rows[1:]
     names = _names(header, file, table, landing, loaded_before)
     nulls = set(load.nulls)
+    for number, cells in rows:
+        if bad := [
+            what for column, what in unread.get(number, {}).items() if 0 <= column - offset < len(names)
+        ]:
+            kept = dict(zip(names, (_cell_text(cell, load.decimal) for cell in cells), strict=False))
+            landing.reject(file, number, "; ".join(bad), json.dumps(kept, ensure_ascii=False))
+            unread[number] = {-1: ""}
+    rows = [(number, cells) for number, cells in rows if -1 not in unread.get(number, {})]
     texts = [[_cell_text(cell, load.decimal) for cell in row] for _, row in rows]
     for (number, _), row in zip(rows, texts, strict=True):
         if any(row[len(names) :]):

@@ -9,15 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import sqlite3
+import zipfile
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.engine import load_extension
 from pipelines.extract import retries
 from sandbox.servers import MariaDB, Postgres
 from tests.python.extract.test_database import maria
@@ -198,6 +201,36 @@ def test_odd_postgres(postgres_server: Postgres, tmp_path: Path) -> None:
     project.declare("pg", {"kind": "database", "connection": "pg"}, {"t0": tables["t0"]}, columns=declared)
     assert project.load().rows == 2
     assert project.raw("select id, isnan(v) from pg.t0 order by id") == [(1, True), (2, False)]
+
+
+SHEET = """<?xml version="1.0"?><worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>
+<row r="1"><c r="A1" t="inlineStr"><is><t>a</t></is></c><c r="B1" t="inlineStr"><is><t>b</t></is></c></row>
+<row r="2"><c r="A2"><v>1</v></c><c r="B2" t="e"><v>#DIV/0!</v></c></row>
+<row r="3"><c r="A3"><v>2</v></c><c r="B3"><f>A3*2</f></c></row>
+<row r="4"><c r="A4"><v>3</v></c><c r="B4"><f>A4*2</f><v>6</v></c></row>
+<row r="5"><c r="A5"><v>4</v></c><c r="B5" t="str"><f>""</f><v></v></c></row></sheetData></worksheet>"""
+
+
+def test_cells_of_excel_without_a_value_are_bad_rows(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    with duckdb.connect() as con:
+        load_extension(con, "excel")
+        con.execute(f"copy (select 1 as a) to '{tmp_path / 'whole.xlsx'}' (format xlsx)")
+    with zipfile.ZipFile(tmp_path / "whole.xlsx") as whole, zipfile.ZipFile(tmp_path / "a.xlsx", "w") as odd:
+        for name in whole.namelist():
+            odd.writestr(name, SHEET if name.startswith("xl/worksheets/") else whole.read(name))
+    keys = {"path": "a.xlsx", "format": "excel", "tolerance": 2}
+    project.declare("f", {"kind": "files", "url": "."}, {"t": keys})
+    assert project.load().rows == 2
+    assert project.raw("select a, b from f.t order by a") == [("3", "6"), ("4", None)]
+    assert project.raw("select _line, _reason, _record from f.t__quarantine order by all") == [
+        (2, "B2 is the error #DIV/0!", '{"a": "1", "b": null}'),
+        (
+            3,
+            "B3 is a formula without a value: let Excel compute it, and save the file",
+            '{"a": "2", "b": null}',
+        ),
+    ]
 
 
 def test_zero_dates_of_mariadb_are_kept_apart(mariadb_server: MariaDB, tmp_path: Path) -> None:

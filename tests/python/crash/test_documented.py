@@ -44,6 +44,7 @@ PROMISES = {
     "test_odd_values.py::test_odd_parquet": ODD,
     "test_odd_values.py::test_odd_sqlite": ODD,
     "test_odd_values.py::test_odd_postgres": ODD,
+    "test_odd_values.py::test_cells_of_excel_without_a_value_are_bad_rows": ODD,
     "test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,
     "test_odd_values.py::test_odd_answers": ODD,
     "test_odd_values.py::test_a_function_that_exits_ends_its_table_only": ODD,
