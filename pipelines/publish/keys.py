@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines.audiences import Audience, Policy
 from pipelines.connections import Connections
 from pipelines.declaration import REFERENCE
-from pipelines.errors import ConnectionError
+from pipelines.errors import ConnectionError, PublishError
 from pipelines.publish import keyring
 
 NEXT = "_next"
@@ -36,9 +36,19 @@ class Keys:
         """
         return self._required(audience.key) or self._kept(audience.name)
 
-    def masking(self, policy: Policy) -> str:
-        """The hash mask's key as 64 hex digits; made on first use where none is given."""
+    def masking(self, policy: Policy, published: Path | None) -> str:
+        """The hash mask's key as 64 hex digits; made on first use where none is given.
+
+        `published`: where a version is that has hashed values. Raises PublishError when their key is gone: with another
+        one everybody would get a new pseudonym, and nothing would tell.
+        """
         key = self._required(policy.publishing.masking_key) or self._kept("masking")
+        if key is None and published:
+            raise PublishError(
+                f"not published: the hash mask's key was in {self._folder / 'masking'} and is gone; with a new one values "
+                "would get other hashes than those readers have and join by. Put the file back, or give the key as "
+                f"masking_key in audiences.yml. (Lost for good? Remove {published}, tell the readers, and publish.)"
+            )
         if key is None:
             key = self._make()
             self._keep("masking", key)

@@ -82,7 +82,8 @@ class Publication(Attempt):
         for mirror in self.mirrors:
             mirror.settle()
         previous = self.versions.read_current()
-        with open_warehouse(self.settings.warehouse, self.keys.masking(self.policy)) as con:
+        hashed = self.versions.folder if previous and _has_hashes(previous) else None
+        with open_warehouse(self.settings.warehouse, self.keys.masking(self.policy, hashed)) as con:
             held = self._audit(con, previous, accept_rows)
             if unclassed := list(self.project.unclassed(held)):
                 raise DeclarationError("\n".join(unclassed))
@@ -322,6 +323,11 @@ def _is_same(new: PublishedTable, old: PublishedTable | None) -> bool:
         return table.rows, table.fingerprint, list(table.columns.items()), table.classed, table.partition_by
 
     return old is not None and told(new) == told(old)
+
+
+def _has_hashes(version: Version) -> bool:
+    tables = [table for audience in version.audiences.values() for table in audience.tables.values()]
+    return any(treatment == "hash" for table in tables for _, treatment in table.classed.values())
 
 
 def _file(audience: str, kind: str) -> str:

@@ -169,6 +169,20 @@ def test_keys_are_in_no_message_and_no_file(company: Company, monkeypatch: pytes
     assert "verysecretkey" not in str(refused.value)
 
 
+def test_a_lost_key_of_the_hashes_is_not_made_anew(company: Company) -> None:
+    company.publish()
+    hashes = company.read("analysts", "select email from dim_customers order by all")
+    key = company.settings.home / "keys" / "masking"
+    kept = key.read_text()
+    key.unlink()
+    with pytest.raises(PublishError, match="the hash mask's key was in .*keys/masking and is gone"):
+        company.publish()
+    assert not key.exists()
+    key.write_text(kept)
+    company.publish()
+    assert company.read("analysts", "select email from dim_customers order by all") == hashes
+
+
 def test_rotated_keys_open_every_version(company: Company) -> None:
     company.publish()
     company.sql("delete from marts.dim_customers where customer_key = 'c5'")
