@@ -45,9 +45,9 @@ class Keys:
         key = self._required(policy.publishing.masking_key) or self._kept("masking")
         if key is None and published:
             raise PublishError(
-                f"not published: the hash mask's key was in {self._folder / 'masking'} and is gone; with a new one values "
-                "would get other hashes than those readers have and join by. Put the file back, or give the key as "
-                f"masking_key in audiences.yml. (Lost for good? Remove {published}, tell the readers, and publish.)"
+                f"not published: the hash mask's key was in {self._folder / 'masking'} and is gone; with a new one "
+                "values would get other hashes than those readers have and join by. Put the file back, or give the key "
+                f"as masking_key in audiences.yml. (Lost for good? Remove {published}, tell the readers, and publish.)"
             )
         if key is None:
             key = self._make()

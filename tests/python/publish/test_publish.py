@@ -175,7 +175,7 @@ def test_a_lost_key_of_the_hashes_is_not_made_anew(company: Company) -> None:
     key = company.settings.home / "keys" / "masking"
     kept = key.read_text()
     key.unlink()
-    with pytest.raises(PublishError, match="the hash mask's key was in .*keys/masking and is gone"):
+    with pytest.raises(PublishError, match=r"the hash mask's key was in .*keys/masking and is gone"):
         company.publish()
     assert not key.exists()
     key.write_text(kept)
@@ -362,11 +362,11 @@ def test_open_readers_keep_their_version(company: Company) -> None:
     assert reader.execute("select count(*) from fct_orders").fetchall() == [(3000,)]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write any file")
 def test_published_files_cannot_be_written(company: Company) -> None:
     company.publish()
-    with pytest.raises(duckdb.Error):
-        duckdb.connect(str(company.path("analysts")))
+    assert (
+        company.path("analysts").stat().st_mode & 0o222 == 0
+    )  # root, who may be running this, writes any file
 
 
 def test_grants_and_classes_must_be_known(company: Company) -> None:
