@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -82,22 +82,18 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
     """
     try:
         return _without_doubled_keys(table, landed, job, load_id, loaded_at)
-    # DuckDB's own error may have bytes in it that are no UTF-8
-    except (_DoubtfulValueError, duckdb.Error, UnicodeDecodeError) as error:
+    except _ReadAgainError as error:
+        again = error.landed
+    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where DuckDB's own has bytes of no text
         if landed.careful is None:
             raise
-        failed = None if isinstance(error, _DoubtfulValueError) else error
-        if failed:
-            with suppress(
-                duckdb.TransactionException
-            ):  # an extractor's transaction does not outlive the error
-                job.con.execute("rollback")
-        doubted = error.columns if isinstance(error, _DoubtfulValueError) else ()
-        again = landed.careful(failed, doubted)
-        if again is None and failed:
+        with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
+            job.con.execute("rollback")
+        slower = landed.careful(error, ())
+        if slower is None:
             raise
-        again = again or replace(landed, doubtful={})
-        return _without_doubled_keys(table, again, job, load_id, loaded_at)
+        again = slower
+    return _without_doubled_keys(table, again, job, load_id, loaded_at)
 
 
 def _without_doubled_keys(
@@ -118,12 +114,12 @@ class _DoubledKeyError(Exception):
         self.keys = keys
 
 
-class _DoubtfulValueError(Exception):
-    """Some value in these columns of raw may not be what the source holds."""
+class _ReadAgainError(Exception):
+    """Some value was altered on the way; `landed` reads the table in a slower way."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, landed: Landed) -> None:
         super().__init__()
-        self.columns = columns
+        self.landed = landed
 
 
 def _pack(
@@ -153,7 +149,7 @@ def _pack(
         if drift.kept_out or doubled:
             raise _AltersValueError
         read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
-        _refuse_doubtful(landed, file, job)
+        _settle_doubts(landed, file, job)
         if _without_key(needed, file, job):
             raise _AltersValueError
     except _AltersValueError:
@@ -161,7 +157,7 @@ def _pack(
             relation = as_columns(table, raw_records, job, BadRows(table, job), keep=True).relation
         relation = bad.split(columns, relation, needed, drift.kept_out, doubled)
         read = _write(table, columns, relation, landed, known, load_id, loaded_at, file, job)
-        _refuse_doubtful(landed, file, job)
+        _settle_doubts(landed, file, job)
     quarantined = bad.written(load_id, loaded_at)
     told: dict[str, Any] = {"new_columns": drift.new, "lost_columns": drift.lost, "quarantine": quarantined}
     if quarantined:
@@ -188,22 +184,23 @@ def _pack(
     return Packed(file, read, rows, deleted, cursor, hints, _table_hints(table, landed, key), **told)
 
 
-def _refuse_doubtful(landed: Landed, file: Path, job: Job) -> None:
-    """Raise _DoubtfulValueError when the file has a doubtful value, or cannot be read for its texts."""
+def _settle_doubts(landed: Landed, file: Path, job: Job) -> None:
+    """Raise _ReadAgainError when a value in the file is not what the source holds."""
     written = {name for name, *_ in job.con.execute(f"describe from {_read(file)}").fetchall()}
     looks = {
         name: f"count(*) filter ({condition})" if condition else f"count(length({quoted(name)})) * 0"
         for name, condition in landed.doubtful.items()
         if name in written
     }
-    if not looks:
+    if not looks or landed.careful is None:
         return
     try:
         row = job.con.execute(f"select {', '.join(looks.values())} from {_read(file)}").fetchone() or ()
-    except (duckdb.InvalidInputException, UnicodeDecodeError):  # the latter while the former is told
-        raise _DoubtfulValueError(list(looks)) from None
-    if found := [name for name, count in zip(looks, row, strict=True) if count]:
-        raise _DoubtfulValueError(found)
+        doubted = [name for name, count in zip(looks, row, strict=True) if count]
+    except (duckdb.InvalidInputException, UnicodeDecodeError):  # a text is none
+        doubted = list(looks)
+    if doubted and (again := landed.careful(None, doubted)):
+        raise _ReadAgainError(again)
 
 
 def _without_key(key: Sequence[str], file: Path, job: Job) -> int:
