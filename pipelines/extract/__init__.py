@@ -57,8 +57,8 @@ class Landed:
     explain: Callable[[Exception], Exception] = unexplained
     """Turns an error met while the relation is read into one for people, where it knows better."""
     doubtful: dict[str, str] = field(default_factory=dict)
-    """Raw columns in which what arrived may not be what the source holds: the condition for such a value, or ''
-    for texts that may be no UTF-8. Where one is found the table is read once more, by `careful`."""
+    """Raw columns in which what arrived may not be what the source holds: an aggregate, over the column as it arrived,
+    that is true where there may be such a value, or '' for texts that may be no UTF-8. Then `careful` is asked."""
     careful: Callable[[Exception | None, Sequence[str]], Landed | None] | None = None
     """Lands the table in a slower way that alters nothing, after an error while the relation was read, or doubtful
     values in these columns of raw; None: there is no need, or no way."""

@@ -202,7 +202,7 @@ class _Doubted:
     odd: str
     """The server's condition for such a value, of the column `{}`."""
     landed: str | None = None
-    """DuckDB's condition for what may have become of one; None: nothing tells."""
+    """DuckDB's condition for a column in which some may be, told from its bounds; None: nothing tells."""
 
 
 def _text_of(dialect: str, name: str) -> str:
@@ -263,15 +263,15 @@ def _altered_by_scanner(
         elif wanted in {"numeric": ("VARCHAR", "DOUBLE"), **texts}.get(own, ()):
             altered[name] = Altered(as_text, str(wanted))
         elif own == "numeric":
-            doubted[name] = _Doubted("{0} = 'NaN'", "try_cast({0} as double) = 0")  # comes as zero
+            doubted[name] = _Doubted("{0} = 'NaN'", "min({0}) <= 0 and max({0}) >= 0")  # comes as zero
         elif dialect == "postgres" and own in ("timestamp", "timestamptz"):
             # PostgreSQL's calendar ends 30 years after DuckDB's, which goes on with the first year there
             doubted[name] = _Doubted(
                 "{0} >= '294247-01-10' and {0} < 'infinity'",
-                "try_cast({0} as timestamp) < '4714-11-24 (BC)' and isfinite(try_cast({0} as timestamp))",
+                "min({0}) < '4714-11-24 (BC)'",
             )
         elif dialect == "mysql" and own in DATES:
-            doubted[name] = _Doubted("dayofmonth({0}) = 0 or month({0}) = 0", "{0} is null")
+            doubted[name] = _Doubted("dayofmonth({0}) = 0 or month({0}) = 0", "count({0}) < count(*)")
     return altered, doubted
 
 
