@@ -197,6 +197,8 @@ def test_page_views_are_counted_exactly(warehouse: duckdb.DuckDBPyConnection) ->
     assert differences(warehouse, mart, truth) == []
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
 def test_three_weeks_of_incremental_loads_equal_a_fresh_full_load(tmp_path: Path) -> None:
     advanced, fresh = Company(tmp_path / "advanced"), Company(tmp_path / "fresh")
     try:
