@@ -15,6 +15,7 @@ import duckdb
 from pipelines.declaration import Table
 from pipelines.errors import LoadError
 from pipelines.extract import Job, Landed, literal, quoted
+from pipelines.extract.exact_json import LONG_NUMBER
 from pipelines.names import DELETED_AT, STAMPS, is_chosen, normalized
 from pipelines.quarantine import BadRows
 from pipelines.types import EXACT_IN_DOUBLE, declared_type, json_scalar
@@ -22,17 +23,18 @@ from pipelines.types import EXACT_IN_DOUBLE, declared_type, json_scalar
 _NUMBER = r"-?[0-9][-+.0-9eE]*"
 _LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
 _VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
-_LONG = r"[:,\[\s]-?([0-9.]{16}|[0-9.]+[eE])"
-"""Stands in every record with one of the two above, and is found at half the cost."""
 _MARK = "\\u0001number "
 """Stands before a number that is carried as a string, as JSON writes it."""
 _INEXACT = (
     # behind `when`: only there DuckDB leaves out what the condition before has settled
-    f"(case when regexp_matches(_record, '{_LONG}') then regexp_matches(_record, '{_VAST}')"
+    f"(case when regexp_matches(_record, '{LONG_NUMBER}') then regexp_matches(_record, '{_VAST}')"
     f" or regexp_matches(_record, '{_LONG_REAL}') and regexp_extract_all(_record, '{_LONG_REAL}', 1) <> "
     f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1) else false end)"
 )
-"""Records with a number that DuckDB, which reads reals as doubles, would not write again as it was."""
+"""Records with a number that DuckDB, which reads reals as doubles, would not write again as it was.
+
+The first of the three is in all of them, and found at half the cost.
+"""
 _IS_OBJECT = "case when json_valid(_record) then json_type(_record) end = 'OBJECT'"
 _UNFIT = {
     f"({_IS_OBJECT}) is distinct from true": "are not JSON objects",
@@ -50,7 +52,7 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
     """
     con = job.con
     meta = [n for n, *_ in con.execute(f"describe {landed.relation}").fetchall() if n != "_record"]
-    kinds = _kinds(con, landed.relation)
+    kinds = _kinds(con, landed.relation, "false" if landed.is_exact else _INEXACT)
     if any(keys is None or len(set(keys)) < len(keys) for keys, _ in kinds):
         for where, what in _UNFIT.items():
             landed = replace(landed, relation=bad.leave_out(landed.relation, meta, where, what))
@@ -59,23 +61,25 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
     )
     inexact = any(inexact for _, inexact in kinds)
     declared = {normalized(name): kind for name, kind in table.data_types.items()}
+    undeclared = [key for key in keys if normalized(key) not in declared]
     texts = {
         key
         for key in keys
         if not inexact and (kind := declared.get(normalized(key))) and declared_type(kind).name != "JSON"
     }
     kept = [*meta, "_record"] if keep else meta
-    if texts and texts == set(keys):  # nothing to find out, and so nothing to be read twice
+    if not inexact and not undeclared:
+        # nothing to find out, and so nothing to be read twice
         view = f"({_unnested(landed.relation, kept, '_record', keys, texts)})"
     else:
         view = f"_records_{table.source}_{table.name}"
         _unnest_records(con, view, landed.relation, kept, keys, texts, inexact)
     selected = list(map(quoted, kept))
-    types = _json_types(con, view, [key for key in keys if key not in texts])
+    types = _json_types(con, view, undeclared)
     asked = dict(landed.types)
     for key in keys:
-        kind = None if key in texts else _scalar(types[key])
-        if normalized(key) in declared or kind == "JSON":
+        kind = _scalar(types[key]) if key in types else None
+        if key not in types or kind == "JSON":
             selected.append(quoted(key))
         elif kind == "DOUBLE" and (
             inexact or "WIDE" in types[key]
@@ -84,7 +88,7 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
             asked[normalized(key)] = kind
         elif kind:
             selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
-    empty = {normalized(k) for k in keys if k not in texts and not types[k]}  # no record has a value
+    empty = {normalized(k) for k in undeclared if not types[k]}  # no record has a value
     delivered = {normalized(k) for k in keys} | set(meta)
     keyed = [n for n in map(normalized, table.load.primary_key) if n not in declared]
     selected += [f"cast(null as varchar) as {quoted(n)}" for n in keyed if n in empty or n not in delivered]
@@ -94,7 +98,9 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
     return replace(landed, relation=f"select {', '.join(selected) or '*'} from {view}", types=asked)
 
 
-def _kinds(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[list[str] | None, bool]]:
+def _kinds(
+    con: duckdb.DuckDBPyConnection, relation: str, is_inexact: str
+) -> list[tuple[list[str] | None, bool]]:
     """The keys that records have together (None: not an object), and whether some of them have inexact numbers.
 
     Most records have the keys of the first, which is found at a third of the cost of grouping by keys.
@@ -106,7 +112,8 @@ def _kinds(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[list[str
     if usual:
         named = f"[{', '.join(map(literal, usual))}]"
         others, inexact = con.execute(
-            f"select count(*) filter (other), coalesce(bool_or(case when other then false else {_INEXACT} end), false)"
+            "select count(*) filter (other),"
+            f" coalesce(bool_or(case when other then false else {is_inexact} end), false)"
             f" from (select _record, try(json_keys(_record)) is distinct from {named} as other from ({relation}))"
         ).fetchone() or (0, False)
         kinds.append((usual, inexact))
@@ -117,7 +124,7 @@ def _kinds(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[list[str
         kinds
         + con.execute(
             f"select case when {_IS_OBJECT} then json_keys(_record) end as keys,"
-            f" case when keys is null then false else {_INEXACT} end as inexact from ({other}) group by all"
+            f" case when keys is null then false else {is_inexact} end as inexact from ({other}) group by all"
         ).fetchall()
     )
 

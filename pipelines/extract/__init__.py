@@ -36,6 +36,8 @@ class Landed:
 
     relation: str
     form: Literal["rows", "text", "records"] = "rows"
+    is_exact: bool = False
+    """Of records: no number in them is so long that it has to be looked at whether a double can hold it."""
     identity: tuple[str, ...] = ()
     """Metadata columns that name the delivery (a file) or the row (a stream's sequence)."""
     replaces: bool = False

@@ -106,6 +106,7 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
     else:
         for file in loaded:
             READERS[table.load.format](file, table, landing, set(known))
+            landing.settle()
         relation, empty = landing.close()
     gone = tuple(name for name in empty if name in known)
     form = {"parquet": "rows", "json": "records", "jsonl": "records"}.get(table.load.format, "text")
@@ -117,6 +118,7 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
     return Landed(
         relation,
         form=form,  # type: ignore[arg-type]
+        is_exact=landing.is_exact,
         identity=("_file",),
         replaces=True,
         gone=gone,

@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 
 from pipelines.declaration import FilesTable, Table
 from pipelines.extract import Job, literal, quoted
-from pipelines.extract.landing import numbers
+from pipelines.extract.landing import GroupedFile, numbers
 from pipelines.names import normalized
+
+HELD_BYTES = 32 * 2**20
+"""Rows of one file up to this size are held in memory until it is settled."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,21 @@ class Found:
 
 
 class FileLanding:
-    """Collects rows as text (or JSON records) with file and line, in Parquet files by their columns."""
+    """Collects rows as text (or JSON records) with file and line, in Parquet files by their columns.
+
+    What a file brings can be taken back until it is settled: a small one is held in memory, a large one lands apart.
+    """
 
     def __init__(self, job: Job, table: Table[FilesTable]) -> None:
         self._job = job
         self._table = table
-        self._writers: dict[tuple[str, ...], pq.ParquetWriter] = {}
-        self._files: list[Path] = []
+        self._ordered: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Columns as the first file with them has them."""
+        self._shared: dict[tuple[str, ...], GroupedFile] = {}
+        self._apart: dict[tuple[str, ...], GroupedFile] = {}
+        self._held: dict[tuple[str, ...], list[pa.Table]] = {}
+        self._held_bytes = 0
+        self._files: list[GroupedFile] = []
         self._rows: dict[str, int] = {}
         self._headers: dict[str, None] = {}
         self._rejected: list[tuple[str, int, str, str]] = []
@@ -47,23 +58,53 @@ class FileLanding:
 
     def write(self, file: Found, columns: dict[str, Any], lines: Sequence[int] | pa.Int64Array) -> None:
         """Append text columns of equal length, and the line each row stands on."""
-        schema = pa.schema(
-            [("_file", pa.string()), ("_line", pa.int64()), *((c, pa.string()) for c in columns)]
-        )
         rows = len(lines)
         self._rows[file.name] = self._rows.get(file.name, 0) + rows
         key = tuple(sorted(columns))
-        if key not in self._writers:
-            path = self._job.folder / f"{self._table.name}.landed.{len(self._writers)}.parquet"
-            # read once, and soon: no dictionary for texts that hardly repeat, no statistics
-            self._writers[key] = pq.ParquetWriter(
-                path, schema, compression="lz4", use_dictionary=["_file"], write_statistics=False
-            )
-            self._files.append(path)
-        arrays = [pa.repeat(pa.scalar(file.name), rows), numbers(lines), *columns.values()]
-        batch = pa.Table.from_arrays(arrays, schema=schema).select(self._writers[key].schema.names)
-        self._writers[key].write_table(batch)
+        ordered = self._ordered.setdefault(key, tuple(columns))
+        schema = pa.schema(
+            [("_file", pa.string()), ("_line", pa.int64()), *((c, pa.string()) for c in ordered)]
+        )
+        arrays = [pa.repeat(pa.scalar(file.name), rows), numbers(lines), *(columns[c] for c in ordered)]
+        batch = pa.Table.from_arrays(arrays, schema=schema)
+        self._held.setdefault(key, []).append(batch)
+        self._held_bytes += batch.nbytes
+        if self._held_bytes > HELD_BYTES:
+            self._move(self._apart)
         self._job.progress(self._table.name, rows)
+
+    def settle(self) -> None:
+        """The rows of this file stay."""
+        self._move(self._apart or self._shared)
+        for apart in self._apart.values():
+            apart.close()
+        self._apart = {}
+
+    def take_back(self, file: Found) -> None:
+        """Drop the rows that this file, which is not settled, has brought so far."""
+        for apart in self._apart.values():
+            apart.close()
+            apart.path.unlink()
+            self._files.remove(apart)
+        self._held, self._held_bytes, self._apart = {}, 0, {}
+        self._job.progress(self._table.name, -self._rows.get(file.name, 0))
+        self._rows[file.name] = 0
+
+    def _move(self, files: dict[tuple[str, ...], GroupedFile]) -> None:
+        """Write what is held."""
+        for key, batches in self._held.items():
+            if key not in files:
+                path = self._job.folder / f"{self._table.name}.landed.{len(self._files)}.parquet"
+                files[key] = GroupedFile(path, batches[0].schema)
+                self._files.append(files[key])
+            for batch in batches:
+                files[key].write(batch)
+        self._held, self._held_bytes = {}, 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no record has a number that a double might have no room for; known once it is closed."""
+        return all(file.is_exact for file in self._files)
 
     def headers(self, names: Sequence[str]) -> None:
         """Remember the columns of a file: the files after it must have them, too."""
@@ -110,10 +151,10 @@ class FileLanding:
 
     def close(self) -> tuple[str | None, list[str]]:
         """The relation of all rows (None without any), and the files that had none."""
-        for writer in self._writers.values():
-            writer.close()
+        for shared in self._shared.values():
+            shared.close()
         empty = [name for name, rows in self._rows.items() if not rows]
         if not self._files:
             return None, empty
-        paths = ", ".join(literal(str(p)) for p in self._files)
+        paths = ", ".join(literal(str(file.path)) for file in self._files)
         return f"select * from read_parquet([{paths}], union_by_name = true)", empty

@@ -8,6 +8,7 @@ import json
 import re
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from datetime import time as clock
 from decimal import Decimal
@@ -31,21 +32,9 @@ _NO_DELIMITER = b"\x1f"
 """A control character, which no JSON has outside of an escape."""
 BATCH_ROWS = 100_000
 """Rows held in memory at a time."""
-HELD_BYTES = 2 * BLOCK_BYTES
-"""A CSV up to this size is held in memory."""
 
 
-def _csv(
-    file: Found,
-    table: Table[FilesTable],
-    landing: FileLanding,
-    loaded_before: set[str],
-    *,
-    torn_before: bool = False,
-) -> None:
-    """`torn_before`: torn lines were looked for, and blanked."""
-    from pyarrow import csv as arrow_csv
-
+def _csv(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
     load = table.load
     landing.note(file)
     quoting: dict[str, Any] = {"quotechar": load.quote} if load.quote else {"quoting": csv.QUOTE_NONE}
@@ -69,65 +58,84 @@ def _csv(
         return
     names = _names(first, file, table, landing, loaded_before)
     skip = load.skip_lines + (header_lines if load.header else 0)
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        reader = arrow_csv.open_csv(
-            file.local,
-            arrow_csv.ReadOptions(block_size=BLOCK_BYTES, skip_rows=skip, column_names=names),
-            arrow_csv.ParseOptions(
-                delimiter=load.delimiter,
-                quote_char=load.quote or False,
-                newlines_in_values=bool(load.quote),
-            ),
-            arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=load.nulls,
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-        return (batch for batch in reader if batch.num_rows)
-
-    try:  # a large file is read twice, for nothing may land before all of it is known to be good
-        held = list(batches()) if file.local.stat().st_size <= HELD_BYTES else None
-        rows = sum(batch.num_rows for batch in held or batches())
+    lines: Sequence[int] | None = _plain_lines(file.local, skip, load.quote)
+    if lines is not None:
+        with suppress(pa.ArrowInvalid):
+            if _land_csv(file, table, landing, names, skip, lines):
+                return
+        landing.take_back(file)
+    # quotes, blank lines or torn ones: what stands where is found by a reader that is slow, and strict
+    _blank_torn(file, table, skip, names, quoting, landing)
+    lines = _records(file, table, skip, quoting)
+    try:
+        is_whole = _land_csv(file, table, landing, names, skip, lines)
     except pa.ArrowInvalid as error:
-        if "Empty CSV file" in str(error):
-            return
-        if not torn_before and _blank_torn(file, table, skip, names, quoting, landing):
-            _csv(file, table, landing, loaded_before, torn_before=True)
-            return
         raise LoadError(
             f"{table.qualified}: {file.name} cannot be read as CSV: {error}; nothing was loaded"
         ) from None
-    counted = _counted_lines(file.local, skip, rows, load.quote)
-    if counted is None and not torn_before and _blank_torn(file, table, skip, names, quoting, landing):
-        _csv(file, table, landing, loaded_before, torn_before=True)
-        return
-    lines = counted or _records(file, table, skip, quoting)
-    if len(lines) != rows:
+    if not is_whole:
         raise LoadError(
-            f"{table.qualified}: {file.name}: two readers disagree on the number of records: {len(lines)} and {rows}"
+            f"{table.qualified}: {file.name}: two readers disagree on the number of records; one finds {len(lines)}"
         )
-    start = 0
-    for batch in held or batches():
-        landing.write(
-            file, dict(zip(names, batch.columns, strict=True)), lines[start : start + batch.num_rows]
-        )
-        start += batch.num_rows
 
 
-def _counted_lines(path: Path, skip: int, rows: int, quote: str) -> Sequence[int] | None:
-    """The line of each record, where every line is one; None where quotes or blank lines make that uncertain."""
+def _land_csv(
+    file: Found,
+    table: Table[FilesTable],
+    landing: FileLanding,
+    names: Sequence[str],
+    skip: int,
+    lines: Sequence[int],
+) -> bool:
+    """Land the records after the header, the first of which is on the first of `lines`; whether there are as many."""
+    from pyarrow import csv as arrow_csv
+
+    load = table.load
+    if not lines:
+        return True
+    done = 0
+    for batch in arrow_csv.open_csv(
+        file.local,
+        arrow_csv.ReadOptions(block_size=BLOCK_BYTES, skip_rows=skip, column_names=names),
+        arrow_csv.ParseOptions(
+            delimiter=load.delimiter,
+            quote_char=load.quote or False,
+            newlines_in_values=not isinstance(lines, range),
+        ),
+        arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=load.nulls,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    ):
+        stand_on = lines[done : done + batch.num_rows]
+        if len(stand_on) < batch.num_rows:
+            return False
+        landing.write(file, dict(zip(names, batch.columns, strict=True)), stand_on)
+        done += batch.num_rows
+    return done == len(lines)
+
+
+def _plain_lines(path: Path, skip: int, quote: str) -> range | None:
+    """The lines after those skipped; None where quotes or odd line ends leave it open what a record is."""
     newlines, last = 0, b"\n"
     with path.open("rb") as data:
         while block := data.read(BLOCK_BYTES):
             if quote and quote.encode() in block:
                 return None
+            if (last == b"\r" or b"\r" in block) and not _ends_lines(block, last):
+                return None
             newlines += block.count(b"\n")
             last = block[-1:]
-    lines = newlines + (last != b"\n")
-    return range(skip + 1, skip + 1 + rows) if lines - skip == rows else None
+    return range(skip + 1, newlines + (last != b"\n") + 1) if last != b"\r" else None
+
+
+def _ends_lines(block: bytes, before: bytes) -> bool:
+    """Whether every carriage return stands before a line feed; one at the end of the block may."""
+    if before == b"\r" and not block.startswith(b"\n"):
+        return False
+    return block.count(b"\r") - block.endswith(b"\r") == block.count(b"\r\n")
 
 
 def _records(file: Found, table: Table[FilesTable], skip: int, quoting: dict[str, Any]) -> Sequence[int]:

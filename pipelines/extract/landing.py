@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -13,59 +14,114 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.extract import literal
+from pipelines.extract.exact_json import LONG_NUMBER
 
 FLUSH_ROWS = 20_000
 FLUSH_BYTES = 32 * 2**20
-"""A row group is written at whichever comes first; it bounds memory to about twice these bytes a table."""
+"""Python values become Arrow's at whichever comes first, which take less memory."""
+GROUP_ROWS = 122_880
+"""Rows that DuckDB stores together; what comes in groups of another size it stores twice, to make them even."""
+GROUP_BYTES = 64 * 2**20
+"""A group is written before it is full when it has as many bytes; bounds memory to about thrice these a table."""
 
 
-class RowFile:
-    """One Parquet file that columns of Python values are appended to.
+class GroupedFile:
+    """One Parquet file that Arrow tables are appended to; threads beside write it, while more is read.
 
-    The file is made when the first rows are flushed, or by `relation()`, so that it always can be read.
+    The file is made when the first rows are written, or by `close()`, so that it always can be read.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.schema = schema
+        self.is_exact = True
+        """Whether no JSON record in the column `_record` has a number that a double might have no room for."""
+        self._waiting: list[pa.Table] = []
+        self._rows = self._bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="landing")
+        self._under_way: list[Future[None]] = []
+
+    def write(self, table: pa.Table) -> None:
+        """Append a table of the file's schema."""
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        if self._rows < GROUP_ROWS and self._bytes < GROUP_BYTES:
+            return
+        waiting = pa.concat_tables(self._waiting)
+        even = self._rows // GROUP_ROWS * GROUP_ROWS or self._rows
+        self._send(waiting.slice(0, even))
+        rest = waiting.slice(even)
+        self._waiting, self._rows, self._bytes = [rest], rest.num_rows, rest.nbytes
+
+    def close(self) -> None:
+        """Write what waits, and finish the file."""
+        try:
+            if self._rows or self._writer is None:
+                self._send(pa.concat_tables([self.schema.empty_table(), *self._waiting]))
+            self._settle()
+        finally:
+            self._beside.shutdown()
+            if self._writer is not None:
+                self._writer.close()
+
+    def _send(self, table: pa.Table) -> None:
+        if self._writer is None:
+            # read once, and soon: no dictionary for texts that hardly repeat, no statistics
+            self._writer = pq.ParquetWriter(
+                self.path,
+                self.schema,
+                compression="lz4",
+                use_dictionary=[
+                    field.name
+                    for field in self.schema
+                    if field.name.startswith("_")
+                    and field.name != "_record"
+                    and pa.types.is_string(field.type)
+                ],
+                write_statistics=False,
+            )
+        self._settle()
+        self._under_way = [self._beside.submit(self._writer.write_table, table, GROUP_ROWS)]
+        if self.is_exact and "_record" in table.schema.names:
+            self._under_way.append(self._beside.submit(self._look, table["_record"]))
+
+    def _settle(self) -> None:
+        """Wait for what is being written; raises what it raised."""
+        for work in self._under_way:
+            work.result()
+
+    def _look(self, records: pa.ChunkedArray) -> None:
+        self.is_exact = not any(map(_has_long_number, records.chunks))
+
+
+class RowFile(GroupedFile):
+    """One Parquet file that columns of Python values are appended to."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path, schema)
         self.rows = 0
         self._columns: list[list[Any]] = [[] for _ in schema]
-        self._bytes = 0
-        self._writer: pq.ParquetWriter | None = None
+        self._size = 0
 
     def extend(self, *columns: Sequence[Any], size: int) -> None:
         """Append rows: one sequence a column, all of one length; `size` is about how many bytes they take."""
         for kept, more in zip(self._columns, columns, strict=True):
             kept.extend(more)
         self.rows += len(columns[0])
-        self._bytes += size
-        if len(self._columns[0]) >= FLUSH_ROWS or self._bytes >= FLUSH_BYTES:
-            self.flush()
+        self._size += size
+        if len(self._columns[0]) >= FLUSH_ROWS or self._size >= FLUSH_BYTES:
+            self._flush()
 
-    def flush(self) -> None:
-        """Write what was appended."""
+    def _flush(self) -> None:
         arrays = [
             texts(column) if column and isinstance(column[0], bytes) else pa.array(column, type=field.type)
             for column, field in zip(self._columns, self.schema, strict=True)
         ]
         self.write(pa.Table.from_arrays(arrays, schema=self.schema))
         self._columns = [[] for _ in self.schema]
-        self._bytes = 0
-
-    def write(self, table: pa.Table) -> None:
-        """Write a table of the file's schema; its rows count only when they came through `extend`."""
-        if self._writer is None:
-            # no dictionary for texts that hardly repeat; statistics of whole records help nobody
-            self._writer = pq.ParquetWriter(
-                self.path,
-                self.schema,
-                compression="lz4",
-                use_dictionary=[
-                    f.name for f in self.schema if f.name.startswith("_") and f.name != "_record"
-                ],
-                write_statistics=False,
-            )
-        self._writer.write_table(table)
+        self._size = 0
 
     def relation(self) -> str:
         """Finish the file; a SELECT of its rows."""
@@ -73,11 +129,22 @@ class RowFile:
         return f"select * from read_parquet({literal(str(self.path))})"
 
     def close(self) -> None:
-        """Flush and finish the file."""
-        if self._writer is None or self._columns[0]:
-            self.flush()
-        assert self._writer is not None
-        self._writer.close()
+        """Write what waits, and finish the file."""
+        if self._columns[0]:
+            self._flush()
+        super().close()
+
+
+def _has_long_number(records: pa.StringArray) -> bool:
+    """Whether a double might have no room for some number in a JSON text; all are looked at as one, which is faster."""
+    _, offsets, data = records.buffers()
+    if not len(records) or data is None:
+        return False
+    places = pa.Array.from_buffers(pa.int32(), len(records) + 1, [None, offsets], offset=records.offset)
+    begin, end = places[0].as_py(), places[-1].as_py()
+    ends = pa.py_buffer(array("i", (0, end - begin)))
+    whole = pa.Array.from_buffers(pa.binary(), 1, [None, ends, data.slice(begin, end - begin)])
+    return bool(pc.match_substring_regex(whole, LONG_NUMBER)[0].as_py())
 
 
 def texts(values: Sequence[bytes]) -> pa.StringArray:

@@ -406,7 +406,8 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
         if endpoint.error:
             yield endpoint.table, endpoint.error
         else:
-            yield endpoint.table, Landed(relation, form="records", remember=endpoint.remember())
+            landed = Landed(relation, "records", endpoint.file.is_exact, remember=endpoint.remember())
+            yield endpoint.table, landed
 
 
 def _why_again(root: _Endpoint, attempt: int) -> str | None:

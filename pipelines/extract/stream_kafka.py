@@ -242,6 +242,7 @@ class _Load:
         return Landed(
             file.relation(),
             form="records",
+            is_exact=file.is_exact,
             identity=IDENTITY,
             committed=None if self.job.window and self.loaded() else lambda: self.commit(next_offsets),
         )

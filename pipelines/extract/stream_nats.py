@@ -261,6 +261,7 @@ class _Load:
         return Landed(
             file.relation(),
             form="records",
+            is_exact=file.is_exact,
             identity=("_stream", "_sequence"),
             remember={"seen": seen},
             committed=(lambda: asyncio.run(self.acknowledge(replies))) if replies else None,
@@ -362,7 +363,7 @@ class _Load:
         if not file.rows:
             file.close()
             return None
-        return Landed(file.relation(), form="records", identity=("_stream", "_sequence"))
+        return Landed(file.relation(), "records", file.is_exact, identity=("_stream", "_sequence"))
 
     # -- messages --------------------------------------------------------------------------------------
 
