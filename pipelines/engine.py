@@ -10,6 +10,9 @@ import duckdb
 from pipelines.errors import LockedError
 from pipelines.locks import file_holder
 
+MEMORY = "1500MB"
+"""What DuckDB may hold while it loads; what needs more goes through its temporary folder."""
+
 
 def open_raw(path: Path, temp: Path, seconds: float) -> duckdb.DuckDBPyConnection:
     """Open raw for writing; keep the connection for the whole run.
@@ -36,6 +39,7 @@ def open_raw(path: Path, temp: Path, seconds: float) -> duckdb.DuckDBPyConnectio
             time.sleep(0.2)
     con.execute("set global TimeZone = 'UTC'")
     con.execute(f"set global temp_directory = '{temp}'")
+    con.execute(f"set global memory_limit = '{MEMORY}'")
     return con
 
 

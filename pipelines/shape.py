@@ -26,6 +26,8 @@ from pipelines.types import INTEGERS, Cast, RawType, cast, declared_type, raw_ty
 EXAMPLES = 3
 BITS_A_ROW, MOST_BITS = 64, 10**9
 """Of wider whole numbers the bits would take more memory than the keys; the second is DuckDB's own bound."""
+FEW_ROWS = 2048
+"""Of a group in a file, where more of them take too much memory."""
 UNMARKED = ("", "0", "f", "false", "n", "no")
 """Texts in the column that marks deleted rows which say that a row is not."""
 NO_COLUMNS = ("_none", "_nothing")
@@ -462,7 +464,14 @@ def _stamp(loaded_at: datetime, name: str = LOADED_AT) -> str:
 
 def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:
     """Write a SELECT to a Parquet file; returns its rows."""
-    row = con.execute(f"copy ({select}) to {literal(str(file))} (format parquet)").fetchone()
+    # the second version's encodings of numbers and texts are written and read faster, and take half the room
+    written = f"copy ({select}) to {literal(str(file))} (format parquet, parquet_version v2"
+    try:
+        row = con.execute(f"{written})").fetchone()
+    except duckdb.OutOfMemoryException:  # a group of very wide rows is held in memory as a whole
+        with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
+            con.execute("rollback")
+        row = con.execute(f"{written}, row_group_size {FEW_ROWS})").fetchone()
     return int(row[0]) if row else 0
 
 

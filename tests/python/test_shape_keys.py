@@ -1,4 +1,4 @@
-"""How many different keys a file has, however that is found."""
+"""Files that may enter raw: how many different keys they have, however that is found, and how wide their rows are."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.shape import _distinct_keys
+from pipelines.shape import FEW_ROWS, _distinct_keys, copy_to
 
 
 @dataclass
@@ -50,3 +50,15 @@ def test_one_twice_among_many(tmp_path: Path) -> None:
     numbers = [(n, n % 7) for n in range(5_000, 0, -1)]
     assert _distinct(tmp_path, "integer integer", numbers) == 5_000
     assert _distinct(tmp_path, "integer integer", [*numbers, numbers[9]]) == 5_000
+
+
+def test_wide_rows_are_written_in_small_groups(tmp_path: Path) -> None:
+    con = duckdb.connect()
+    con.execute(f"set memory_limit = '300MB'; set temp_directory = '{tmp_path}'; set threads = 2")
+    wide = "select i as id, repeat(md5(i::varchar), 600) as body from range(30000) as numbers (i)"
+    file = tmp_path / "wide.parquet"
+    with pytest.raises(duckdb.OutOfMemoryException):
+        con.execute(f"copy ({wide}) to '{file}' (format parquet, parquet_version v2)")
+    assert copy_to(con, wide, file) == 30_000
+    groups = con.execute(f"select max(row_group_num_rows) from parquet_metadata('{file}')").fetchone()
+    assert groups == (FEW_ROWS,)
