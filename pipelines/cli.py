@@ -21,8 +21,8 @@ from pipelines.settings import Settings, load_settings, quiet_tools
 
 if TYPE_CHECKING:  # dlt takes a second to import; what does not load does without
     from pipelines.build import BuildResult
-    from pipelines.load import SourceResult
     from pipelines.publish import Published
+    from pipelines.reading import SourceResult
 
 app = typer.Typer(
     help="A data warehouse that lives in a repository.",

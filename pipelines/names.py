@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import cache
 from typing import Any
-
-from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from pipelines.declaration import Table
 
@@ -20,14 +19,20 @@ STAMPS = (LOADED_AT, LOAD_ID)
 LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l"}
     | {"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Đ": "D", "Ð": "D", "Þ": "Th", "Ł": "L", "ẞ": "SS"})  # fmt: skip
 """Letters that do not come apart into one of ASCII and its accent."""
+SIGNS = str.maketrans("+-*@|", "x_xal")
+OTHERS = re.compile("[^a-zA-Z0-9_]+")
+WORDS = (re.compile("([^_])([A-Z][a-z]+)"), re.compile("([a-z0-9])([A-Z])"))
+UNDERSCORES = re.compile("__+")
 
 
 @cache
 def normalized(name: str) -> str:
-    """A source column name as raw spells it: snake_case, as dlt does; letters without accents.
+    """A source column name as raw spells it: snake_case, to the letter as dlt does; letters without accents.
 
     Letters of other scripts become their code points. dlt would make one underscore of any of them, so that another
-    column under another name would pass for the same.
+    column under another name would pass for the same. ValueError for a name of blanks.
+
+    Not by dlt itself, because sources are read before it is imported; a test compares the two.
     """
     if not name.isascii():
         plain = unicodedata.normalize("NFKD", name.translate(LATIN))
@@ -36,7 +41,15 @@ def normalized(name: str) -> str:
             for c in plain
             if not unicodedata.combining(c)
         )
-    return NamingConvention().normalize_identifier(name)
+    name = name.strip()
+    if not name:
+        raise ValueError(name)
+    name = OTHERS.sub("_", name.translate(SIGNS))
+    for word in WORDS:
+        name = word.sub(r"\1_\2", name)
+    name = "_" * name[0].isdigit() + name.lower()
+    kept = name.rstrip("_")
+    return UNDERSCORES.sub("_", kept + "x" * (len(name) - len(kept)))
 
 
 def is_chosen(table: Table[Any], source: str, name: str) -> bool:

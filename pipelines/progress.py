@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipelines.load import SourceResult, Watcher
+from pipelines.reading import SourceResult, Watcher
 
 
 class LoadProgress(Watcher):

@@ -24,7 +24,8 @@ import duckdb
 import yaml
 
 from pipelines.declaration import load_sources
-from pipelines.load import SourceResult, TableResult, load
+from pipelines.load import load
+from pipelines.reading import SourceResult, TableResult
 from pipelines.settings import Settings, quiet_tools
 
 

@@ -128,7 +128,8 @@ def serve() -> None:
     import importlib
 
     for module in (
-        "pipelines.cli", "pipelines.ledger", "pipelines.load", "pipelines.progress", "dlt.destinations.impl.duckdb.duck",
+        "pipelines.cli", "pipelines.ledger", "pipelines.load", "pipelines.progress", "pipelines.through_dlt",
+        "dlt.destinations.impl.duckdb.duck",
         "dlt.destinations.impl.duckdb.factory", "dlt.normalize.items_normalizers.base", "dlt.load.load",
         *(f"pipelines.extract.{k}" for k in (
             "database", "files", "rest", "stream", "stream_nats", "stream_kafka", "python",

@@ -321,7 +321,7 @@ def test_postgres_changed_rows_of_every_type(postgres_server: Postgres, tmp_path
 
 def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_path: Path) -> None:
     """A row committed between the reading of two tables is in neither."""
-    from pipelines import load as loading
+    from pipelines import through_dlt as loading
     from pipelines.shape import pack
 
     postgres_server.sql("create schema snap; create table snap.a (id int); create table snap.b (id int)")
