@@ -5,6 +5,7 @@ What takes long is begun first: sources are read while dlt is still being import
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import time
@@ -28,6 +29,7 @@ from pipelines.settings import Settings
 BREAKING_OFF_SECONDS = 0.6
 """What waits for an answer from a network is not waited for."""
 SWITCH_SECONDS = 0.0002
+"""After which a thread lets another have the interpreter; by default 5 ms."""
 THREADS = 4
 """Sources loaded at once; more only wait for each other on two cores."""
 
@@ -59,7 +61,7 @@ def load(
         through_dlt: Future[Any] = Future()
         try:
             loads = [pool.submit(_load, reading, through_dlt) for reading in readings]
-            with _often_switching():
+            with _beside_reading():
                 through_dlt.set_result(_imported(sources))
             results = []
             for done in as_completed(loads):
@@ -79,13 +81,22 @@ def load(
 
 
 @contextmanager
-def _often_switching() -> Iterator[None]:
-    """Reading asks for the interpreter often and shortly; while modules are imported it would wait 5 ms each time."""
+def _beside_reading() -> Iterator[None]:
+    """Importing, while sources are read, which ask for the interpreter often and shortly.
+
+    What is imported stays: to look for garbage among it, now and at the end, takes as long as a tenth of the imports.
+    """
+    if "pipelines.through_dlt" in sys.modules:
+        yield
+        return
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        gc.enable()
         sys.setswitchinterval(before)
 
 
