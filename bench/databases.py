@@ -194,6 +194,12 @@ class Changed(_OnPostgres):
                 got = con.execute(query.format(f"{schema}.{name}")).fetchone() or ()
             expect(f"rows of {name} of {subject.name}", "|".join(map(str, got)), wanted.strip())
 
+    def notes(self) -> list[str]:
+        return [
+            "at scale 1 ten times as many rows change as at scale 0.1: the ratio of the two runs compares what these rows"
+            " take with the start of a process, and grows when that gets shorter"
+        ]
+
     def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
         whole, empty = figures["sluice"].wall(), figures["empty run"].wall()
         lesser = figures["sluice" + LESSER].wall()
