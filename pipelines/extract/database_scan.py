@@ -32,6 +32,18 @@ SQLITE_TIMES = [SQLITE_DAY] + [
 ]
 """Spellings of times in SQLite that the scanner takes, or stops at; others it cuts, or reads as a number."""
 
+SQLITE_TYPES = {
+    "INT": "BIGINT",
+    "CHAR": "VARCHAR",
+    "CLOB": "VARCHAR",
+    "TEXT": "VARCHAR",
+    "BLOB": "BLOB",
+    "TIMESTAMP": "TIMESTAMP",
+    "DATETIME": "TIMESTAMP",
+    "DATE": "DATE",
+}
+"""What a declared type contains, and the scanner's type for it; the first one counts."""
+
 
 class Scan:
     """One table of an attached database: what its columns are, and SELECTs over it."""
@@ -53,6 +65,9 @@ class Scan:
             ) from None
         self.columns = {name: data_type for name, data_type, *_ in described}
         self.nullable = {name: nullable == "YES" for name, _, nullable, *_ in described}
+        self._generated = self._generated_in_sqlite(parts[-1]) if dialect == "sqlite" else {}
+        self.columns |= self._generated
+        self.nullable |= dict.fromkeys(self._generated, True)
         self._altered, self._doubted = _altered_by_scanner(table, catalog, dialect, parts, self.columns, job)
 
     def relation(self, names: Sequence[str], since: str, *, by_server: bool = False) -> str:
@@ -95,7 +110,7 @@ class Scan:
         odd = self._odd({n: d.odd.format(self.mark(n)) for n, d in asked.items()}, within)
         if self._dialect != "sqlite":
             self._altered |= {n: Altered(_text_of(self._dialect, n), self.columns[n]) for n in odd}
-        elif odd or every:
+        elif odd or every or self._generated.keys() & {*chosen}:
             self._altered |= {name: _sqlite_text(name, kind) for name, kind in self.columns.items()}
             whole = [name for name, kind in self.columns.items() if kind == "BIGINT"]
             mixed = self._counted(
@@ -136,6 +151,12 @@ class Scan:
     def mark(self, name: str) -> str:
         """A name as the server's SQL has it."""
         return quoted(name) if self._dialect == "postgres" else f"`{name}`"
+
+    def _generated_in_sqlite(self, name: str) -> dict[str, str]:
+        """Columns that SQLite computes, which DuckDB's scanner does not see; types by SQLite's rules of affinity."""
+        asked = f"select name, type from pragma_table_xinfo({literal(name)}) where hidden in (2, 3)"
+        found = self._job.con.execute(self._asked(asked)).fetchall()
+        return {column: _affine(str(kind).upper()) for column, kind in found}
 
     def _unread(self) -> str:
         """Rows with a value that is there but cannot be made plain."""
@@ -220,6 +241,14 @@ def _sqlite_text(name: str, kind: str) -> Altered:
             f"case when {mark} is not null then {as_hex} end", kind, f"try(decode(unhex({place})))"
         )
     return Altered(SQLITE_TEXT.format(mark), kind)
+
+
+def _affine(declared: str) -> str:
+    """DuckDB's type for a column of SQLite declared like this."""
+    for spelled, kind in SQLITE_TYPES.items():
+        if spelled in declared:
+            return kind
+    return "VARCHAR" if not declared else "DOUBLE"
 
 
 def _altered_by_scanner(

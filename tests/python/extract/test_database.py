@@ -574,3 +574,35 @@ def test_sqlite(tmp_path: Path, driver: str) -> None:
     with sqlite3.connect(file) as con:
         con.execute("update grows set v = 3 where id = 2")
     assert project.load().rows == 1
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+def test_columns_that_sqlite_computes(tmp_path: Path, driver: str) -> None:
+    file = tmp_path / "till.db"
+    with sqlite3.connect(file) as con:
+        con.executescript(
+            "create table sold (id integer primary key, net real, pieces integer,"
+            " total real generated always as (net * pieces), twice integer as (pieces * 2) stored,"
+            " label text as ('#' || id || ' ü') virtual, updated_at text);"
+            "insert into sold (id, net, pieces, updated_at) values (1, 0.1, 3, '2024-01-01'),"
+            " (2, null, 9007199254740993, '2024-01-02');"
+        )
+    project = Project(tmp_path / "project")
+    project.connect("till", url=f"{driver}:///{file}")
+    tables: dict[str, dict[str, Any]] = {
+        "sold": {"primary_key": "id", "cursor": "updated_at"},
+        "stored_only": {"table": "sold", "columns": {"exclude": ["total", "label", "twice"]}},
+    }
+    project.declare("till", {"kind": "database", "connection": "till"}, tables)
+    assert statuses(project.load()) == {"sold": "2", "stored_only": "2"}
+    assert project.raw("select id, net, pieces, total, twice, label from till.sold order by id") == [
+        (1, 0.1, 3, 0.1 * 3, 6, "#1 ü"),
+        (2, None, 9007199254740993, None, 18014398509481986, "#2 ü"),
+    ]
+    assert set(project.types("till.stored_only")) >= {"id", "net", "pieces", "updated_at"}
+    assert "total" not in project.types("till.stored_only")
+    with sqlite3.connect(file) as con:
+        con.execute("insert into sold (id, net, pieces, updated_at) values (3, 2, 2, '2024-01-03')")
+    assert project.load("till.sold").rows == 1
+    assert project.raw("select total from till.sold where id = 3") == [(4.0,)]
+    assert project.load("till.sold").rows == 0
