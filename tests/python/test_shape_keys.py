@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,8 @@ def _distinct(folder: Path, types: str, keys: list[tuple[Any, ...]]) -> int:
     path, con = folder / "keys.parquet", duckdb.connect()
     con.execute(f"create table keys (a {types.split()[0]}, b {types.split()[1]})")
     if keys:
-        con.executemany("insert into keys values (?, ?)", keys)
+        con.register("rows", pa.table(list(map(list, zip(*keys, strict=True))), names=["a", "b"]))
+        con.execute("insert into keys from rows")
     con.execute(f"copy keys to '{path}' (format parquet)")
     return _distinct_keys(["a", "b"], path, len(keys), _Job(con))  # type: ignore[arg-type]
 
