@@ -195,10 +195,11 @@ class Changed(_OnPostgres):
             expect(f"rows of {name} of {subject.name}", "|".join(map(str, got)), wanted.strip())
 
     def notes(self) -> list[str]:
-        return [
-            "at scale 1 ten times as many rows change as at scale 0.1: the ratio of the two runs compares what these rows"
-            " take with the start of a process, and grows when that gets shorter"
-        ]
+        told = (
+            "at scale 1 ten times as many rows change as at scale 0.1: the ratio of the two runs compares what these"
+            " rows take with the start of a process, and grows when that gets shorter"
+        )
+        return [told]
 
     def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
         whole, empty = figures["sluice"].wall(), figures["empty run"].wall()
