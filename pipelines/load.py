@@ -114,7 +114,6 @@ def _imported(sources: Sequence[Source[Any, Any]]) -> Any:
 
 
 def _load(reading: Reading, through_dlt: Future[Any]) -> SourceResult:
-    reading.started = time.monotonic()
     reading.begin()
     result: SourceResult = through_dlt.result().SourceLoad(reading).run()
     return result

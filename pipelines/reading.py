@@ -132,7 +132,8 @@ class Reading:
         self.folder = settings.pipelines / source.name
         """dlt's working folder of the source."""
         self._connections = connections
-        self.started = time.monotonic()
+        self.started = 0.0
+        """When it began, by the monotonic clock."""
         self.state: Callable[[str], dict[str, Any]] = self._state_before
         """Of a table; dlt's own, once it is there."""
         self._before: dict[str, Any] = {}
@@ -157,6 +158,7 @@ class Reading:
 
     def begin(self) -> None:
         """Read the first table, where nothing stands against that."""
+        self.started = time.monotonic()
         if self.source.kind not in AHEAD or str(getattr(self.source.load, "url", "")).startswith(REMOTE):
             return
         if self.asked.retry_quarantine or self._has_packages():

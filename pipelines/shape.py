@@ -89,8 +89,7 @@ def pack(table: Table[Any], landed: Landed, job: Job, load_id: str, loaded_at: d
     except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where DuckDB's own has bytes of no text
         if landed.careful is None:
             raise
-        with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
-            job.con.execute("rollback")
+        _end_transaction(job.con)
         slower = landed.careful(error, ())
         if slower is None:
             raise
@@ -418,8 +417,7 @@ def _write(
     except duckdb.InvalidInputException as error:
         if _ALTERED not in str(error):
             raise
-    with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
-        job.con.execute("rollback")
+    _end_transaction(job.con)
     raise _AltersValueError
 
 
@@ -469,10 +467,15 @@ def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:
     try:
         row = con.execute(f"{written})").fetchone()
     except duckdb.OutOfMemoryException:  # a group of very wide rows is held in memory as a whole
-        with suppress(duckdb.TransactionException):  # an extractor's transaction does not outlive the error
-            con.execute("rollback")
+        _end_transaction(con)
         row = con.execute(f"{written}, row_group_size {FEW_ROWS})").fetchone()
     return int(row[0]) if row else 0
+
+
+def _end_transaction(con: duckdb.DuckDBPyConnection) -> None:
+    """An extractor's transaction, if there is one, does not outlive an error."""
+    with suppress(duckdb.TransactionException):
+        con.execute("rollback")
 
 
 def _read(file: Path) -> str:
