@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from dlt.common import logger
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.resolve import resolve_configuration
@@ -9,6 +13,10 @@ from dlt.common.configuration.specs import RuntimeConfiguration
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.exec_info import dlt_version_info
 from dlt.common.runtime.run_context import RunContext
+from dlt.common.storages import create_load_id
+from dlt.extract import storage
+
+_called: ContextVar[str | None] = ContextVar("_called", default=None)
 
 
 class _Context(RunContext):
@@ -30,8 +38,23 @@ class _Context(RunContext):
 
 def enter_dlt() -> None:
     """Let dlt run in this context; for the whole process, as dlt has one."""
+    vars(storage)["create_load_id"] = _load_id
     container = Container()
     if PluggableRunContext not in container or not isinstance(
         container[PluggableRunContext].context, _Context
     ):
         container[PluggableRunContext] = PluggableRunContext(_Context(None))
+
+
+@contextmanager
+def package_called(load_id: str) -> Iterator[None]:
+    """Let the package that dlt makes be called so: its rows are stamped with that before dlt is there."""
+    token = _called.set(load_id)
+    try:
+        yield
+    finally:
+        _called.reset(token)
+
+
+def _load_id() -> str:
+    return _called.get() or create_load_id()

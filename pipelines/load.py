@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -56,7 +56,19 @@ def load(
     with locked(settings.home, "sluice load", settings.lock_seconds):
         shutil.rmtree(settings.landing, ignore_errors=True)
         con = open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
-        readings = [Reading(settings, s, con, connections, asked, watcher or Watcher()) for s in sources]
+        began = datetime.now(UTC)
+        readings = [
+            Reading(
+                settings,
+                source,
+                con,
+                connections,
+                asked,
+                watcher or Watcher(),
+                began + timedelta(microseconds=n),
+            )
+            for n, source in enumerate(sources)
+        ]
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="load")
         through_dlt: Future[Any] = Future()
         try:

@@ -18,12 +18,13 @@ import pyarrow.dataset
 import pyarrow.parquet  # noqa: F401 - both here: threads that import them at once may see them half done
 
 from pipelines.connections import Connections
-from pipelines.declaration import Source
+from pipelines.declaration import Source, Table
 from pipelines.errors import SluiceError
-from pipelines.extract import Delivery, Job
+from pipelines.extract import Delivery, Job, Landed
 from pipelines.extract.retries import tell
 from pipelines.quarantine import retried
 from pipelines.settings import Settings
+from pipelines.shape import Packed, pack
 
 AHEAD = ("database", "files")
 """Kinds whose extractors need no dlt, and change nothing where they read."""
@@ -109,7 +110,7 @@ class Asked:
 
 
 class Reading:
-    """One source; its first table may be read before dlt, which keeps the state, is there.
+    """One source; its first table may be read and packed before dlt, which keeps the state, is there.
 
     Then the state is read from dlt's file. What was read is used only if dlt has the same state when it asks for it,
     and nothing has come into raw in between; else it is read again.
@@ -123,6 +124,7 @@ class Reading:
         connections: Connections,
         asked: Asked,
         watcher: Watcher,
+        loaded_at: datetime,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -131,6 +133,10 @@ class Reading:
         self.results = {t.name: TableResult(t.name) for t in source.tables}
         self.folder = settings.pipelines / source.name
         """dlt's working folder of the source."""
+        self.loaded_at = loaded_at
+        """Another instant for every source of a run."""
+        self.load_id = str(loaded_at.timestamp())
+        """Of the package the rows come into raw by."""
         self._connections = connections
         self.started = 0.0
         """When it began, by the monotonic clock."""
@@ -142,6 +148,8 @@ class Reading:
         """Tables whose reading ahead has asked for it."""
         self._deliveries: Generator[Delivery, None, None] | None = None
         self._first: Delivery | Exception | None = None
+        self._packed: Packed | Exception | None = None
+        """What became of the first delivery's rows."""
         self._rows: dict[str, int] = {}
         self.job = Job(
             con=con.cursor(),
@@ -173,6 +181,26 @@ class Reading:
             self._first = next(self._deliveries, None)
         except Exception as error:
             self._first = error
+            return
+        if self._first and isinstance(landed := self._first[1], Landed):
+            try:
+                self._packed = self._pack(self._first[0], landed)
+            except Exception as error:
+                self._packed = error
+
+    def packed(self, table: Table[Any], landed: Landed) -> Packed:
+        """The checked rows of a delivery; raises what `shape.pack` raises."""
+        if self._packed is None or not isinstance(self._first, tuple) or landed is not self._first[1]:
+            return self._pack(table, landed)
+        if isinstance(self._packed, Exception):
+            raise self._packed
+        return self._packed
+
+    def _pack(self, table: Table[Any], landed: Landed) -> Packed:
+        try:
+            return pack(table, landed, self.job, self.load_id, self.loaded_at)
+        finally:
+            landed.release()
 
     def deliveries(self, *, is_as_before: bool) -> Generator[Delivery, None, None]:
         """All tables, one after the other; `is_as_before`: raw is as it was at the begin."""

@@ -10,7 +10,6 @@ import copy
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,9 +17,7 @@ from typing import Any
 
 import dlt
 import duckdb
-from dlt.common.configuration.container import Container
 from dlt.common.storages.load_package import (
-    LoadPackageStateInjectableContext,
     ParsedLoadJobFileName,
     commit_load_package_state,
     destination_state,
@@ -30,12 +27,13 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from pipelines.declaration import Table
 from pipelines.destination import raw_destination
+from pipelines.dlt_context import package_called
 from pipelines.errors import LoadError
 from pipelines.extract import Delivery, Landed, literal, quoted, unexplained
 from pipelines.names import LOAD_ID, normalized
 from pipelines.quarantine import ROW_ID, SUFFIX, Quarantined, address, quarantined_columns
 from pipelines.reading import Reading, SourceResult, TableResult
-from pipelines.shape import Packed, pack
+from pipelines.shape import Packed
 
 
 class SourceLoad:
@@ -49,7 +47,6 @@ class SourceLoad:
         self.results = reading.results
         self.afterwards: list[Callable[[], object]] = []
         """What waits for the rows to be committed."""
-        self.loaded_at = datetime.now(UTC)
         self.has_finished_packages = False
         """Whether an earlier run's rows came into raw since the reading began."""
         self.deliveries: Generator[Delivery, None, None] | None = None
@@ -67,7 +64,8 @@ class SourceLoad:
                 self.has_finished_packages = True
                 pipeline = self._finish_pending(pipeline)
             anew: Any = {"refresh": "drop_resources"} if self.reading.asked.full_refresh else {}
-            pipeline.run(self._dlt_source(), **anew)
+            with package_called(self.reading.load_id):
+                pipeline.run(self._dlt_source(), **anew)
             committed = True
             self._finish()
         except Exception as caught:
@@ -111,7 +109,9 @@ class SourceLoad:
             return pipeline
         except (LoadError, PipelineStepFailed) as error:
             reason = self.reading.told(error)
-        aside = self.settings.home / "set_aside" / f"{self.source.name}-{self.loaded_at:%Y%m%dT%H%M%SZ}"
+        aside = (
+            self.settings.home / "set_aside" / f"{self.source.name}-{self.reading.loaded_at:%Y%m%dT%H%M%SZ}"
+        )
         aside.parent.mkdir(exist_ok=True)
         self._take_back([*pipeline.list_extracted_load_packages(), *pipeline.list_normalized_load_packages()])
         pipeline.deactivate()
@@ -170,9 +170,8 @@ class SourceLoad:
                 if isinstance(landed, Exception):
                     raise landed
                 explain = landed.explain
-                load_id = Container()[LoadPackageStateInjectableContext].load_id
                 highest = self._highest(table)
-                packed = pack(table, landed, self.job, load_id, self.loaded_at)
+                packed = self.reading.packed(table, landed)
                 result.read += packed.read
                 result.new_columns, result.lost_columns = packed.new_columns, packed.lost_columns
                 if packed.quarantine:
@@ -194,7 +193,7 @@ class SourceLoad:
                 if packed.file and not packed.rows and not self.job.raw_columns(table):
                     self.afterwards.append(partial(self._make, table, packed.file))
                 elif packed.file:
-                    result.package = load_id
+                    result.package = self.reading.load_id
                     yield self._import(table, packed, packed.file, result)
         except Exception as caught:
             state = self.job.state(table.name)

@@ -24,6 +24,10 @@ def unexplained(error: Exception) -> Exception:
     return error
 
 
+def nothing() -> None:
+    """What there is to do where nothing is."""
+
+
 @dataclass(frozen=True)
 class Landed:
     """Rows of one table, readable in the load's DuckDB connection.
@@ -56,6 +60,8 @@ class Landed:
     """Goes into the table's dlt state together with the rows."""
     committed: Callable[[], None] | None = None
     """Called after the rows are committed to raw, e.g. to acknowledge messages."""
+    release: Callable[[], None] = nothing
+    """Called when the relation is read no more: lets go of rows in memory."""
     explain: Callable[[Exception], Exception] = unexplained
     """Turns an error met while the relation is read into one for people, where it knows better."""
     doubtful: dict[str, str] = field(default_factory=dict)
@@ -64,6 +70,14 @@ class Landed:
     careful: Callable[[Exception | None, Sequence[str]], Landed | None] | None = None
     """Lands the table in a slower way that alters nothing, after an error while the relation was read, or doubtful
     values in these columns of raw; None: there is no need, or no way."""
+
+
+@dataclass
+class Room:
+    """Memory that a source's landed rows may take, so that they need not be written to be read once."""
+
+    left: int = 192 * 2**20
+    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ class Job:
     """A range of the cursor to load again (from, to), whatever raw has."""
     retried: Callable[[str, str], None] = tell
     """Tells that something is tried again for a table (its name), and why: a sentence without secrets."""
+    room: Room = field(default_factory=Room)
     retry_quarantine: bool = False
     """Read again what was quarantined: files with such rows, tables with such rows from their begin."""
 

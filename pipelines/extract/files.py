@@ -125,6 +125,7 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         rejected=landing.rejected(),
         places=tuple(file.name for file in loaded),
         remember={"files": remembered},
+        release=landing.release,
         types=parquet.types,
         explain=parquet.explain if table.load.format == "parquet" else unexplained,
     )

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from pipelines.declaration import FilesTable, Table
 from pipelines.extract import Job, literal, quoted
-from pipelines.extract.landing import GroupedFile, numbers
+from pipelines.extract.landing import LandedRows, numbers
 from pipelines.names import normalized
 
 HELD_BYTES = 32 * 2**20
-"""Rows of one file up to this size are held in memory until it is settled."""
+"""Rows of one file up to this size are not landed until it is settled."""
+NAMES = pa.dictionary(pa.int32(), pa.string())
+"""Files' names, each once for all of its rows."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Found:
 
 
 class FileLanding:
-    """Collects rows as text (or JSON records) with file and line, in Parquet files by their columns.
+    """Collects rows as text (or JSON records) with file and line, by their columns.
 
-    What a file brings can be taken back until it is settled: a small one is held in memory, a large one lands apart.
+    What a file brings can be taken back until it is settled: a small one waits until then, a large one lands apart.
     """
 
     def __init__(self, job: Job, table: Table[FilesTable]) -> None:
@@ -42,11 +44,11 @@ class FileLanding:
         self._table = table
         self._ordered: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Columns as the first file with them has them."""
-        self._shared: dict[tuple[str, ...], GroupedFile] = {}
-        self._apart: dict[tuple[str, ...], GroupedFile] = {}
+        self._shared: dict[tuple[str, ...], LandedRows] = {}
+        self._apart: dict[tuple[str, ...], LandedRows] = {}
         self._held: dict[tuple[str, ...], list[pa.Table]] = {}
         self._held_bytes = 0
-        self._files: list[GroupedFile] = []
+        self._files: list[LandedRows] = []
         self._rows: dict[str, int] = {}
         self._headers: dict[str, None] = {}
         self._rejected: list[tuple[str, int, str, str]] = []
@@ -62,10 +64,9 @@ class FileLanding:
         self._rows[file.name] = self._rows.get(file.name, 0) + rows
         key = tuple(sorted(columns))
         ordered = self._ordered.setdefault(key, tuple(columns))
-        schema = pa.schema(
-            [("_file", pa.string()), ("_line", pa.int64()), *((c, pa.string()) for c in ordered)]
-        )
-        arrays = [pa.repeat(pa.scalar(file.name), rows), numbers(lines), *(columns[c] for c in ordered)]
+        schema = pa.schema([("_file", NAMES), ("_line", pa.int64()), *((c, pa.string()) for c in ordered)])
+        names = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), [file.name])
+        arrays = [names, numbers(lines), *(columns[c] for c in ordered)]
         batch = pa.Table.from_arrays(arrays, schema=schema)
         self._held.setdefault(key, []).append(batch)
         self._held_bytes += batch.nbytes
@@ -84,18 +85,18 @@ class FileLanding:
         """Drop the rows that this file, which is not settled, has brought so far."""
         for apart in self._apart.values():
             apart.close()
-            apart.path.unlink()
+            apart.release()
             self._files.remove(apart)
         self._held, self._held_bytes, self._apart = {}, 0, {}
         self._job.progress(self._table.name, -self._rows.get(file.name, 0))
         self._rows[file.name] = 0
 
-    def _move(self, files: dict[tuple[str, ...], GroupedFile]) -> None:
+    def _move(self, files: dict[tuple[str, ...], LandedRows]) -> None:
         """Write what is held."""
         for key, batches in self._held.items():
             if key not in files:
                 path = self._job.folder / f"{self._table.name}.landed.{len(self._files)}.parquet"
-                files[key] = GroupedFile(path, batches[0].schema)
+                files[key] = LandedRows(path, batches[0].schema, self._job)
                 self._files.append(files[key])
             for batch in batches:
                 files[key].write(batch)
@@ -156,5 +157,12 @@ class FileLanding:
         empty = [name for name, rows in self._rows.items() if not rows]
         if not self._files:
             return None, empty
-        paths = ", ".join(literal(str(file.path)) for file in self._files)
-        return f"select * from read_parquet([{paths}], union_by_name = true)", empty
+        parts = [file.relation() for file in self._files if file.is_held]
+        if paths := ", ".join(literal(str(file.path)) for file in self._files if not file.is_held):
+            parts.append(f"select * from read_parquet([{paths}], union_by_name = true)")
+        return " union all by name ".join(parts), empty
+
+    def release(self) -> None:
+        """Let go of rows in memory."""
+        for file in self._files:
+            file.release()

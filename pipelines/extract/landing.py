@@ -1,4 +1,4 @@
-"""Parquet files that rows land in, with bounded memory."""
+"""Where rows land, with bounded memory: in memory, then in Parquet files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.extract import literal
+from pipelines.extract import Job, literal, quoted
 from pipelines.extract.exact_json import LONG_NUMBER
 
 FLUSH_ROWS = 20_000
@@ -22,20 +22,27 @@ FLUSH_BYTES = 32 * 2**20
 GROUP_ROWS = 122_880
 """Rows that DuckDB stores together; what comes in groups of another size it stores twice, to make them even."""
 GROUP_BYTES = 64 * 2**20
-"""A group is written before it is full when it has as many bytes; bounds memory to about thrice these a table."""
+"""A group is full when it has as many bytes; bounds the memory of a file to about thrice these a table."""
+REPEATED = ("_file", "_key", "_stream", "_subject")
+"""Texts of metadata that many rows share."""
 
 
-class GroupedFile:
-    """One Parquet file that Arrow tables are appended to; threads beside write it, while more is read.
+class LandedRows:
+    """Rows that Arrow tables are appended to: in memory while the source has room there, else in one Parquet file.
 
-    The file is made when the first rows are written, or by `close()`, so that it always can be read.
+    Threads beside write the file, while more is read.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, job: Job) -> None:
         self.path = path
+        """Of the file, if there is one."""
         self.schema = schema
         self.is_exact = True
         """Whether no JSON record in the column `_record` has a number that a double might have no room for."""
+        self.is_held = True
+        """Whether the rows are in memory."""
+        self._job = job
+        self._held: list[pa.Table] = []
         self._waiting: list[pa.Table] = []
         self._rows = self._bytes = 0
         self._writer: pq.ParquetWriter | None = None
@@ -43,7 +50,7 @@ class GroupedFile:
         self._under_way: list[Future[None]] = []
 
     def write(self, table: pa.Table) -> None:
-        """Append a table of the file's schema."""
+        """Append a table of the same schema."""
         self._waiting.append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes
@@ -51,41 +58,67 @@ class GroupedFile:
             return
         waiting = pa.concat_tables(self._waiting)
         even = self._rows // GROUP_ROWS * GROUP_ROWS or self._rows
-        self._send(waiting.slice(0, even))
+        for begin in range(0, even, GROUP_ROWS):
+            self._send(waiting.slice(begin, min(GROUP_ROWS, even - begin)))
         rest = waiting.slice(even)
         self._waiting, self._rows, self._bytes = [rest], rest.num_rows, rest.nbytes
 
     def close(self) -> None:
         """Write what waits, and finish the file."""
         try:
-            if self._rows or self._writer is None:
-                self._send(pa.concat_tables([self.schema.empty_table(), *self._waiting]))
+            if self._rows:
+                self._send(pa.concat_tables(self._waiting))
             self._settle()
         finally:
             self._beside.shutdown()
             if self._writer is not None:
                 self._writer.close()
 
-    def _send(self, table: pa.Table) -> None:
-        if self._writer is None:
-            # read once, and soon: no dictionary for texts that hardly repeat, no statistics
-            self._writer = pq.ParquetWriter(
-                self.path,
-                self.schema,
-                compression="lz4",
-                use_dictionary=[
-                    field.name
-                    for field in self.schema
-                    if field.name.startswith("_")
-                    and field.name != "_record"
-                    and pa.types.is_string(field.type)
-                ],
-                write_statistics=False,
-            )
+    def relation(self) -> str:
+        """A SELECT of the rows, once they are closed."""
+        if not self.is_held:
+            return f"select * from read_parquet({literal(str(self.path))})"
+        self._job.con.register(self._name, pa.concat_tables([self.schema.empty_table(), *self._held]))
+        return f"select * from {quoted(self._name)}"
+
+    def release(self) -> None:
+        """Let go of rows in memory; nobody reads them any more."""
+        self._job.con.unregister(self._name)
+        self._job.room.left += sum(group.nbytes for group in self._held)
+        self._held = []
+
+    @property
+    def _name(self) -> str:
+        return self.path.stem
+
+    def _send(self, group: pa.Table) -> None:
         self._settle()
-        self._under_way = [self._beside.submit(self._writer.write_table, table, GROUP_ROWS)]
-        if self.is_exact and "_record" in table.schema.names:
-            self._under_way.append(self._beside.submit(self._look, table["_record"]))
+        self._under_way = []
+        if self.is_held and group.nbytes <= self._job.room.left:
+            self._job.room.left -= group.nbytes
+            self._held.append(group.combine_chunks())
+        else:
+            if self._writer is None:
+                self._writer = self._moved()
+            self._under_way.append(self._beside.submit(self._writer.write_table, group))
+        if self.is_exact and "_record" in group.schema.names:
+            self._under_way.append(self._beside.submit(self._look, group["_record"]))
+
+    def _moved(self) -> pq.ParquetWriter:
+        """The file, with what was in memory."""
+        # read once, and soon: no dictionary for texts that hardly repeat, no statistics
+        writer = pq.ParquetWriter(
+            self.path,
+            self.schema,
+            compression="lz4",
+            use_dictionary=[field.name for field in self.schema if field.name in REPEATED],
+            write_statistics=False,
+        )
+        self.is_held = False
+        for group in self._held:
+            writer.write_table(group)
+        self.release()
+        return writer
 
     def _settle(self) -> None:
         """Wait for what is being written; raises what it raised."""
@@ -96,11 +129,11 @@ class GroupedFile:
         self.is_exact = not any(map(_has_long_number, records.chunks))
 
 
-class RowFile(GroupedFile):
-    """One Parquet file that columns of Python values are appended to."""
+class LandedValues(LandedRows):
+    """Rows that columns of Python values are appended to."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        super().__init__(path, schema)
+    def __init__(self, path: Path, schema: pa.Schema, job: Job) -> None:
+        super().__init__(path, schema, job)
         self.rows = 0
         self._columns: list[list[Any]] = [[] for _ in schema]
         self._size = 0
@@ -122,11 +155,6 @@ class RowFile(GroupedFile):
         self.write(pa.Table.from_arrays(arrays, schema=self.schema))
         self._columns = [[] for _ in self.schema]
         self._size = 0
-
-    def relation(self) -> str:
-        """Finish the file; a SELECT of its rows."""
-        self.close()
-        return f"select * from read_parquet({literal(str(self.path))})"
 
     def close(self) -> None:
         """Write what waits, and finish the file."""

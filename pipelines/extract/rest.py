@@ -37,7 +37,7 @@ from pipelines.declaration import REFERENCE, RestSource, RestTable, Source, Tabl
 from pipelines.errors import ConnectionError, LoadError, SluiceError
 from pipelines.extract import Delivery, Job, Landed
 from pipelines.extract.exact_json import dumps
-from pipelines.extract.landing import RowFile
+from pipelines.extract.landing import LandedValues
 from pipelines.extract.rest_check import as_resource, check, problems
 from pipelines.extract.rest_http import BadAnswer, Login, Session, explain, renew
 
@@ -111,7 +111,7 @@ class _Endpoint:
     resolved: Any
     include_from_parent: list[str]
     children: list[_Endpoint] = field(default_factory=list)
-    file: RowFile | None = None
+    file: LandedValues | None = None
     error: Exception | None = None
     cursor: dict[str, Any] = field(default_factory=dict)
     """How far it is read, as dlt's Incremental keeps it; goes into the state when the rows do."""
@@ -141,7 +141,7 @@ class _Endpoint:
         # a path given as text would be compiled anew for each page, which takes as long as the page itself
         self.selector = jsonpath.compile_path(selector) if selector else None
         if self.table is not None:
-            self.file = RowFile(self.job.folder / f"{self.name}.records.parquet", RECORDS)
+            self.file = LandedValues(self.job.folder / f"{self.name}.records.parquet", RECORDS, self.job)
 
     def close(self) -> None:
         """Called by dlt's Incremental."""
@@ -395,6 +395,7 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
                 if endpoint.file:
                     plan.job.progress(endpoint.name, -endpoint.file.rows)
                     endpoint.file.close()
+                    endpoint.file.release()
             continue
         root.error = _failure(LoadError(MOVED), root)
         for below in root.family():
@@ -402,12 +403,22 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
     for endpoint in root.family():
         if endpoint.table is None or endpoint.file is None:
             continue
-        relation = endpoint.file.relation()
+        file = endpoint.file
+        file.close()
         if endpoint.error:
+            file.release()
             yield endpoint.table, endpoint.error
         else:
-            landed = Landed(relation, "records", endpoint.file.is_exact, remember=endpoint.remember())
-            yield endpoint.table, landed
+            yield (
+                endpoint.table,
+                Landed(
+                    file.relation(),
+                    "records",
+                    file.is_exact,
+                    remember=endpoint.remember(),
+                    release=file.release,
+                ),
+            )
 
 
 def _why_again(root: _Endpoint, attempt: int) -> str | None:

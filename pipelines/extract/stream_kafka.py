@@ -24,7 +24,7 @@ from confluent_kafka import (
 from pipelines.declaration import Source, StreamSource, StreamTable, Table
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Job, Landed, literal
-from pipelines.extract.landing import RowFile
+from pipelines.extract.landing import LandedValues
 from pipelines.extract.stream_common import a_place, as_text, declared_start, gap
 
 SCHEMA = pa.schema(
@@ -201,7 +201,7 @@ class _Load:
         if not ranges:
             return None
         consumer.assign([TopicPartition(self.topic, number, first) for number, (first, _) in ranges.items()])
-        file = RowFile(self.job.folder / f"{self.table.name}.messages.parquet", SCHEMA)
+        file = LandedValues(self.job.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.job)
         left = None if self.job.window else self.table.load.max_messages
         next_offsets: dict[int, int] = {}
         open_partitions = dict(ranges)
@@ -236,18 +236,19 @@ class _Load:
                 self.write(file, kept)
                 self.job.progress(self.table.name, len(kept))
                 left = None if left is None else left - len(kept)
+        file.close()
         if not file.rows:
-            file.close()
             return None
         return Landed(
             file.relation(),
             form="records",
             is_exact=file.is_exact,
+            release=file.release,
             identity=IDENTITY,
             committed=None if self.job.window and self.loaded() else lambda: self.commit(next_offsets),
         )
 
-    def write(self, file: RowFile, messages: list[Message]) -> None:
+    def write(self, file: LandedValues, messages: list[Message]) -> None:
         count = len(messages)
         payloads = [m.value() for m in messages]
         keys = [m.key() for m in messages]

@@ -30,7 +30,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from pipelines.declaration import Source, StreamSource, StreamTable, Table
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Job, Landed, literal, retries
-from pipelines.extract.landing import RowFile
+from pipelines.extract.landing import LandedValues
 from pipelines.extract.stream_common import a_place, as_text, declared_start, gap
 
 T = TypeVar("T")
@@ -255,13 +255,14 @@ class _Load:
         whole = wanted == consumer.num_pending
         highest = max(file.last, loaded or 0)
         seen = {"raw": highest, "last": stream.state.last_seq if whole else file.last}
+        file.close()
         if not file.rows and (loaded is None or not self.table.load.subject):
-            file.close()
             return None
         return Landed(
             file.relation(),
             form="records",
             is_exact=file.is_exact,
+            release=file.release,
             identity=("_stream", "_sequence"),
             remember={"seen": seen},
             committed=(lambda: asyncio.run(self.acknowledge(replies))) if replies else None,
@@ -360,10 +361,16 @@ class _Load:
         # beyond what raw has lies what the next load will take, all of it
         file, _ = await self.read(client, consumer.name, consumer.num_pending or 0, end, last=loaded)
         await js.delete_consumer(self.stream, consumer.name)
+        file.close()
         if not file.rows:
-            file.close()
             return None
-        return Landed(file.relation(), "records", file.is_exact, identity=("_stream", "_sequence"))
+        return Landed(
+            file.relation(),
+            "records",
+            file.is_exact,
+            identity=("_stream", "_sequence"),
+            release=file.release,
+        )
 
     # -- messages --------------------------------------------------------------------------------------
 
@@ -379,7 +386,7 @@ class _Load:
 
         With the subjects by which they are acknowledged: each message's in a work queue, else the last one's.
         """
-        file = _Messages(self.job.folder / f"{self.table.name}.messages.parquet", SCHEMA)
+        file = _Messages(self.job.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.job)
         replies: list[str] = []
         inbox = client.new_inbox()
         subscription = await client.subscribe(f"{inbox}.*", pending_msgs_limit=-1, pending_bytes_limit=-1)
@@ -475,8 +482,8 @@ class _Asked:
     count: int
 
 
-class _Messages(RowFile):
-    """The landing file, and the highest sequence in it."""
+class _Messages(LandedValues):
+    """Messages that are landed, and the highest sequence in it."""
 
     last = 0
 

@@ -1,28 +1,58 @@
-"""Files that rows land in."""
+"""Where rows land: in memory, and in files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.extract import landing
-from pipelines.extract.landing import GROUP_ROWS, GroupedFile
+from pipelines.extract import Room, landing
+from pipelines.extract.landing import GROUP_ROWS, LandedRows
 
 SCHEMA = pa.schema([("_line", pa.int64()), ("_record", pa.string())])
 
 
-def _written(path: Path, *batches: list[str]) -> GroupedFile:
-    file = GroupedFile(path, SCHEMA)
-    line = 0
-    for records in batches:
-        lines = range(line, line + len(records))
-        file.write(pa.table({"_line": pa.array(lines, pa.int64()), "_record": records}, schema=SCHEMA))
-        line += len(records)
-    file.close()
-    return file
+@dataclass
+class _Landing:
+    """A landing file of a job with so many bytes of memory."""
+
+    folder: Path
+    job: Any = field(default_factory=lambda: _Job())
+
+    def of(self, *batches: list[str], room: int = 0) -> LandedRows:
+        self.job.room.left = room
+        rows = LandedRows(self.folder / "a.parquet", SCHEMA, self.job)
+        line = 0
+        for records in batches:
+            lines = range(line, line + len(records))
+            rows.write(pa.table({"_line": pa.array(lines, pa.int64()), "_record": records}, schema=SCHEMA))
+            line += len(records)
+        rows.close()
+        return rows
+
+    def lines(self, rows: LandedRows) -> list[int]:
+        return [line for (line,) in self.job.con.execute(f"select _line from ({rows.relation()})").fetchall()]
+
+
+@dataclass
+class _Job:
+    """The part of a job that landing takes."""
+
+    con: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
+    room: Room = field(default_factory=Room)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Iterator[_Landing]:
+    made = _Landing(tmp_path)
+    yield made
+    made.job.con.close()
 
 
 def _groups(path: Path) -> list[int]:
@@ -30,24 +60,44 @@ def _groups(path: Path) -> list[int]:
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-def test_groups_are_as_duckdb_stores_rows(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    _written(path, ["{}"] * 100_000, ["{}"] * 300_000, [], ["{}"] * 5)
-    assert _groups(path) == [GROUP_ROWS, GROUP_ROWS, GROUP_ROWS, 400_005 - 3 * GROUP_ROWS]
-    assert pq.read_table(path)["_line"].to_pylist() == list(range(400_005))
+def test_groups_are_as_duckdb_stores_rows(written: _Landing) -> None:
+    rows = written.of(["{}"] * 100_000, ["{}"] * 300_000, [], ["{}"] * 5)
+    assert _groups(rows.path) == [GROUP_ROWS, GROUP_ROWS, GROUP_ROWS, 400_005 - 3 * GROUP_ROWS]
+    assert written.lines(rows) == list(range(400_005))
 
 
-def test_groups_of_wide_rows_are_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_of_wide_rows_are_smaller(written: _Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landing, "GROUP_BYTES", 100_000)
-    path = tmp_path / "a.parquet"
-    _written(path, *[["x" * 1000] * 60] * 5)
-    assert _groups(path) == [120, 120, 60]
+    rows = written.of(*[["x" * 1000] * 60] * 5)
+    assert _groups(rows.path) == [120, 120, 60]
 
 
-def test_a_file_without_rows_can_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    assert _written(path).is_exact
-    assert pq.read_table(path).schema.equals(SCHEMA)
+def test_no_rows_can_be_read(written: _Landing) -> None:
+    for room in (0, 1000):
+        rows = written.of(room=room)
+        assert rows.is_exact
+        assert written.lines(rows) == []
+        assert [
+            n for n, *_ in written.job.con.execute(f"describe {rows.relation()}").fetchall()
+        ] == SCHEMA.names
+
+
+def test_rows_stay_in_memory_while_there_is_room(written: _Landing) -> None:
+    batches = [["{}"] * 200_000, ["{}"] * 200_000]
+    rows = written.of(*batches, room=10**8)
+    assert not rows.path.exists()
+    assert written.lines(rows) == list(range(400_000))
+    taken = 10**8 - written.job.room.left
+    assert taken > 400_000 * 8
+    rows.release()
+    rows.release()
+    assert written.job.room.left == 10**8
+    with pytest.raises(duckdb.CatalogException):
+        written.job.con.execute('from "a"')
+    rows = written.of(*batches, room=taken - 1)
+    assert rows.path.exists()
+    assert written.lines(rows) == list(range(400_000))
+    assert written.job.room.left == taken - 1
 
 
 @pytest.mark.parametrize(
@@ -60,16 +110,17 @@ def test_a_file_without_rows_can_be_read(tmp_path: Path) -> None:
         ('{"a": 1E5}', False),
     ],
 )
-def test_long_numbers_are_seen_wherever_they_stand(tmp_path: Path, record: str, exact: bool) -> None:
+def test_long_numbers_are_seen_wherever_they_stand(written: _Landing, record: str, exact: bool) -> None:
     others = ["{}", '{"a": 1}', ""]
-    file = _written(tmp_path / "a.parquet", others, [*others, record], others)
-    assert file.is_exact is exact
+    for room in (0, 10**6):
+        rows = written.of(others, [*others, record], others, room=room)
+        assert rows.is_exact is exact
 
 
-def test_an_error_of_the_writer_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_writer_is_raised(written: _Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="no space left"):
-        _written(tmp_path / "a.parquet", ["{}"])
+        written.of(["{}"])
