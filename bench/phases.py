@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-BESIDE = ("the first table: read, check, type, write Parquet", "imports: dlt, beside it")
+BESIDE = ("tables: read, check, type, write Parquet", "imports: dlt, beside it")
 """Phases that run side by side: the longer one counts."""
 STEP_SECONDS = 0.005
 LINES = 12

@@ -45,8 +45,11 @@ class _Enter(RunnableLoadJob):
             return
         with sql.begin_transaction():
             for hint in ("primary_key", "merge_key"):
-                if key := ", ".join(self._escaped(c) for c in columns if columns[c].get(hint)):
-                    sql.execute_sql(f"delete from {name} where ({key}) in (select ({key}) from {file})")
+                if key := [self._escaped(c) for c in columns if columns[c].get(hint)]:
+                    # rows are compared slowly: few of them by all of a key, the others by its first part only
+                    parts = [key[0], f"({', '.join(key)})"][: len(key)]
+                    same = " and ".join(f"{part} in (select {part} from {file})" for part in parts)
+                    sql.execute_sql(f"delete from {name} where {same}")
             sql.execute_sql(f"insert into {name} by name select * from {file}")
 
     def _escaped(self, column: str) -> str:

@@ -126,7 +126,7 @@ def _imported(sources: Sequence[Source[Any, Any]]) -> Any:
 
 
 def _load(reading: Reading, through_dlt: Future[Any]) -> SourceResult:
-    reading.begin()
+    reading.begin(through_dlt.done)
     result: SourceResult = through_dlt.result().SourceLoad(reading).run()
     return result
 

@@ -110,7 +110,7 @@ class Asked:
 
 
 class Reading:
-    """One source; its first table may be read and packed before dlt, which keeps the state, is there.
+    """One source; its tables are read and packed from the begin, until dlt, which keeps the state, is there.
 
     Then the state is read from dlt's file. What was read is used only if dlt has the same state when it asks for it,
     and nothing has come into raw in between; else it is read again.
@@ -147,9 +147,10 @@ class Reading:
         self._used: set[str] = set()
         """Tables whose reading ahead has asked for it."""
         self._deliveries: Generator[Delivery, None, None] | None = None
-        self._first: Delivery | Exception | None = None
-        self._packed: Packed | Exception | None = None
-        """What became of the first delivery's rows."""
+        self._ahead: list[tuple[Table[Any], Landed | Exception, Packed | Exception | None]] = []
+        """What was delivered before dlt was there, and what became of its rows."""
+        self._broken: Exception | None = None
+        """Why no more was delivered then."""
         self._rows: dict[str, int] = {}
         self.job = Job(
             con=con.cursor(),
@@ -164,8 +165,8 @@ class Reading:
             retry_quarantine=asked.retry_quarantine,
         )
 
-    def begin(self) -> None:
-        """Read the first table, where nothing stands against that."""
+    def begin(self, until: Callable[[], bool]) -> None:
+        """Read and pack tables, at least one, until that is true, where nothing stands against it."""
         self.started = time.monotonic()
         if self.source.kind not in AHEAD or str(getattr(self.source.load, "url", "")).startswith(REMOTE):
             return
@@ -178,23 +179,25 @@ class Reading:
         self._extract()
         assert self._deliveries is not None
         try:
-            self._first = next(self._deliveries, None)
+            for table, landed in self._deliveries:
+                packed: Packed | Exception | None = None
+                if isinstance(landed, Landed):
+                    try:
+                        packed = self._pack(table, landed)
+                    except Exception as error:
+                        packed = error
+                self._ahead.append((table, landed, packed))
+                if until():
+                    return
         except Exception as error:
-            self._first = error
-            return
-        if self._first and isinstance(landed := self._first[1], Landed):
-            try:
-                self._packed = self._pack(self._first[0], landed)
-            except Exception as error:
-                self._packed = error
+            self._broken = error
 
     def packed(self, table: Table[Any], landed: Landed) -> Packed:
         """The checked rows of a delivery; raises what `shape.pack` raises."""
-        if self._packed is None or not isinstance(self._first, tuple) or landed is not self._first[1]:
-            return self._pack(table, landed)
-        if isinstance(self._packed, Exception):
-            raise self._packed
-        return self._packed
+        packed = next((packed for _, other, packed in self._ahead if other is landed), None)
+        if isinstance(packed, Exception):
+            raise packed
+        return packed or self._pack(table, landed)
 
     def _pack(self, table: Table[Any], landed: Landed) -> Packed:
         try:
@@ -206,13 +209,13 @@ class Reading:
         """All tables, one after the other; `is_as_before`: raw is as it was at the begin."""
         if self._deliveries is not None:
             if is_as_before and all(dict(self.state(t)) == self._before.get(t, {}) for t in self._used):
-                if isinstance(self._first, Exception):
-                    raise self._first
-                if self._first is not None:
-                    yield self._first
-                    yield from self._deliveries
+                yield from ((table, landed) for table, landed, _ in self._ahead)
+                if self._broken:
+                    raise self._broken
+                yield from self._deliveries
                 return
             self.close()
+            self._ahead = []
             for table, rows in self._rows.items():
                 self.watcher.rows(self.source.name, table, -rows)
         self._extract()

@@ -25,13 +25,21 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def test_reading_begins_before_dlt_is_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    order = []
+@pytest.mark.parametrize(("stops", "ahead"), [(True, ["lines 2"]), (False, ["lines 2", "more 1"])])
+def test_reading_begins_before_dlt_is_there(
+    project: Project, monkeypatch: pytest.MonkeyPatch, stops: bool, ahead: list[str]
+) -> None:
+    _write(project, "more.tsv", "3,c")
+    lines = {"path": "data/*.csv", "format": "csv"}
+    project.declare(
+        "files", {"kind": "files", "url": "."}, {"lines": lines, "more": lines | {"path": "data/*.tsv"}}
+    )
+    order: list[str] = []
     begin, deliveries = Reading.begin, Reading.deliveries
 
-    def beginning(self: Reading) -> None:
-        begin(self)
-        order.append(f"read {sum(self._rows.values())}")
+    def beginning(self: Reading, until: Any) -> None:
+        begin(self, lambda: stops)
+        order.extend(f"{table.name} {getattr(packed, 'rows', None)}" for table, _, packed in self._ahead)
 
     def delivering(self: Reading, *, is_as_before: bool) -> Any:
         order.append(f"used: {is_as_before}")
@@ -39,11 +47,13 @@ def test_reading_begins_before_dlt_is_there(project: Project, monkeypatch: pytes
 
     monkeypatch.setattr(Reading, "begin", beginning)
     monkeypatch.setattr(Reading, "deliveries", delivering)
-    assert project.load().rows == 2
-    assert order == ["read 2", "used: True"]
+    assert project.load().rows == 3
+    assert order == [*ahead, "used: True"]
+    packages = "select distinct _load_id from files.lines union select distinct _load_id from files.more"
+    assert project.raw(packages) == project.raw("select load_id from files._dlt_loads")
     order.clear()
     assert project.load().rows == 0
-    assert order == ["read 0", "used: True"]
+    assert order == ["used: True"]
 
 
 def test_another_state_than_dlts_is_not_loaded_with(

@@ -321,7 +321,7 @@ def test_postgres_changed_rows_of_every_type(postgres_server: Postgres, tmp_path
 
 def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_path: Path) -> None:
     """A row committed between the reading of two tables is in neither."""
-    from pipelines import through_dlt as loading
+    from pipelines import reading
     from pipelines.shape import pack
 
     postgres_server.sql("create schema snap; create table snap.a (id int); create table snap.b (id int)")
@@ -336,7 +336,7 @@ def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_p
         return packed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "pack", packing)
+        patch.setattr(reading, "pack", packing)
         assert statuses(project.load()) == {"a": "1", "b": "1"}
     assert statuses(project.load()) == {"a": "2", "b": "2"}
 
