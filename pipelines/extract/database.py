@@ -90,7 +90,7 @@ class _Server:
         self.job = job
         self.dialect = DIALECTS[urlsplit(url).scheme]
         self.catalog = f"source_{source.name}"
-        self._is_ready = False
+        self._transaction = 0
         self._watch, self.where = _place(url)
 
     @contextmanager
@@ -101,18 +101,22 @@ class _Server:
 
     def ready(self) -> None:
         """Attach and begin; anew after an error, which ends the transaction for good and may have its cause there."""
-        if self._is_ready:
-            try:
-                self.job.con.execute("select 1")
-                return
-            except duckdb.Error:
-                self.leave()
+        if self._transaction:
+            with suppress(duckdb.Error):
+                if self._current() == self._transaction:
+                    return
+            self.leave()
         self._attach()
         self.job.con.execute("begin")
-        self._is_ready = True
+        self._transaction = self._current()
+
+    def _current(self) -> int:
+        """The number of DuckDB's transaction; fails in one that met an error, and differs when that one was ended."""
+        (number,) = self.job.con.execute("select txid_current()").fetchone() or (0,)
+        return int(number)
 
     def leave(self) -> None:
-        self._is_ready = False
+        self._transaction = 0
         with suppress(duckdb.Error):  # none may be open, or nobody is there to hear of its end
             self.job.con.execute("rollback")
         self.job.con.execute(f"detach database if exists {self.catalog}")
@@ -152,6 +156,7 @@ class _Server:
             landed = _scanned(self.catalog, self.dialect, table, self.job)
         except duckdb.Error as error:
             if not self._is_broken(error):
+                self.leave()  # the server may refuse all that comes in a transaction with an error
                 raise
             self.job.retried(table.name, f"{self._said(error)}; connecting to {self.where} once more")
             self.leave()

@@ -59,10 +59,7 @@ class Scan:
         try:
             described = job.con.execute(f"describe {self._address}").fetchall()
         except duckdb.CatalogException:
-            raise LoadError(
-                f"{table.qualified}: the source has no table {'.'.join(parts)!r}; "
-                "mend `table:` or the table's name, or grant the user the right to see it"
-            ) from None
+            raise LoadError(_missing(table, parts)) from None
         self.columns = {name: data_type for name, data_type, *_ in described}
         self.nullable = {name: nullable == "YES" for name, _, nullable, *_ in described}
         self._generated = self._generated_in_sqlite(parts[-1]) if dialect == "sqlite" else {}
@@ -268,7 +265,7 @@ def _altered_by_scanner(
         query = (
             "select a.attname, coalesce(b.typname, t.typname) as own, coalesce(b.typtype, t.typtype)::text as kind"
             " from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype"
-            f" where a.attrelid = {literal('.'.join(map(quoted, parts)))}::regclass"
+            f" where a.attrelid = to_regclass({literal('.'.join(map(quoted, parts)))})"
             " and a.attnum > 0 and not a.attisdropped"
         )
     else:
@@ -278,6 +275,9 @@ def _altered_by_scanner(
             f" where table_schema = {schema} and table_name = {literal(parts[-1])}"
         )
     rows = job.con.execute(f"select * from {dialect}_query({literal(catalog)}, {literal(query)})").fetchall()
+    if not rows:  # DuckDB finds a table by a name in another case, too
+        raise LoadError(_missing(table, parts))
+    refuse_twins(table, [name for name, *_ in rows])
     altered = {}
     for name, own, kind in rows:
         match = DECIMAL.match(columns.get(name, ""))
@@ -302,6 +302,24 @@ def _altered_by_scanner(
         elif dialect == "mysql" and own in DATES:
             doubted[name] = _Doubted("dayofmonth({0}) = 0 or month({0}) = 0", "count({0}) < count(*)")
     return altered, doubted
+
+
+def _missing(table: Table[Any], parts: Sequence[str]) -> str:
+    return (
+        f"{table.qualified}: the source has no table {'.'.join(parts)!r}; "
+        "mend `table:` or the table's name, or grant the user the right to see it"
+    )
+
+
+def refuse_twins(table: Table[Any], names: Sequence[str]) -> None:
+    """Names that differ in case only are one to DuckDB, which makes up another for the second."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (twin := first.setdefault(name.lower(), name)) != name:
+            raise LoadError(
+                f"{table.qualified}: the source's columns {twin!r} and {name!r} differ in case only. Let the source "
+                "give one of them another name, by a view"
+            )
 
 
 def _doubted_in_sqlite(columns: dict[str, str]) -> dict[str, _Doubted]:

@@ -341,6 +341,29 @@ def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_p
     assert statuses(project.load()) == {"a": "2", "b": "2"}
 
 
+def test_postgres_an_error_stays_with_its_table(postgres_server: Postgres, tmp_path: Path) -> None:
+    """The server refuses all that comes in a transaction with an error: the next table gets another one."""
+    postgres_server.sql(
+        'create schema alone; create table alone.good (id int primary key, "Name" text);'
+        " insert into alone.good values (1, 'a');"
+        ' create table alone.twins (id int primary key, name text, "Name" text);'
+        " insert into alone.twins values (1, 'b', 'c');"
+        " create view alone.broken as select id, 1 / (id - 1) as x from alone.good;"
+    )
+    project = Project(tmp_path / "p")
+    names = {"spelled": "Good", "twins": "twins", "broken": "broken", "absent": "absent", "good": "good"}
+    tables = {t: {"table": f"alone.{name}", "primary_key": "id"} for t, name in names.items()}
+    postgres(project, postgres_server, tables)
+
+    told = statuses(project.load())
+    assert "pg.spelled: the source has no table 'alone.Good'" in told["spelled"]
+    assert "'name' and 'Name' differ in case only" in told["twins"]
+    assert "division by zero" in told["broken"]
+    assert "the source has no table 'alone.absent'" in told["absent"]
+    assert told["good"] == "1"
+    assert project.raw("select id, name from pg.good") == [(1, "a")]
+
+
 def test_a_refused_connection_says_which_and_shows_no_password(
     postgres_server: Postgres, tmp_path: Path
 ) -> None:
