@@ -125,6 +125,10 @@ class TableLoad(Strict):
             return rows * float(self.tolerance.rstrip("% ")) / 100
         return self.tolerance
 
+    def has_range(self) -> bool:
+        """Whether a part of the table can be asked for: from one value of its cursor to another."""
+        return bool(self.cursor)
+
     def disposition(self) -> Literal["merge", "replace", "append"]:
         """The declared write disposition, or the one that follows from the keys."""
         if self.write_disposition:
@@ -242,13 +246,16 @@ class RestTable(TableLoad):
             )
         return self
 
-    def disposition(self) -> Literal["merge", "replace", "append"]:
-        """With an incremental cursor only new records come, and add to those before them."""
+    def has_range(self) -> bool:
+        """An API's cursor is declared as dlt does it."""
         parameters = (self.endpoint.get("params") or {}).values()
-        incremental = "incremental" in self.endpoint or any(
+        return "incremental" in self.endpoint or any(
             isinstance(p, dict) and p.get("type") == "incremental" for p in parameters
         )
-        if incremental and not self.primary_key and not self.write_disposition:
+
+    def disposition(self) -> Literal["merge", "replace", "append"]:
+        """With an incremental cursor only new records come, and add to those before them."""
+        if self.has_range() and not self.primary_key and not self.write_disposition:
             return "append"
         return super().disposition()
 
@@ -280,6 +287,10 @@ class StreamTable(TableLoad):
                 "a stream cannot be replaced: its old messages are gone; drop the write_disposition"
             )
         return self
+
+    def has_range(self) -> bool:
+        """By sequence or time."""
+        return True
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
         """Messages are known by their place in the stream, so one that comes again replaces itself."""

@@ -19,7 +19,7 @@ import pyarrow.parquet  # noqa: F401 - both here: threads that import them at on
 
 from pipelines.connections import Connections
 from pipelines.declaration import Source, Table
-from pipelines.errors import SluiceError
+from pipelines.errors import LoadError, SluiceError
 from pipelines.extract import Delivery, Job, Landed
 from pipelines.extract.retries import tell
 from pipelines.quarantine import retried
@@ -231,7 +231,17 @@ class Reading:
         shutil.rmtree(self.job.folder, ignore_errors=True)
         self.job.folder.mkdir(parents=True)
         extract = retried if self.asked.retry_quarantine else extractor(self.source).extract
-        self._deliveries = extract(self.source, self.source.tables, self.job)
+        self._deliveries = self._extracted(extract)
+
+    def _extracted(self, extract: Any) -> Generator[Delivery, None, None]:
+        """The extractor's deliveries, and an error for each table that a range is asked of and has none."""
+        tables = [t for t in self.source.tables if not self.asked.window or t.load.has_range()]
+        for table in self.source.tables:
+            if table not in tables:
+                why = "has no cursor, so a range of it cannot be loaded; leave out --from, --to"
+                yield table, LoadError(f"{table.qualified}: {why}")
+        if tables:
+            yield from extract(self.source, tables, self.job)
 
     def _has_packages(self) -> bool:
         """Whether an earlier run left something to finish, which comes first."""

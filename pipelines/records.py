@@ -76,10 +76,12 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
         _unnest_records(con, view, landed.relation, kept, keys, texts, inexact)
     selected = list(map(quoted, kept))
     types = _json_types(con, view, undeclared)
+    known = job.raw_columns(table)
     asked = dict(landed.types)
     for key in keys:
         kind = _scalar(types[key]) if key in types else None
-        if key not in types or kind == "JSON":
+        if key not in types or kind == "JSON" or (kind and known.get(normalized(key)) == "JSON"):
+            # in a column of JSON a text stays one: its characters alone might be another value
             selected.append(quoted(key))
         elif kind == "DOUBLE" and (
             inexact or "WIDE" in types[key]

@@ -62,6 +62,8 @@ class Packed:
     """Columns raw has not had so far."""
     lost_columns: tuple[str, ...] = ()
     """Columns raw has and the source has no more."""
+    gone: tuple[str, ...] = ()
+    """Delivered values of a one-column identity that bring no row, so that raw's go without a successor (a file)."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _pack(
     cursor = _highest_cursor(table, columns, file, job)
     if needed:
         rows = _settle_keys(table, landed, key, file, job)
+    told["gone"] = _settle_deliveries(table, landed, file, rows, known, job)
     deleted = 0
     if known and (merges or (table.load.cursor and not landed.replaces)):
         file, rows, deleted = _only_changes(table, landed, key, file, known, load_id, loaded_at, job)
@@ -226,6 +229,25 @@ def _refuse_shrinking(table: Table[Any], rows: int, before: int) -> None:
             f"{table.load.shrink_limit:.0%} of them would remain, so nothing was changed. If that is right, lower "
             f"shrink_limit in {table.file.name} (0 allows everything), or: sluice load {table.qualified} --full-refresh"
         )
+
+
+def _settle_deliveries(
+    table: Table[Any], landed: Landed, file: Path, rows: int, known: dict[str, str], job: Job
+) -> tuple[str, ...]:
+    """Deliveries (files) whose rows in raw go without a successor; refuses those that would take too many with them."""
+    if not known or not landed.replaces or not landed.places:
+        return ()
+    (identity,) = map(quoted, landed.identity)
+    brought = {
+        name for (name,) in job.con.execute(f"select distinct {identity} from {_read(file)}").fetchall()
+    }
+    names = ", ".join(map(literal, landed.places))
+    before, replaced = job.con.execute(
+        f"select count(*), count(*) filter ({identity} in ({names})) from {_raw(table)}"
+    ).fetchone() or (0, 0)
+    if replaced:
+        _refuse_shrinking(table, before - replaced + rows, before)
+    return tuple(name for name in landed.places if name not in brought)
 
 
 def _key(table: Table[Any], landed: Landed) -> list[str]:

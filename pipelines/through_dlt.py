@@ -181,7 +181,7 @@ class SourceLoad:
                     raise LoadError(packed.refused)
                 state = self.job.state(table.name)
                 state.update(landed.remember)
-                gone = {landed.identity[0]: list(landed.gone)} if landed.gone else {}
+                gone = {landed.identity[0]: list(packed.gone)} if packed.gone else {}
                 state["_after"] = {"gone": gone, "settled": packed.settled}
                 if gone or packed.settled:
                     self.afterwards.append(partial(self._tidy, table, gone, packed.settled))

@@ -129,6 +129,10 @@ def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> 
         keeps = f"json_type({expression}) not in ('OBJECT', 'ARRAY')"
         return Cast(inner.value, f"({keeps} and {inner.keeps})" if inner.keeps else keeps)
     if target == "VARCHAR":
+        if NESTED.search(source):
+            return Cast(f"cast(to_json({expression}) as varchar)")
+        if source == "BLOB":  # `cast` would write what is not ASCII as codes
+            return Cast(f"try(decode({expression}))", f"try(decode({expression})) is not null")
         return Cast(f"cast({expression} as varchar)")
     if source == "VARCHAR":
         return _cast_text(expression, target, decimal_mark)

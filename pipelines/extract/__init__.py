@@ -46,8 +46,6 @@ class Landed:
     """Metadata columns that name the delivery (a file) or the row (a stream's sequence)."""
     replaces: bool = False
     """True: all raw rows with a delivered `identity` are replaced (a file); False: it is a row's key."""
-    gone: tuple[str, ...] = ()
-    """Values of a one-column identity whose raw rows go without a successor (a file that became empty)."""
     types: dict[str, str] = field(default_factory=dict)
     """Raw type of a column for which neither the YAML nor raw has one; default: the relation's own."""
     keys: str | None = None

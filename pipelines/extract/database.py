@@ -362,10 +362,7 @@ def _range(table: Table[DatabaseTable], job: Job) -> _Range | None:
 
 
 def _asked_range(table: Table[DatabaseTable], job: Job) -> _Range:
-    if not table.load.cursor:
-        raise LoadError(
-            f"{table.qualified}: has no cursor, so a range of it cannot be loaded; leave out --from, --to"
-        )
+    assert table.load.cursor  # else it is not asked for a range
     data_type = job.raw_columns(table).get(normalized(table.load.cursor), "VARCHAR")
     values = []
     for text in job.window or ():

@@ -102,13 +102,12 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
     if table.load.format == "parquet":
         for file in loaded:
             parquet.add(file)
-        relation, empty = parquet.relation(), parquet.empty
+        relation = parquet.relation()
     else:
         for file in loaded:
             READERS[table.load.format](file, table, landing, set(known))
             landing.settle()
-        relation, empty = landing.close()
-    gone = tuple(name for name in empty if name in known)
+        relation = landing.close()
     form = {"parquet": "rows", "json": "records", "jsonl": "records"}.get(table.load.format, "text")
     if relation is None:
         columns = landing.columns()
@@ -121,7 +120,6 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         is_exact=landing.is_exact,
         identity=("_file",),
         replaces=True,
-        gone=gone,
         rejected=landing.rejected(),
         places=tuple(file.name for file in loaded),
         remember={"files": remembered},

@@ -138,29 +138,30 @@ class FileLanding:
         pq.write_table(pa.table(dict(zip(names, zip(*self._rejected, strict=True), strict=True))), path)
         return f"select * from read_parquet({literal(str(path))})"
 
-    def note(self, file: Found) -> None:
-        """Remember a file although it may have no row."""
-        self._rows.setdefault(file.name, 0)
-
     def columns(self) -> list[str]:
-        """Typed nulls for a relation without rows: of the metadata and the columns of headers or declarations."""
+        """Typed nulls for a relation without rows: of the metadata and the columns of headers, or declarations and raw.
+
+        The latter where every file is known already, so that no header was read.
+        """
         declared = [*self._headers] or [c.name for c in self._table.columns if not c.name.startswith("_")]
+        if not self._headers:
+            have = {normalized(name) for name in declared}
+            declared += sorted(name for name in self.raw_columns if name not in have)
         if self._table.load.format in ("json", "jsonl"):
             declared = ["_record"]
         texts = [f"cast(null as varchar) as {quoted(c)}" for c in declared]
         return ["cast(null as varchar) as _file", "cast(null as bigint) as _line", *texts] if declared else []
 
-    def close(self) -> tuple[str | None, list[str]]:
-        """The relation of all rows (None without any), and the files that had none."""
+    def close(self) -> str | None:
+        """The relation of all rows; None without any."""
         for shared in self._shared.values():
             shared.close()
-        empty = [name for name, rows in self._rows.items() if not rows]
         if not self._files:
-            return None, empty
+            return None
         parts = [file.relation() for file in self._files if file.is_held]
         if paths := ", ".join(literal(str(file.path)) for file in self._files if not file.is_held):
             parts.append(f"select * from read_parquet([{paths}], union_by_name = true)")
-        return " union all by name ".join(parts), empty
+        return " union all by name ".join(parts)
 
     def release(self) -> None:
         """Let go of rows in memory."""

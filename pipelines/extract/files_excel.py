@@ -1,6 +1,7 @@
-"""Cells of an Excel sheet that have no value but are not empty: errors, and formulas that nobody computed.
+"""Cells of an Excel sheet that the reader does not give as they are: errors, formulas nobody computed, long numbers.
 
-The reader gives them as empty, so they are looked for in the sheet's XML. (The old binary format has no XML.)
+It gives the first two as empty, and rounds whole numbers that a double has no room for, so they are looked for in the
+sheet's XML. (The old binary format has no XML, and doubles only.)
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ _CELL = re.compile(rb"<(?:\w+:)?c\b([^>]*?)(?:/>|>(.*?)</(?:\w+:)?c>)", re.DOTAL
 _ATTRIBUTE = re.compile(rb'\b([rt])="([^"]*)"')
 _VALUE = re.compile(rb"<(?:\w+:)?v\b[^>/]*>([^<]+)<")
 _FORMULA = re.compile(rb"<(?:\w+:)?f\b")
+_LONG = re.compile(rb"v>-?[0-9]{16,}<")
+"""Excel itself writes such numbers with an exponent; other programs write all of their digits."""
 _TEXTS = (b"str", b"inlineStr", b"s")
 """Types of cells whose text may be empty."""
 
 
 def unread_cells(path: Path, sheet: str) -> dict[str, str]:
-    """What the cells without a value are, by their reference (`B2`)."""
+    """What is wrong with the cells that cannot be read as they are, by their reference (`B2`)."""
     if not zipfile.is_zipfile(path):
         return {}
     with zipfile.ZipFile(path) as book:
         target = _place(book, sheet)
         content = book.read(target) if target in book.namelist() else b""
-    if b't="e"' not in content and not _FORMULA.search(content):
+    if b't="e"' not in content and not _FORMULA.search(content) and not _LONG.search(content):
         return {}
     found = {}
     for match in _CELL.finditer(content):
@@ -36,10 +39,17 @@ def unread_cells(path: Path, sheet: str) -> dict[str, str]:
             what = f"is the error {value[1].decode() if value else ''}".strip()
         elif _FORMULA.search(inside) and not value and attributes.get(b"t") not in _TEXTS:
             what = "is a formula without a value: let Excel compute it, and save the file"
+        elif attributes.get(b"t", b"n") == b"n" and value and _is_rounded(value[1]):
+            what = f"is {value[1].decode()}, a number of more digits than a cell holds: write it as text"
         else:
             continue
         found[attributes.get(b"r", b"").decode()] = what
     return found
+
+
+def _is_rounded(number: bytes) -> bool:
+    """Whether a whole number is another as a double."""
+    return _LONG.fullmatch(b"v>%s<" % number) is not None and int(float(number)) != int(number)
 
 
 def _place(book: zipfile.ZipFile, sheet: str) -> str:

@@ -36,7 +36,6 @@ BATCH_ROWS = 100_000
 
 def _csv(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
     load = table.load
-    landing.note(file)
     quoting: dict[str, Any] = {"quotechar": load.quote} if load.quote else {"quoting": csv.QUOTE_NONE}
     with file.local.open(encoding="utf-8", newline="") as text:
         skipped = sum(1 for _ in islice(text, load.skip_lines))
@@ -243,7 +242,6 @@ def _names(
 
 
 def _jsonl(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
-    landing.note(file)
     done = 0
     for lines in _split(file.local):
         places: range | pa.Int64Array = range(done + 1, done + 1 + len(lines))
@@ -294,7 +292,6 @@ def _occurs(path: Path, *bytes_: bytes) -> bool:
 def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
     import orjson
 
-    landing.note(file)
     try:  # numbers stay the texts they are: a double has no room for all of their digits
         value: Any = json.loads(
             file.local.read_bytes(),
@@ -316,13 +313,17 @@ def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_be
     records = [value] if isinstance(value, dict) else value
     if not isinstance(records, list):
         raise LoadError(f"{table.qualified}: {file.name} has no list of records at {table.load.records!r}")
-    texts = [orjson.dumps(record).decode() for record in records]
+    try:
+        texts = [orjson.dumps(record).decode() for record in records]
+    except TypeError as error:  # half of a character, written as an escape
+        raise LoadError(
+            f"{table.qualified}: {file.name} has a text that no text may be: {error}; nothing was loaded. Mend the file"
+        ) from None
     if texts:
         landing.write(file, {"_record": pa.array(texts, pa.string())}, range(1, len(texts) + 1))
 
 
 def _lines(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
-    landing.note(file)
     pattern = re.compile(table.load.pattern or "")
     nulls = set(table.load.nulls)
     for places, lines in _text_batches(file.local, table.load.skip_lines):
@@ -353,7 +354,6 @@ def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
     import python_calamine
 
     load = table.load
-    landing.note(file)
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.local.read_bytes()))
     except python_calamine.CalamineError as error:
@@ -377,6 +377,11 @@ def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
         rows = [(n, row[first[1] : last[1] + 1]) for n, row in rows if first[0] <= n - 1 <= last[0]]
     rows = [(n, row) for n, row in rows[load.skip_lines :] if any(cell != "" for cell in row)]
     if not rows:
+        if load.header:
+            raise LoadError(
+                f"{table.qualified}: {file.name}: the sheet {sheet.name!r} has no header row; an empty one is sent by "
+                "mistake, or the rows are on another: name it with `sheet`"
+            )
         return
     header = [_cell_text(cell, ".") or "" for cell in rows[0][1]]
     if load.header:
@@ -423,7 +428,8 @@ def _cell_text(cell: Any, decimal_mark: str) -> str | None:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
-        text = str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else format(Decimal(repr(cell)), "f")
+        text = format(Decimal(repr(cell)), "f")
+        text = str(int(Decimal(text))) if cell.is_integer() else text
         return text.replace(".", decimal_mark)
     if isinstance(cell, datetime):
         return cell.isoformat(sep=" ")

@@ -27,7 +27,6 @@ class ParquetFiles:
     def __init__(self, table: Table[FilesTable], job: Job, loaded_before: set[str]) -> None:
         self.types: dict[str, str] = {}
         """Raw types of the columns that arrive as texts."""
-        self.empty: list[str] = []
         self._table = table
         self._job = job
         self._loaded_before = loaded_before
@@ -71,8 +70,6 @@ class ParquetFiles:
                     f"{self._table.qualified}.{name}: is {other.lower()} in {first}, but {kind.lower()} in "
                     f"{file.name}; declare its data_type"
                 )
-        if not parquet.metadata.num_rows:
-            self.empty.append(file.name)
         self._job.progress(self._table.name, parquet.metadata.num_rows)
         self._selects.append(
             f"select {literal(file.name)} as _file, file_row_number + 1 as _line, * exclude ({left_out}) from {scan}"

@@ -39,6 +39,7 @@ from pipelines.extract import Delivery, Job, Landed
 from pipelines.extract.exact_json import dumps
 from pipelines.extract.landing import LandedValues
 from pipelines.extract.rest_check import as_resource, check, problems
+from pipelines.extract.rest_cursor import compare_by_meaning, of_meaning
 from pipelines.extract.rest_http import BadAnswer, Login, Session, explain, renew
 
 __all__ = ["check", "extract", "problems"]
@@ -180,6 +181,7 @@ class _Endpoint:
         self.cursor = {**fresh, **self.cursor}
         self.incremental.get_state = lambda: self.cursor  # type: ignore[method-assign,assignment,return-value]
         self.incremental.bind(self)  # type: ignore[arg-type]
+        compare_by_meaning(self.incremental)
 
     def _kept(self, table: str, *keys: str) -> dict[str, Any]:
         """Part of a table's state; empty when everything is to be read anew."""
@@ -458,13 +460,13 @@ def _read(endpoint: _Endpoint, parent_record: Any) -> None:
 
 def _earliest(cursors: list[dict[str, Any]], incremental: Incremental[Any]) -> dict[str, Any]:
     """Whichever has read least."""
-    assert incremental.last_value_func is not None
+    furthest = of_meaning(incremental)
     earliest = cursors[0]
     for cursor in cursors[1:]:
         values = [earliest.get("last_value"), cursor.get("last_value")]
         if values[0] is None:
             return earliest
-        if values[1] is None or incremental.last_value_func(values) != values[1]:
+        if values[1] is None or furthest(values) != values[1]:
             earliest = cursor
     return earliest
 

@@ -248,6 +248,15 @@ def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
         ):
             whose = f"what is new in {parent}" if parent in moving else "what is new, and some of it again"
             yield at, f"reads only {whose}, so it needs a primary_key by which new records replace old ones"
+        elif (
+            table.load.disposition() == "append"
+            and incremental is not None
+            and incremental.on_cursor_value_missing == "include"
+        ):
+            yield (
+                at,
+                "takes records without a cursor with every load, so it needs a primary_key to know them by",
+            )
 
 
 def _without_secrets(value: Any) -> Any:

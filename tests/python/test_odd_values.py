@@ -208,7 +208,9 @@ SHEET = """<?xml version="1.0"?><worksheet xmlns="http://schemas.openxmlformats.
 <row r="2"><c r="A2"><v>1</v></c><c r="B2" t="e"><v>#DIV/0!</v></c></row>
 <row r="3"><c r="A3"><v>2</v></c><c r="B3"><f>A3*2</f></c></row>
 <row r="4"><c r="A4"><v>3</v></c><c r="B4"><f>A4*2</f><v>6</v></c></row>
-<row r="5"><c r="A5"><v>4</v></c><c r="B5" t="str"><f>""</f><v></v></c></row></sheetData></worksheet>"""
+<row r="5"><c r="A5"><v>4</v></c><c r="B5" t="str"><f>""</f><v></v></c></row>
+<row r="6"><c r="A6"><v>9007199254740993</v></c></row><row r="7"><c r="A7"><v>9007199254740992</v></c></row>
+</sheetData></worksheet>"""
 
 
 def test_cells_of_excel_without_a_value_are_bad_rows(tmp_path: Path) -> None:
@@ -219,16 +221,25 @@ def test_cells_of_excel_without_a_value_are_bad_rows(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "whole.xlsx") as whole, zipfile.ZipFile(tmp_path / "a.xlsx", "w") as odd:
         for name in whole.namelist():
             odd.writestr(name, SHEET if name.startswith("xl/worksheets/") else whole.read(name))
-    keys = {"path": "a.xlsx", "format": "excel", "tolerance": 2}
+    keys = {"path": "a.xlsx", "format": "excel", "tolerance": 3}
     project.declare("f", {"kind": "files", "url": "."}, {"t": keys})
-    assert project.load().rows == 2
-    assert project.raw("select a, b from f.t order by a") == [("3", "6"), ("4", None)]
+    assert project.load().rows == 3
+    assert project.raw("select a, b from f.t order by a") == [
+        ("3", "6"),
+        ("4", None),
+        ("9007199254740992", None),
+    ]
     assert project.raw("select _line, _reason, _record from f.t__quarantine order by all") == [
         (2, "B2 is the error #DIV/0!", '{"a": "1", "b": null}'),
         (
             3,
             "B3 is a formula without a value: let Excel compute it, and save the file",
             '{"a": "2", "b": null}',
+        ),
+        (
+            6,
+            "A6 is 9007199254740993, a number of more digits than a cell holds: write it as text",
+            '{"a": "9007199254740992", "b": null}',
         ),
     ]
 

@@ -68,6 +68,16 @@ def test_text_that_names_a_value_becomes_it(
     assert through(con, text, "VARCHAR", target) == (True, value)
 
 
+def test_nested_values_and_bytes_become_text_that_says_all(con: duckdb.DuckDBPyConnection) -> None:
+    assert through(con, {"a": "x, y", "b": None}, "STRUCT(a VARCHAR, b BIGINT)", "VARCHAR") == (
+        True,
+        '{"a":"x, y","b":null}',
+    )
+    assert through(con, [1, 2], "BIGINT[]", "VARCHAR") == (True, "[1,2]")
+    assert through(con, "ü".encode(), "BLOB", "VARCHAR") == (True, "ü")
+    assert not through(con, b"\xff", "BLOB", "VARCHAR")[0]
+
+
 REFUSED = [
     ("1.7", "BIGINT"),
     ("1.0", "BIGINT"),

@@ -89,6 +89,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str | None], bytes, str]] = {
     "jsonl_object_as_number": ({"format": "jsonl"}, {"v": "bigint"}, b'{"v":{}}\n', "are not bigint"),
     "json_broken": ({"format": "json"}, {}, b'{"a":', "cannot be read as JSON"),
     "json_key_twice": ({"format": "json"}, {}, b'{"a":{"b":1,"b":2}}', "the key 'b' occurs twice"),
+    "json_half_a_character": ({"format": "json"}, {}, b'{"a":"\\ud800"}', "json_half_a_character/a has a text that no text may be"),
     "json_no_list": ({"format": "json", "records": "data"}, {}, b'{"a":1}', "has no list of records at 'data'"),
     "not_parquet": ({"format": "parquet"}, {}, b"abc", "cannot be read as Parquet"),
     "not_excel": ({"format": "excel"}, {}, b"abc", "cannot be read as Excel"),
@@ -228,6 +229,70 @@ def test_a_file_changed_within_the_clocks_resolution_is_seen(project: Project) -
     assert project.raw("select id from f.t") == [("2",)]
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_touched_file_loads_nothing_and_says_nothing(project: Project, form: str) -> None:
+    """Also where only some of its columns are declared: the others are known from raw."""
+    declare(project, {"t": {"format": form, "path": "*"}}, {"t": {"id": "bigint"}})
+    content = b"id,v\n1,x\n" if form == "csv" else parquet("select 1 as id, 2 as v")
+    write(project, "a", content)
+    assert project.load().rows == 1
+    write(project, "a", content)
+    for _ in range(2):
+        outcome = project.load()
+        assert (outcome.rows, outcome.errors) == (0, [])
+
+
+def test_files_that_shrink_too_much_are_refused(project: Project) -> None:
+    declare(project, {"t": {**CSV, "path": "*.csv"}})
+    write(project, "a.csv", "id\n1\n2\n3\n")
+    write(project, "b.csv", "id\n4\n")
+    project.load()
+    write(project, "a.csv", "id\n")
+    assert "the source now has 1 rows, raw has 4" in project.load().error
+    assert project.raw("select count(*) from f.t") == [(4,)]
+    write(project, "a.csv", "id\n1\n")
+    assert project.load().rows == 1
+    declare(project, {"t": {**CSV, "path": "*.csv", "shrink_limit": 0}})
+    write(project, "a.csv", "id\n")
+    write(project, "b.csv", "id\n")
+    assert project.load().errors == []
+    assert project.raw("select count(*) from f.t") == [(0,)]
+
+
+def test_a_file_of_bad_rows_only_takes_its_old_rows_along(project: Project) -> None:
+    keys = {**CSV, "path": "*.csv", "tolerance": 1}
+    declare(project, {"t": keys}, {"t": {"id": "bigint"}})
+    write(project, "a.csv", "id\n1\n")
+    write(project, "b.csv", "id\n2\n")
+    project.load()
+    write(project, "a.csv", "id\nx\n")
+    assert project.load().errors == []
+    assert project.raw("select id from f.t") == [(2,)]
+
+
+def test_a_range_of_files_is_refused(project: Project) -> None:
+    declare(project, {"t": {**CSV, "path": "*.csv"}})
+    write(project, "a.csv", "id\n1\n")
+    assert "f.t: has no cursor, so a range of it cannot be loaded" in project.load(window=("1", "2")).error
+    assert project.load().rows == 1
+
+
+def test_nested_values_in_a_column_of_text_or_json(project: Project) -> None:
+    """What comes in another shape than before is written as JSON; a text stays a text among JSON."""
+    declare(
+        project,
+        {"p": {"format": "parquet", "path": "*.parquet"}, "j": {"format": "jsonl", "path": "*.jsonl"}},
+    )
+    write(project, "a.parquet", parquet("select 1 as id, 'a' as v"))
+    write(project, "a.jsonl", '{"id":1,"v":{"a":1}}\n')
+    project.load()
+    write(project, "b.parquet", parquet("select 2 as id, {'k': 'a, b', 'n': null} as v"))
+    write(project, "b.jsonl", '{"id":2,"v":"null"}\n{"id":3,"v":"x"}\n')
+    assert project.load().errors == []
+    assert project.raw("select v from f.p order by id") == [("a",), ('{"k":"a, b","n":null}',)]
+    assert project.raw("select v from f.j order by id") == [('{"a":1}',), ('"null"',), ('"x"',)]
+
+
 def test_keys_across_files(project: Project) -> None:
     """With a primary key a row of a later file replaces the same row of an earlier one."""
     declare(project, {"t": {**CSV, "path": "*.csv", "primary_key": "id", "write_disposition": "merge"}})
@@ -283,6 +348,11 @@ def test_excel(project: Project, tmp_path: Path) -> None:
     assert shown(project, "rows") == [(2, 1, Decimal("1234.5")), (3, 2, Decimal("2.0"))]
     assert shown(project, "short") == [(2, 1, 1234.5), (3, 2, 2.0)]
     assert project.load("f.typed").rows == 0
+    with duckdb.connect() as con:
+        load_extension(con, "excel")
+        con.execute(f"copy (select 1 as a limit 0) to '{tmp_path / 'b.xlsx'}' (format xlsx, header false)")
+    write(project, "typed/a.xlsx", (tmp_path / "b.xlsx").read_bytes())
+    assert "has no header row" in project.load("f.typed").error
 
 
 def parquet(query: str) -> bytes:

@@ -473,6 +473,71 @@ def test_a_window_reads_a_range_and_leaves_the_cursor(api: Api, tmp_path: Path) 
     assert [r["id"] for r in records(run(rest.extract, source, tmp_path))] == [5]
 
 
+@pytest.mark.parametrize("has_key", [True, False])
+@pytest.mark.parametrize(
+    "values",
+    [
+        # an API that leaves out a fraction of zero, and one that tells times in several zones
+        ["2026-09-01T00:00:00Z", "2026-09-01T00:00:00.5Z", "2026-09-01T00:00:01Z", "2026-09-01T00:00:01.25Z"],
+        [
+            "2026-09-01T02:00:00+02:00",
+            "2026-09-01T00:30:00Z",
+            "2026-08-31T20:31:00-04:00",
+            "2026-09-01 00:32",
+        ],
+        ["9", "10", "101"],
+        ["b", "c", "ca"],
+    ],
+    ids=["fractions", "zones", "numbers", "texts"],
+)
+def test_a_cursor_rises_by_what_its_texts_mean(
+    api: Api, tmp_path: Path, values: list[str], has_key: bool
+) -> None:
+    rows: list[dict[str, Any]] = []
+    api.answer = lambda request: Answer(rows)
+    endpoint = {
+        "path": "things",
+        "data_selector": "$",
+        "incremental": {"cursor_path": "at", "initial_value": values[0], "start_param": "since"},
+    }
+    source = declaration(
+        api.url, {"things": {"endpoint": endpoint, **({"primary_key": "id"} if has_key else {})}}
+    )
+    for number, value in enumerate(values):
+        rows.append({"id": number, "at": value})
+        read = [row["id"] for row in records(run(rest.extract, source, tmp_path))]
+        assert number in read
+        assert len(read) <= 2  # those at the last value may come again, those before it not
+        assert number == 0 or api.requests[-1].query["since"] == values[number - 1]
+    if has_key:
+        window = run(rest.extract, source, tmp_path, window=(values[1], values[2]))
+        assert [row["id"] for row in records(window)] == [1]
+
+
+def test_a_lag_steps_back_from_the_latest_time(api: Api, tmp_path: Path) -> None:
+    api.answer = lambda request: Answer(
+        [{"id": 1, "at": "2026-09-01T00:00:20.5Z"}, {"id": 2, "at": "2026-09-01T00:00:20Z"}]
+    )
+    endpoint = {
+        "path": "things",
+        "data_selector": "$",
+        "incremental": {
+            "cursor_path": "at", "initial_value": "2026-09-01T00:00:00Z", "start_param": "since", "lag": 10
+        },
+    }  # fmt: skip
+    source = declaration(api.url, {"things": {"endpoint": endpoint, "primary_key": "id"}})
+    for _ in range(2):
+        assert len(records(run(rest.extract, source, tmp_path))) == 2
+    assert api.requests[-1].query["since"].startswith("2026-09-01T00:00:10.5")
+
+
+def test_records_without_a_cursor_need_a_key(api: Api, tmp_path: Path) -> None:
+    incremental = {"cursor_path": "at", "initial_value": 0, "on_cursor_value_missing": "include"}
+    endpoint = {"path": "things", "incremental": incremental}
+    problems = rest.check(declare(declaration(api.url, {"things": endpoint}), tmp_path))
+    assert "needs a primary_key to know them by" in problems[0][1]
+
+
 def test_events_without_a_key_come_once(api: Api, tmp_path: Path) -> None:
     rows = [{"at": 1, "what": "a"}, {"at": 2, "what": "b"}]
     api.answer = lambda request: Answer([r for r in rows if int(str(r["at"])) >= int(request.query["since"])])
