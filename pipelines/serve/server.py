@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import translate
@@ -32,9 +33,13 @@ from pipelines.serve.guard import Guard, Refused
 from pipelines.serve.shape import Shapes
 from pipelines.serve.tokens import Tokens
 from pipelines.settings import Settings
+from pipelines.sql import quoted
 
 DETAIL = 2_000
 """Characters of a statement's shape the ledger keeps."""
+
+SESSIONS = 10_000
+"""Sessions that are remembered; should there be more, some get a second row of a connection."""
 
 ENDING_SECONDS = 2
 """What calls have to end when the server is told to."""
@@ -103,8 +108,8 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         self._slots = threading.BoundedSemaphore(self.limits.queries)
         self._planning = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
-        versions = Versions(settings.home / "published")
-        self._engines = Engines(versions, audience, keys.find(found[0]), self.limits)
+        self._versions = Versions(settings.home / "published")
+        self._engines = Engines(self._versions, audience, keys.find(found[0]), self.limits)
         with self._engines.opened() as (engine, _):
             self._note(None, "start", engine.version, "server", None)
         self._sessions: set[str] = set()
@@ -140,6 +145,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def get_flight_info(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
         """What a command will return, and the ticket to fetch it with."""
+        self._greet(context)
         name, message = self._unpacked(context, descriptor.command)
         if name in ("CommandStatementQuery", "CommandPreparedStatementQuery"):
             sql = (
@@ -158,6 +164,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def do_get(self, context: Any, ticket: fl.Ticket) -> Any:
         """The rows of a ticket, in batches."""
+        self._greet(context)
         name, message = self._unpacked(context, ticket.ticket)
         if name == "TicketStatementQuery":
             return self._rows(context, self._statement(context, message.statement_handle))
@@ -165,6 +172,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def do_action(self, context: Any, action: fl.Action) -> Iterator[bytes]:
         """Prepared statements; a handle is the statement itself, so nothing is kept between calls."""
+        self._greet(context)
         if action.type == "CreatePreparedStatement":
             _, message = self._unpacked(context, action.body.to_pybytes())
             schema = self._schema(context, message.query)
@@ -177,6 +185,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             self._refuse(context, Refused("this server reads only and does not know the action", action.type))
 
     def list_actions(self, context: Any) -> list[tuple[str, str]]:
+        self._greet(context)
         return [("CreatePreparedStatement", "Prepare a query"), ("ClosePreparedStatement", "Forget it")]
 
     def do_put(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
@@ -207,7 +216,9 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         except BaseException:
             stack.close()
             raise
-        return fl.GeneratorStream(schema, self._batches(context, batches, stack))
+        rows = self._batches(context, batches, stack)
+        weakref.finalize(rows, stack.close)  # a client that is gone by now leaves it before its first step
+        return fl.GeneratorStream(schema, rows)
 
     def _batches(
         self, context: Any, batches: Iterator[pa.RecordBatch], stack: ExitStack
@@ -266,7 +277,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             return messages.sql_info(installed_version("sluice"))
         if name != "CommandGetTables":
             self._refuse(context, Refused("this server reads only and does not know the command", name))
-        with self._engines.opened() as (engine, worker):
+        with self._planning, self._engines.opened() as (engine, worker), self._timed(worker):
             names = [n for n in sorted(engine.tables) if _like(n, message.table_name_filter_pattern)]
             if message.table_types and "BASE TABLE" not in message.table_types:
                 names = []
@@ -280,7 +291,9 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 return pa.table(columns, schema=messages.TABLES)
             schemas = []
             for table in names:
-                schema, batches = worker.query(f'from published."{table}"', with_rows=False)
+                schema, batches = self._asked(
+                    context, worker, f"from published.{quoted(table)}", with_rows=False
+                )
                 schemas.append(schema)
                 list(batches)
             columns.append([s.serialize().to_pybytes() for s in schemas])
@@ -318,10 +331,19 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def _note(self, context: Any, event: str, version: str | None, who: str, detail: str | None) -> None:
         session = context.peer() if context else None
-        if session and (known := f"{who} {session}") not in self._sessions:
-            self._sessions.add(known)
-            self._ledger.serve(self._audience, session, "connect", version, who, None)
+        if context:
+            self._greet(context)
         self._ledger.serve(self._audience, session, event, version, who, detail[:DETAIL] if detail else None)
+
+    def _greet(self, context: Any) -> None:
+        """Note a session with its first call, whatever that asks for."""
+        who, session = self._who(context), context.peer()
+        if (known := f"{who} {session}") in self._sessions:
+            return
+        if len(self._sessions) >= SESSIONS:
+            self._sessions.clear()
+        self._sessions.add(known)
+        self._ledger.serve(self._audience, session, "connect", self._versions.current, who, None)
 
 
 def _token(headers: list[str]) -> str | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import adbc_driver_manager
 import duckdb
@@ -224,6 +225,33 @@ def test_queries_at_the_same_time_are_bounded(served: Served) -> None:
     assert sum("2 queries run already" in outcome for outcome in outcomes) == 1, outcomes
 
 
+def test_a_client_that_is_gone_before_its_answer_leaves_its_place(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it asked for ends well, and nobody takes the answer: more often than queries may run at once."""
+    asked = served.server._asked
+
+    def answered_late(context: Any, *arguments: Any, **options: Any) -> Any:
+        answer = asked(context, *arguments, **options)
+        deadline = time.monotonic() + 10
+        while not context.is_cancelled() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return answer
+
+    client = fl.connect(f"grpc://127.0.0.1:{served.server.port}")
+    header = [(b"authorization", f"Bearer {served.token}".encode())]
+    ticket = fl.Ticket(messages.pack("TicketStatementQuery", statement_handle=b"from range(100000)"))
+    with monkeypatch.context() as patch:
+        patch.setattr(served.server, "_asked", answered_late)
+        for _ in range(served.server.limits.queries):
+            with pytest.raises(fl.FlightTimedOutError):
+                client.do_get(ticket, fl.FlightCallOptions(timeout=0.1, headers=header)).read_all()
+    deadline = time.monotonic() + 10
+    while served.server._engines._busy and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert served.ask("select 1") == [(1,)]
+
+
 def test_a_client_stays_while_versions_go_by(fresh: Callable[..., Served]) -> None:
     served = fresh()
     with served.client() as cursor:
@@ -267,6 +295,16 @@ def test_tokens_are_kept_as_hashes(served: Served) -> None:
     file = served.company.settings.home / "keys" / "tokens.json"
     assert served.token not in file.read_text()
     assert file.stat().st_mode & 0o77 == 0
+
+
+def test_who_only_looks_is_in_the_ledger_too(served: Served) -> None:
+    """A session that asks for the catalogue, or for the columns of a query, and for no rows."""
+    who = served.tokens.issue("analysts", "otto")
+    before = len(served.ledger)
+    with served.client(token=who) as cursor:
+        tables = cursor.connection.adbc_get_objects(depth="tables").read_all()
+    assert tables.num_rows
+    assert ("connect", "otto", "") in served.ledger[before:]
 
 
 def test_sessions_are_in_the_ledger(fresh: Callable[..., Served]) -> None:
