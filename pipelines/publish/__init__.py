@@ -42,15 +42,18 @@ def rollback(settings: Settings, version: str | None = None) -> str:
     attempt = Attempt(settings)
     versions = attempt.versions
     with versions.locked(), attempt.recorded("rollback") as row:
-        current = versions.read_current()
+        current = versions.current
         if current is None:
             raise PublishError("nothing is published yet")
-        wanted = version or versions.before(current.version)
+        wanted = version or versions.before(current)
         row.update(version=wanted)
         if wanted not in versions.names:
             raise PublishError(f"there is no version {wanted}; there are {', '.join(versions.names)}")
         old = versions.read(wanted)
-        if reasons := list(forbidden(old, attempt.policy, current)):
+        newest = versions.read(
+            versions.names[-1]
+        )  # the current one may be of before a grant or a class was given
+        if reasons := list(forbidden(old, attempt.policy, newest)):
             raise PublishError(f"{wanted} shows more than is allowed now: {'; '.join(reasons)}")
         versions.switch(wanted)
         for mirror in attempt.mirrors:

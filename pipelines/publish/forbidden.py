@@ -8,11 +8,11 @@ from pipelines.audiences import UNCLASSED, Audience, Policy
 from pipelines.publish.versions import PublishedTable, Version
 
 
-def forbidden(old: Version, policy: Policy, current: Version) -> Iterator[str]:
-    """What an old version shows that must not be shown any more."""
+def forbidden(old: Version, policy: Policy, newest: Version) -> Iterator[str]:
+    """What an old version shows that must not be shown any more; `newest` has the grants and classes of today."""
     known = {a.name: a for a in policy.audiences}
     for name, published in old.audiences.items():
-        now = current.audiences.get(name)
+        now = newest.audiences.get(name)
         if name not in known or now is None:
             yield f"the audience {name} is gone"
             continue

@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 
-from pipelines.audiences import UNCLASSED
 from pipelines.declaration import Source
 from pipelines.evidence import Outcome
 from pipelines.ledger import Ledger
@@ -87,9 +86,19 @@ def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Viola
             ):
                 continue
             tested = outcomes.get(test.unique_id)
-            if tested is None or tested.completed_at < built.completed_at:
+            if tested and tested.status == "skipped":
+                if not _is_looked_at_later(test, outcomes):
+                    message = f"{test.name} was skipped, so {model.name} is not verified; run `sluice build`"
+                    yield Violation("not tested", message, (model.unique_id,))
+            elif tested is None or tested.completed_at < built.completed_at:
                 message = f"{test.name} has not run since {model.name} was built; run `sluice build`"
                 yield Violation("not tested", message, (model.unique_id,))
+
+
+def _is_looked_at_later(test: Test, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether a test was skipped for another model that failed, which is held back: see orphans."""
+    parents = [outcomes[i] for i in test.parents if i in outcomes and i not in test.models]
+    return test.kind == "relationships" and any(parent.status != "success" for parent in parents)
 
 
 def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Violation]:
@@ -158,11 +167,8 @@ def orphans(
             continue
         child, field = test.models[0], str(test.arguments.get("field"))
         column = str(test.arguments.get("column_name"))
-        parents = [
-            m for m in project.models if f"'{project.models[m].name}'" in str(test.arguments.get("to"))
-        ]
-        for parent in parents:
-            if child not in tables or parent not in tables:
+        for parent in test.parents:
+            if parent == child or child not in tables or parent not in tables:
                 continue
             (child_sql, child_table), (parent_sql, parent_table) = tables[child], tables[parent]
             if (child_table.held_from is None) == (parent_table.held_from is None) or parent_table.condition:
@@ -192,12 +198,11 @@ def _type(con: duckdb.DuckDBPyConnection, data_type: str) -> str:
 
 
 def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str:
-    """Rows a failed test finds, without what is personal: values of columns that no class covers."""
+    """Rows a failed test finds, without what is personal: values of columns without a class, by lineage too."""
     if not test.compiled or len(test.models) != 1:
         return ""
-    classes = project.column_classes(test.models[0])
     column = str(test.arguments.get("column_name") or "").lower()
-    plain = {name for name, data_class in classes.items() if data_class in (None, UNCLASSED)}
+    plain = project.plain_columns(test.models[0])
     if column in plain:
         plain |= {
             "from_field",

@@ -49,11 +49,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Test:
-    """A data or unit test; `models` are what a failure of it speaks against."""
+    """A data or unit test; `models` are what a failure of it speaks against, `parents` all it reads."""
 
     unique_id: str
     name: str
     models: tuple[str, ...]
+    parents: tuple[str, ...]
     is_error: bool
     kind: str | None
     """Name of a generic test, such as relationships."""
@@ -109,10 +110,12 @@ class Project:
                 continue
             attached = node.get("attached_node") or node.get("tested_node_unique_id")
             generic = node.get("test_metadata") or {}
+            parents = tuple(node["depends_on"]["nodes"])
             found[unique_id] = Test(
                 unique_id=unique_id,
                 name=node["name"],
-                models=(attached,) if attached else tuple(node["depends_on"]["nodes"]),
+                models=(attached,) if attached else parents,
+                parents=parents,
                 is_error=(node["config"].get("severity") or "error").lower() == "error",
                 kind=generic.get("name"),
                 arguments=generic.get("kwargs", {}),
@@ -139,6 +142,20 @@ class Project:
         """Every column a node declares, with its data class."""
         columns = self._nodes.get(unique_id, {}).get("columns", {})
         return {name.lower(): _meta(column).get("data_class") for name, column in columns.items()}
+
+    def plain_columns(self, unique_id: str) -> set[str]:
+        """Columns a node declares that hold nothing personal, also by lineage."""
+        classes = self.column_classes(unique_id)
+        try:
+            graph = self._graph([unique_id])
+        except DeclarationError:  # nobody can tell where they come from
+            return {name for name, data_class in classes.items() if data_class == UNCLASSED}
+        return {
+            name
+            for name, data_class in classes.items()
+            if data_class == UNCLASSED
+            or (data_class is None and self._origin(graph, Ref(unique_id, name)) is None)
+        }
 
     def mistakes(self, policy: Policy) -> Iterable[str]:
         """All that is wrong with grants, policy and classes."""
@@ -232,6 +249,10 @@ class Project:
                 f"the manifest holds no compiled code of {_list(bare)}, so it cannot be seen where their columns come "
                 "from; `sluice build` or `dbt compile` writes it"
             )
+        return self._lineage
+
+    @cached_property
+    def _lineage(self) -> Graph:
         return load_graph(self._manifest, cache_file=self._cache)
 
     @cached_property

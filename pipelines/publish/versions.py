@@ -77,7 +77,7 @@ class Version(BaseModel):
     def content(self) -> str:
         """What readers see: equal for two versions that differ only in when they were made."""
         return "|".join(
-            f"{name}:{audience.format}:{table}:{published.fingerprint}"
+            f"{name}:{audience.format}:{table}:{list(published.columns.items())}:{published.fingerprint}"
             for name, audience in sorted(self.audiences.items())
             for table, published in sorted(audience.tables.items())
         )

@@ -72,6 +72,7 @@ class Company:
             "select customer_key as from_field from warehouse.marts.fct_orders where customer_key not in "
             "(select customer_key from warehouse.marts.dim_customers)",
             name="relationships",
+            reads="dim_customers",
             kwargs={"column_name": "customer_key", "to": "ref('dim_customers')", "field": "customer_key"},
         )
         self.fill(1000)
@@ -116,7 +117,15 @@ class Company:
             "depends_on": {"nodes": [f"model.t.{d}" for d in depends_on or []]},
         }
 
-    def test(self, test: str, model: str, sql: str, name: str | None = None, **metadata: Any) -> None:
+    def test(
+        self,
+        test: str,
+        model: str,
+        sql: str,
+        name: str | None = None,
+        reads: str | None = None,
+        **metadata: Any,
+    ) -> None:
         self.tests[f"test.t.{test}"] = {
             "unique_id": f"test.t.{test}",
             "resource_type": "test",
@@ -125,7 +134,7 @@ class Company:
             "config": {"severity": "ERROR"},
             "columns": {},
             "test_metadata": {"name": name, "kwargs": {}, **metadata},
-            "depends_on": {"nodes": [f"model.t.{model}"]},
+            "depends_on": {"nodes": [f"model.t.{m}" for m in (reads, model) if m]},
             "compiled_code": sql,
         }
 

@@ -54,6 +54,26 @@ def test_rows_of_a_failed_test_keep_personal_values_to_themselves(company: Compa
     assert "CANARY" not in message
 
 
+def test_rows_of_a_failed_test_hide_what_a_model_makes_of_personal_values(company: Company) -> None:
+    """A model that nobody is granted need not say the class of a column: lineage does."""
+    columns = {"person_id": ("varchar", None), "login": ("varchar", None)}
+    sql = "select 'x' as person_id, lower(email) as login from warehouse.marts.stg_customers"
+    company.model("int_people", columns, [], ["stg_customers"], sql=sql)
+    company.sql(
+        "create table marts.int_people as select 'x' as person_id, email as login from marts.dim_customers"
+    )
+    sql = "select * from warehouse.marts.int_people"
+    company.test("people_are_unique", "int_people", sql, name="unique", kwargs={"column_name": "person_id"})
+    compiled = company.models["model.t.int_people"].pop("compiled_code")
+    company.built(people_are_unique=("fail", "Got 1000 results", 1000))
+    assert _refused(company).endswith("Got 1000 results"), "without its SQL nobody can tell"
+    company.models["model.t.int_people"]["compiled_code"] = compiled
+    company.built(people_are_unique=("fail", "Got 1000 results", 1000))
+    message = _refused(company)
+    assert "person_id=x" in message
+    assert "CANARY" not in message
+
+
 def test_warnings_let_pass(company: Company) -> None:
     company.built(**{RELATION: ("warn", "Got 6 results", 6)})
     assert publish(company.settings).version
@@ -227,6 +247,36 @@ def test_hold_model(company: Company) -> None:
     assert company.read("analysts", "select max(amount) from fct_orders") == [(0,)]
 
 
+def test_what_a_skipped_test_has_not_seen_is_not_published(company: Company) -> None:
+    """dbt skips tests after `--fail-fast`, and those that read something that failed."""
+    company.policy(HOLD)
+    company.test("products_have_titles", "dim_products", "select 1 where false")
+    company.publish()
+    company.sql("update marts.dim_products set title = 'new'")
+    company.built(products_have_titles=("skipped", "", 0))
+    assert publish(company.settings).held == {
+        "dim_products": "not tested: products_have_titles was skipped, so dim_products is not verified; run `sluice build`"
+    }
+    assert company.read("analysts", "select count(*) from dim_products where title = 'new'") == [(0,)]
+    company.policy(AUDIENCES)
+    assert "not tested: products_have_titles was skipped" in _refused(company)
+
+
+def test_a_relation_to_what_failed_is_looked_at_when_that_is_held(company: Company) -> None:
+    """dim_customers does not depend on fct_orders here, nor they on it: only the test reads both."""
+    company.policy(HOLD)
+    company.models["model.t.fct_orders"]["depends_on"]["nodes"] = []
+    company.publish()
+    company.sql("update marts.fct_orders set amount = 0")
+    failed = {"dim_customers": ("error", "broken", 0), RELATION: ("skipped", "", 0)}
+    company.built(**failed)
+    assert set(publish(company.settings).held) == {"dim_customers"}
+    assert company.read("analysts", "select max(amount) from fct_orders") == [(0,)]
+    company.sql("update marts.fct_orders set customer_key = 'nobody' where order_id < 2")
+    company.built(**failed)
+    assert "fct_orders.customer_key would lead nowhere in 2 rows" in _refused(company)
+
+
 @pytest.mark.parametrize("is_first", [False, True])
 def test_what_dbt_skipped_has_no_sql(company: Company, is_first: bool) -> None:
     """dbt compiles a model when it builds it: what it skips after a failure hides neither the failure nor the rest."""
@@ -262,6 +312,8 @@ def test_a_version_that_would_not_fit_together_is_not_published(company: Company
     company.policy(HOLD)
     company.publish()
     company.sql("delete from marts.dim_customers where customer_key = 'c3'")
+    company.models["model.t.dim_customers"]["name"] = "customers"  # the table has an alias
+    company.tests[f"test.t.{RELATION}"]["test_metadata"]["kwargs"]["to"] = "ref('customers')"
     company.built(**{RELATION: ("fail", "Got 3 results", 3)})
     assert (
         "fct_orders.customer_key would lead nowhere in 3 rows: dim_customers is of another version"

@@ -340,6 +340,42 @@ def test_rollback_never_shows_what_is_forbidden_by_now(company: Company) -> None
         rollback(company.settings)
 
 
+def test_rollback_forward_knows_the_grants_and_classes_of_the_newest_version(company: Company) -> None:
+    """After a rollback the current version has neither the newer tables nor the newer classes."""
+
+    def orders(columns: dict[str, tuple[str, str | None]]) -> None:
+        company.model("fct_orders", columns, ["analysts", "support", "dach"], depends_on=["dim_customers"])
+        company.models["model.t.fct_orders"]["config"]["contract"]["enforced"] = False
+
+    orders({name: kind for name, kind in ORDERS.items() if name != "contact_email"})
+    first = company.publish().version
+    orders({**ORDERS, "contact_email": ("varchar", "none")})
+    unmasked = company.publish().version
+    orders(ORDERS)
+    company.model("rpt_products", PRODUCTS, ["analysts"])
+    company.sql("create table marts.rpt_products as from marts.dim_products")
+    newest = company.publish().version
+    rollback(company.settings, first)
+    with pytest.raises(
+        PublishError, match=r"analysts would see fct_orders\.contact_email as clear, not hash"
+    ):
+        rollback(company.settings, unmasked)
+    assert rollback(company.settings, newest) == newest, (
+        "a table that the current version lacks is no new right"
+    )
+
+
+def test_a_version_before_a_column_was_renamed_stays(company: Company) -> None:
+    first = company.publish().version
+    company.sql("alter table marts.dim_products rename title to label")
+    company.model(
+        "dim_products", {"sku": ("varchar", None), "label": ("varchar", None)}, ["analysts", "dach"]
+    )
+    company.publish()
+    assert rollback(company.settings) == first
+    assert company.read("analysts", "select count(title) from dim_products") == [(40,)]
+
+
 def test_old_versions_go_and_unchanged_ones_do_not_push_others_out(company: Company) -> None:
     for step in range(5):
         company.sql(f"update marts.dim_products set title = '{step}'")
