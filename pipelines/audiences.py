@@ -10,7 +10,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipelines.declaration import IDENTIFIER, REFERENCE, Lines, Problem, Strict
-from pipelines.errors import DeclarationError
+from pipelines.errors import DeclarationError, SluiceError
 
 Mask = Literal["hash", "partial", "generalise", "null"]
 Treatment = Literal["clear", "hash", "partial", "generalise", "null"]
@@ -115,6 +115,15 @@ class Policy:
     file: Path
     publishing: Publishing
     audiences: tuple[Audience, ...]
+
+    def audience(self, name: str) -> Audience:
+        """The audience of a name; raises SluiceError, which says which there are."""
+        for audience in self.audiences:
+            if audience.name == name:
+                return audience
+        raise SluiceError(
+            f"there is no audience {name!r}; there are {', '.join(a.name for a in self.audiences)}"
+        )
 
 
 def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:

@@ -291,6 +291,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve an audience's published version to remote readers (Arrow Flight SQL)."""
+    from pipelines.audiences import load_policy
     from pipelines.serve.engine import Limits
     from pipelines.serve.server import Server
     from pipelines.serve.tokens import Tokens
@@ -298,6 +299,7 @@ def serve(
     settings = load_settings()
     tokens = Tokens(settings.home / "keys" / "tokens.json")
     if issue:
+        load_policy(settings.root / "audiences.yml").audience(audience)
         out.print(tokens.issue(audience, issue))
         return
     if revoke:

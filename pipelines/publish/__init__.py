@@ -70,11 +70,8 @@ def rotate_key(settings: Settings, name: str) -> Rotated:
     from pipelines.publish.publication import Publication
 
     publication = Publication(settings)
-    audiences = publication.policy.audiences
-    found = [a for a in audiences if a.name == name]
-    if not found:
-        raise PublishError(f"there is no audience {name!r}; there are {', '.join(a.name for a in audiences)}")
+    audience = publication.policy.audience(name)
     with publication.versions.locked(), publication.recorded("rotate_key", name) as row:
-        rotated = publication.rotate(found[0])
+        rotated = publication.rotate(audience)
         row.update(version=publication.versions.current)
     return rotated

@@ -185,6 +185,13 @@ class Project:
             names = [column.name for column in model.columns]
             for name in [n for n in model.partition_by if n not in names]:
                 yield f"{model.name}: config.meta.publish.partition_by names {name!r}; its columns are {_list(names)}"
+            for column in model.columns:
+                if column.name in model.partition_by and column.data_class not in (None, UNCLASSED):
+                    yield (
+                        f"{model.name}: config.meta.publish.partition_by names {column.name!r}, whose data class is "
+                        f"{column.data_class!r}: names of folders show values and are never encrypted; partition by "
+                        "something that is not personal"
+                    )
         classes = {c for n in self._nodes for c in self.column_classes(n).values() if c}
         for audience in policy.audiences:
             for name in [*audience.clear, *audience.masks]:

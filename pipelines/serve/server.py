@@ -95,11 +95,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 f"{host} is reached from other machines, which would send their tokens in the open: give --certificate "
                 "and --private-key, or listen on 127.0.0.1"
             )
-        policy = load_policy(settings.root / "audiences.yml")
-        found = [a for a in policy.audiences if a.name == audience]
-        if not found:
-            names = ", ".join(a.name for a in policy.audiences)
-            raise SluiceError(f"there is no audience {audience!r}; there are {names}")
+        declared = load_policy(settings.root / "audiences.yml").audience(audience)
         self.limits = limits or Limits()
         self._audience = audience
         self._ledger = Ledger(settings.ledger)
@@ -109,7 +105,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         self._planning = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
         self._versions = Versions(settings.home / "published")
-        self._engines = Engines(self._versions, audience, keys.find(found[0]), self.limits)
+        self._engines = Engines(self._versions, audience, keys.find(declared), self.limits)
         with self._engines.opened() as (engine, _):
             self._note(None, "start", engine.version, "server", None)
         self._sessions: set[str] = set()

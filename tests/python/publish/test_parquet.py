@@ -192,3 +192,13 @@ def test_other_partitions_are_a_change(lake: Company) -> None:
         DeclarationError, match=r"fct_orders: .*partition_by names 'regoin'; its columns are amount, "
     ):
         lake.publish()
+
+
+def test_folders_are_not_named_after_personal_values(lake: Company) -> None:
+    """An encrypted file in a folder of that name would not help."""
+    meta = {"publish": {"partition_by": ["region", "contact_email"]}}
+    lake.model("fct_orders", ORDERS, ["analysts"], ["dim_customers"], meta=meta)
+    with pytest.raises(
+        DeclarationError, match=r"partition_by names 'contact_email', whose data class is 'email'"
+    ):
+        lake.publish()

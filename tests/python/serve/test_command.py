@@ -17,7 +17,10 @@ import psutil
 import pyarrow.flight as fl
 import pytest
 from adbc_driver_flightsql import DatabaseOptions
+from typer.testing import CliRunner
 
+from pipelines.cli import app
+from pipelines.errors import SluiceError
 from pipelines.ledger import Ledger
 from pipelines.serve import messages
 
@@ -75,6 +78,18 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     with process:
         yield Serving(company, process, uri, token)
         process.kill()
+
+
+def test_no_token_for_an_audience_that_is_not_there(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, home = company.settings.root, company.settings.home
+    (root / "dbt_project.yml").write_text("name: t\n")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("SLUICE_HOME", str(home))
+    refused = CliRunner().invoke(app, ["serve", "--audience", "analist", "--issue-token", "anna"])
+    assert isinstance(refused.exception, SluiceError)
+    assert "there is no audience 'analist'; there are analysts" in str(refused.exception)
 
 
 def test_the_command(serving: Serving) -> None:

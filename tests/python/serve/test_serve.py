@@ -31,6 +31,7 @@ from pipelines.serve.engine import Limits
 from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
 from pipelines.serve.server import Server
 from pipelines.serve.shape import Shapes
+from pipelines.serve.tokens import Tokens
 from pipelines.sql import quoted
 
 from ..publish.conftest import Company
@@ -289,6 +290,26 @@ def test_revoked_tokens_end_at_once(fresh: Callable[..., Served]) -> None:
             late.execute("select 1")
     with pytest.raises(SluiceError, match="no token 'anna'"):
         served.tokens.revoke("analysts", "anna")
+
+
+def test_a_revoked_token_does_not_come_back_with_one_that_is_issued_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, other = (Tokens(tmp_path / "tokens.json") for _ in range(2))
+    tokens.issue("analysts", "anna")
+    revoking = threading.Thread(target=other.revoke, args=("analysts", "anna"))
+    read = tokens._read
+
+    def read_slowly() -> Any:
+        known = read()
+        revoking.start()
+        revoking.join(0.2)  # waits for the lock, or has done its work by now
+        return known
+
+    monkeypatch.setattr(tokens, "_read", read_slowly)
+    tokens.issue("analysts", "otto")
+    revoking.join()
+    assert other.names("analysts") == ["otto"]
 
 
 def test_tokens_are_kept_as_hashes(served: Served) -> None:
