@@ -13,6 +13,7 @@ from typing import Any
 from pipelines.settings import Settings
 
 BUILDING = {"build", "run", "test", "seed", "snapshot", "retry"}
+COMPILED = {"model", "snapshot", "test"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Outcome:
     failures: int
     completed_at: str
     compiled: str | None = None
-    """A model's SQL as it was built; the manifest holds that of the last command's models only."""
+    """The SQL that ran; the manifest holds that of the last command's nodes only."""
 
     @property
     def failed(self) -> bool:
@@ -51,7 +52,7 @@ def remember(settings: Settings) -> dict[str, Outcome]:
                     "completed_at": (ended or [generated])[0],
                     # what was skipped after a failure is still the table that other SQL made
                     "compiled": result.get("compiled_code") or before.get("compiled")
-                    if kind == "model"
+                    if kind in COMPILED
                     else None,
                 }
             kept["generated_at"] = generated

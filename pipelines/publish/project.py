@@ -76,7 +76,7 @@ class Project:
     def read(
         cls, target: Path, policy: Policy, outcomes: Mapping[str, Outcome], cache: Path | None = None
     ) -> Project:
-        """The project of `target/manifest.json`, its models with the SQL they were built with (`outcomes`).
+        """The project of `target/manifest.json`, its nodes with the SQL that ran (`outcomes`).
 
         `cache` keeps parsed queries. Raises DeclarationError when grants and policy do not fit.
         """
@@ -248,7 +248,7 @@ class Project:
         bare = [
             node["name"]
             for unique_id in self.ancestors(models)
-            if (node := self._nodes.get(unique_id, {})).get("resource_type") == "model"
+            if (node := self._nodes.get(unique_id, {})).get("resource_type") in ("model", "snapshot")
             and not node.get("compiled_code")
         ]
         if bare:

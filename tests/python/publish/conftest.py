@@ -165,8 +165,8 @@ class Company:
         """Write dbt's artefacts of a build that just ended; `statuses` of tests or models that did not succeed."""
         now = datetime.now(UTC)
         results = []
-        for unique_id in [*self.models, *self.tests]:
-            fine = "success" if unique_id.startswith("model.") else "pass"
+        for unique_id, node in (self.models | self.tests).items():
+            fine = "pass" if unique_id.startswith("test.") else "success"
             status, message, failures = statuses.get(unique_id.split(".")[-1], (fine, "", 0))
             ended = now + timedelta(milliseconds=unique_id.startswith("test."))
             results.append(
@@ -174,7 +174,7 @@ class Company:
                     "unique_id": unique_id,
                     "status": status,
                     "message": message,
-                    "compiled_code": self.models.get(unique_id, {}).get("compiled_code"),
+                    "compiled_code": node.get("compiled_code"),
                     "failures": failures,
                     "timing": [{"name": "execute", "completed_at": ended.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}],
                 }

@@ -99,14 +99,20 @@ def test_failed_model(company: Company, status: tuple[str, str, int], rule: str)
 
 
 def test_a_failure_is_not_forgotten_by_a_later_partial_build(company: Company) -> None:
+    company.sql("delete from marts.dim_customers where customer_key in ('c1', 'c2')")
     company.built(**{RELATION: ("fail", "Got 6 results", 6)})
     assert "failed test" in _refused(company)
+    company.tests[f"test.t.{RELATION}"]["compiled_code"] = None
+    manifest = {"nodes": {**company.models, **company.tests}}
+    (company.settings.target / "manifest.json").write_text(json.dumps(manifest))
     file = company.settings.target / "run_results.json"
     results = json.loads(file.read_text())
     results["results"] = [r for r in results["results"] if r["unique_id"] == "model.t.dim_products"]
     results["metadata"]["generated_at"] = "2999-01-01T00:00:00.000000Z"
     file.write_text(json.dumps(results))
-    assert "failed test" in _refused(company)
+    message = _refused(company)
+    assert "failed test" in message
+    assert "from_field=c1" in message, "the rows are found by the SQL that ran"
     results["args"]["which"] = "generate"
     file.write_text(json.dumps(results))
     assert "failed test" in _refused(company)

@@ -442,10 +442,18 @@ def test_a_column_whose_lineage_is_unknown_is_not_taken_for_harmless(company: Co
 
 
 def test_compiled_code_is_remembered_over_partial_builds(company: Company) -> None:
+    columns = {"sku": ("varchar", None), "email": ("varchar", "email")}
+    sql = "select 'x' as sku, email from warehouse.marts.stg_customers"
+    company.model("snap_products", columns, [], ["stg_customers"], sql=sql)
+    snapshot = company.models.pop("model.t.snap_products") | {"resource_type": "snapshot"}
+    company.models["snapshot.t.snap_products"] = snapshot | {"unique_id": "snapshot.t.snap_products"}
+    sql = "select sku, lower(sku) as title from warehouse.marts.snap_products"
+    company.model("dim_products", PRODUCTS, ["analysts", "dach"], sql=sql)
+    company.models["model.t.dim_products"]["depends_on"]["nodes"] = ["snapshot.t.snap_products"]
     code = {i: m["compiled_code"] for i, m in company.models.items()}
     for model in company.models.values():
         model["compiled_code"] = None
-    with pytest.raises(DeclarationError, match="holds no compiled code of dim_customers, dim_products"):
+    with pytest.raises(DeclarationError, match="holds no compiled code of dim_customers, dim_products, fct_"):
         company.publish()
     for i, model in company.models.items():
         model["compiled_code"] = code[i]
