@@ -103,7 +103,7 @@ class Publication(Attempt):
             git_commit=_git_commit(self.settings.root),
             load_packages=self.ledger.packages(),
             tests={i: self.outcomes[i].status for i in sorted(self.project.tests) if i in self.outcomes},
-            held=result.held,
+            held={name: reason.splitlines()[0] for name, reason in result.held.items()},
             audiences=result.audiences,
         )
         for mirror in self.mirrors:

@@ -71,7 +71,7 @@ class Version(BaseModel):
     tests: dict[str, str]
     """Status of every test dbt ran, by its unique id."""
     held: dict[str, str] = {}
-    """Models that were held back, and why."""
+    """Models that were held back, and why; without the rows that tell, as every audience reads this."""
     audiences: dict[str, PublishedAudience]
 
     def content(self) -> str:

@@ -253,6 +253,19 @@ def test_hold_model(company: Company) -> None:
     assert company.read("analysts", "select max(amount) from fct_orders") == [(0,)]
 
 
+def test_the_manifest_shows_no_rows_of_what_is_held(company: Company) -> None:
+    """Every audience can read it; who publishes gets to know them."""
+    company.policy(HOLD)
+    company.publish()
+    company.test("salaries_are_sane", "secret_salaries", "select salary from warehouse.marts.secret_salaries")
+    company.models["model.t.dim_products"]["depends_on"]["nodes"] = ["model.t.secret_salaries"]
+    company.built(salaries_are_sane=("fail", "Got 1 result", 1))
+    held = publish(company.settings).held
+    assert held == {"dim_products": "failed test: salaries_are_sane: Got 1 result\n    salary=1000"}
+    manifest = json.loads((company.published / "current" / "manifest.json").read_text())
+    assert manifest["held"] == {"dim_products": "failed test: salaries_are_sane: Got 1 result"}
+
+
 def test_what_a_skipped_test_has_not_seen_is_not_published(company: Company) -> None:
     """dbt skips tests after `--fail-fast`, and those that read something that failed."""
     company.policy(HOLD)
