@@ -6,9 +6,12 @@ content changes, the rows it brought before are replaced in the same transaction
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from io import BufferedReader
 from typing import Any
 
 import fsspec
@@ -88,16 +91,29 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
     if not found:
         return None
     _fetch(store, found)
-    remembered = dict(known)
+    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as beside:
+        return _landed(found, known, known_contents, table, job, beside)
+
+
+def _landed(
+    found: Sequence[Found],
+    known: Mapping[str, list[str]],
+    known_contents: Mapping[str, list[str]],
+    table: Table[FilesTable],
+    job: Job,
+    beside: ThreadPoolExecutor,
+) -> Landed | None:
+    """Read those of the fetched files whose content is new; a thread beside adds up what they contain."""
+    digests: dict[str, Future[str]] = {}
     loaded: list[Found] = []
     landing = FileLanding(job, table)
     for file in found:
-        digest = unpack(file, table, landing)
-        if known_contents.get(file.name, [None, None])[1] != digest:
-            loaded.append(file)
-        else:
+        digest = digests[file.name] = beside.submit(_sha256, file.local.open("rb"))
+        unpack(file, table, landing)
+        if file.name in known_contents and known_contents[file.name][1] == digest.result():
             landing.forget(file)
-        remembered[file.name] = [file.version, digest]
+        else:
+            loaded.append(file)
     parquet = ParquetFiles(table, job, set(known))
     if table.load.format == "parquet":
         for file in loaded:
@@ -114,6 +130,7 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         if not columns:
             return None
         relation = f"select {', '.join(columns)} where false"
+    remembered = {file.name: [file.version, digests[file.name].result()] for file in found}
     return Landed(
         relation,
         form=form,  # type: ignore[arg-type]
@@ -122,11 +139,17 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         replaces=True,
         rejected=landing.rejected(),
         places=tuple(file.name for file in loaded),
-        remember={"files": remembered},
+        remember={"files": {**known, **remembered}},
         release=landing.release,
         types=parquet.types,
         explain=parquet.explain if table.load.format == "parquet" else unexplained,
     )
+
+
+def _sha256(content: BufferedReader) -> str:
+    """Of the file as it came: what is unpacked in its place is another one."""
+    with content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _changed(

@@ -189,8 +189,10 @@ def _blank_torn(
         lines[begin:end] = ["\n"] * (end - begin)
         start, torn = end, True
     if torn:
-        with file.local.open("w", encoding="utf-8", newline="") as out:
+        blanked = file.local.with_name(file.local.name + ".blanked")
+        with blanked.open("w", encoding="utf-8", newline="") as out:
             out.writelines(lines)
+        blanked.replace(file.local)  # not in place: its content may still be added up
     return torn
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import hashlib
 import shutil
 import zlib
 from array import array
@@ -23,17 +22,12 @@ BLOCK_BYTES = 16 * 2**20
 """Bytes of a CSV parsed at a time; a longer line is an error."""
 
 
-def unpack(file: Found, table: Table[FilesTable], landing: FileLanding) -> str:
-    """Decompress and bring text to UTF-8, in place; returns the SHA-256 of the file as it came.
+def unpack(file: Found, table: Table[FilesTable], landing: FileLanding) -> None:
+    """Decompress and bring text to UTF-8, in a file in place of the one that came.
 
     Lines with bytes that the encoding does not have become blank ones, and bad rows.
     """
     path, name = file.local, file.name
-    sha256 = hashlib.sha256()
-    with path.open("rb") as packed:
-        for block in iter(partial(packed.read, BLOCK_BYTES), b""):
-            sha256.update(block)
-    digest = sha256.hexdigest()
     unpackers = {".gz": _gunzip, ".zst": _unzstd}
     unpack = unpackers.get(Path(name).suffix.lower())
     load = table.load
@@ -50,7 +44,7 @@ def unpack(file: Found, table: Table[FilesTable], landing: FileLanding) -> str:
     if load.format in ("csv", "jsonl", "json", "lines"):
         codec = codecs.lookup(load.encoding).name
         if codec == "utf-8" and _is_clean_utf8(path):
-            return digest
+            return
         decode = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)()
         line = 1
         undecodable = ""
@@ -72,7 +66,6 @@ def unpack(file: Found, table: Table[FilesTable], landing: FileLanding) -> str:
         if undecodable:
             _decode_lines(file, plain, codec, load.encoding, landing)
         plain.replace(path)
-    return digest
 
 
 def _is_clean_utf8(path: Path) -> bool:
