@@ -105,9 +105,12 @@ def load(
     ] = False,
 ) -> None:
     """Load what is new from the sources into raw."""
+    window = None if since is None and until is None else (since, until)
+    asked = {"--full-refresh": full_refresh, "--retry-quarantine": retry_quarantine, "--from, --to": window}
+    if len(several := [name for name, given in asked.items() if given]) > 1:
+        raise typer.BadParameter(f"{' and '.join(several)} do not go together; load with one after the other")
     settings = load_settings()
     sources = load_sources(settings.sources, selection or [])
-    window = (since, until) if since or until else None
     results = _load(
         settings, sources, full_refresh=full_refresh, window=window, retry_quarantine=retry_quarantine
     )

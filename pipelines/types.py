@@ -73,6 +73,15 @@ def raw_type(name: str) -> RawType:
     return simple.get(name, RawType("VARCHAR", {"data_type": "text"}))
 
 
+def ordering(kind: str) -> str | None:
+    """What values of a DuckDB type are in order by; None: by nothing that another type shares."""
+    if kind in INTEGERS or DECIMAL.match(kind) or kind in ("UBIGINT", "HUGEINT", "FLOAT", "DOUBLE"):
+        return "number"
+    if kind == "DATE" or kind.startswith("TIMESTAMP"):
+        return "moment"
+    return {"TIME": "clock", "VARCHAR": "text", "UUID": "text"}.get(kind)
+
+
 @cache
 def declared_type(data_type: str) -> RawType:
     """The raw type of a declared `data_type`; raises ValueError when DuckDB does not know it."""

@@ -6,11 +6,13 @@ All tables of one run are read in one transaction, so orders and their lines bel
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import chain
+from math import ceil, floor
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -23,7 +25,7 @@ from pipelines.extract import Delivery, Job, Landed, each_table, literal, quoted
 from pipelines.extract.database_scan import Scan
 from pipelines.extract.silence import Watch
 from pipelines.names import DELETED_AT, normalized
-from pipelines.types import NESTED, declared_type
+from pipelines.types import INTEGERS, NESTED, cast, declared_type, ordering, raw_type
 
 DIALECTS = {
     "postgresql": "postgres",
@@ -157,7 +159,12 @@ class _Server:
         except duckdb.Error as error:
             if not self._is_broken(error):
                 self.leave()  # the server may refuse all that comes in a transaction with an error
-                raise
+                careful = self._land_with_care(
+                    table, error, ()
+                )  # a key that is none stops the scanner already here
+                if careful is None:
+                    raise
+                return careful
             self.job.retried(table.name, f"{self._said(error)}; connecting to {self.where} once more")
             self.leave()
             self.ready()
@@ -250,24 +257,32 @@ def _scanned(
     scan = Scan(catalog, dialect, table, job)
     chosen = _chosen(table, list(scan.columns), job)
     keys = None
-    wanted = _range(table, job)
+    cursor = table.load.cursor or ""
+    own = scan.ordered_as(cursor) if cursor else ""
+    wanted = _range(table, own, job)
+    if (
+        with_care
+        and table.load.deletes
+        and not scan.take_odd_as_text(chosen, "true", every=True, doubted=doubted)
+    ):
+        return None
     if table.load.deletes:
         keys = _keys(table, job, scan.relation(_keyed(table), "true"))
         if wanted and _some_are_late(table, keys, wanted, job):
             wanted = None
-    cursor = table.load.cursor or ""
+    if wanted:
+        wanted = wanted.at_source(own)
     nulls = bool(wanted and wanted.nulls and scan.nullable[cursor])
     there = scan.mark(cursor)
-    if wanted and dialect == "postgres" and wanted.data_type == "VARCHAR":
-        there += '::text collate "C"'  # as raw orders texts
-    within = wanted.condition(there, typed=False) if wanted else "true"
-    within += f" or {there} is null" if nulls else ""
-    if (
-        (with_care or dialect == "sqlite")
-        and not scan.take_odd_as_text(chosen, within, every=with_care, doubted=doubted)
-        and with_care
-    ):
-        return None
+    texts = bool(wanted and ordering(wanted.data_type) == "text" and dialect != "sqlite")
+    since = wanted.condition(scan.bytewise(cursor) if texts else there, typed=False) if wanted else "true"
+    if wanted and texts and wanted.end is None:  # it may rise as raw orders texts, or as the source does
+        since = f"({since} or {wanted.condition(there, typed=False)})"
+    within = f"{since} or {there} is null" if nulls else since
+    if (with_care and not table.load.deletes) or (not with_care and dialect == "sqlite"):
+        found = scan.take_odd_as_text(chosen, within, every=with_care, doubted=doubted)
+        if with_care and not found:
+            return None
     rejected = scan.undecodable(chosen, within)
     more: dict[str, Any] = {"types": scan.types(), "keys": keys, "rejected": rejected}
     if not with_care:
@@ -276,12 +291,14 @@ def _scanned(
         return Landed(scan.relation(chosen, "true"), **more)
     # few rows, so PostgreSQL may find them by an index: DuckDB's scanner asks it for every page of the table.
     # What the scanner takes apart, as points, its query function does not
-    asked = dialect == "postgres" and not any(
+    asked = (dialect == "postgres" or texts) and not any(
         NESTED.search(scan.columns[name]) and not scan.needs_server([name]) for name in chosen
     )
     by_server = asked or scan.needs_server(chosen)
     place = there if by_server else quoted(cursor)
-    newer = scan.relation(chosen, wanted.condition(place, typed=not by_server), by_server=asked)
+    newer = scan.relation(
+        chosen, since if by_server else wanted.condition(place, typed=True), by_server=asked
+    )
     if nulls:
         # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
         newer += f" union all {scan.relation(chosen, f'{place} is null', by_server=asked)}"
@@ -331,49 +348,100 @@ class _Range:
             f"{place} {sign} {f'cast({text} as {self.data_type})' if typed else text}" for sign, text in texts
         )
 
+    def at_source(self, own: str) -> _Range:
+        """The same range in the source's type, where raw has another one."""
+        return replace(
+            self, begin=_converted(self.begin, own, floor), end=_converted(self.end, own, ceil), data_type=own
+        )
 
-def _range(table: Table[DatabaseTable], job: Job) -> _Range | None:
+
+def _converted(value: Any, own: str, whole: Callable[[Any], int]) -> Any:
+    if isinstance(value, datetime) and own.startswith("TIMESTAMP"):
+        if own.endswith("ZONE"):  # without one the server would take its own
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    return whole(value) if own in INTEGERS and isinstance(value, (float, Decimal)) else value
+
+
+def _range(table: Table[DatabaseTable], own: str, job: Job) -> _Range | None:
     """From the highest cursor raw has, less the look-back; or the window that is asked for. None: the whole table.
 
-    A cursor that lies in the future, or at infinity, says nothing about what is new.
+    `own` is the type of the cursor by which the source orders.
     """
+    if job.window and not table.load.cursor:
+        raise LoadError(
+            f"{table.qualified}: has no cursor, so a range of it cannot be loaded; leave out --from, --to"
+        )
+    if not table.load.cursor:
+        return None
+    data_type = _cursor_type(table, own, job)
+    highest = _highest(table, data_type, job)
     if job.window:
-        return _asked_range(table, job)
-    if not table.load.cursor or table.load.disposition() == "replace" or job.retry_quarantine:
+        return _asked_range(table, data_type, highest, job)
+    if highest is None or table.load.disposition() == "replace" or job.retry_quarantine:
         return None
-    column = normalized(table.load.cursor)
-    data_type = job.raw_columns(table).get(column, "")
-    reached = "true"
-    if data_type.startswith(("TIMESTAMP", "DATE")):
-        reached = f"{quoted(column)} <= now() + interval 1 day"
-    elif data_type == "DOUBLE":
-        reached = f"isfinite({quoted(column)})"
-    highest = job.raw_maximum(table, column, reached)
-    if highest is None:
-        return None
-    if table.load.lookback > timedelta(0):
-        if not isinstance(highest, date):
-            raise LoadError(
-                f"{table.qualified}: lookback needs a cursor that is a time; {column} is {data_type.lower()}"
-            )
+    if table.load.lookback:
         # a date has no hours: the look-back of one is whole days
         highest -= table.load.lookback if isinstance(highest, datetime) else _days(table.load.lookback)
     return _Range(highest, None, data_type, nulls=True)
 
 
-def _asked_range(table: Table[DatabaseTable], job: Job) -> _Range:
-    assert table.load.cursor  # else it is not asked for a range
-    data_type = job.raw_columns(table).get(normalized(table.load.cursor), "VARCHAR")
+def _cursor_type(table: Table[DatabaseTable], own: str, job: Job) -> str:
+    """Raw's type of the cursor; refused where rows would be missed, for raw's highest need not be the source's."""
+    cursor = table.load.cursor or ""
+    declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
+    name = normalized(cursor)
+    raw = job.raw_columns(table).get(name) or declared.get(name) or raw_type(own).name
+    if ordering(own) is None or ordering(own) != ordering(raw):
+        raise LoadError(
+            f"{table.qualified}: the cursor {cursor} is {own.lower()} at the source and {raw.lower()} in raw, and what "
+            "is higher in the one need not be in the other, so rows would be missed. A cursor is a number, a time or a "
+            "text in both: name another one, or none, or mend its data_type. Where its type changed at the source: "
+            f"sluice load {table.qualified} --full-refresh"
+        )
+    if table.load.lookback and ordering(raw) != "moment":
+        raise LoadError(
+            f"{table.qualified}: lookback needs a cursor that is a time; {cursor} is {raw.lower()}"
+        )
+    return raw
+
+
+def _highest(table: Table[DatabaseTable], data_type: str, job: Job) -> Any:
+    """Where raw ends; a cursor that lies in the future, or at infinity, says nothing about what is new."""
+    column = normalized(table.load.cursor or "")
+    reached = "true"
+    if data_type.startswith(("TIMESTAMP", "DATE")):
+        reached = f"{quoted(column)} <= now() + interval 1 day"
+    elif data_type == "DOUBLE":
+        reached = f"isfinite({quoted(column)})"
+    return job.raw_maximum(table, column, reached)
+
+
+def _asked_range(table: Table[DatabaseTable], data_type: str, highest: Any, job: Job) -> _Range:
+    way = cast("$1", "VARCHAR", data_type)
+    value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
     values = []
     for text in job.window or ():
-        row = job.con.execute(f"select try_cast(? as {data_type})", [text]).fetchone() or (None,)
+        row = job.con.execute(f"select {value.replace('$1', '$1::varchar')}", [text]).fetchone() or (None,)
         if text is not None and row[0] is None:
             raise LoadError(
                 f"{table.qualified}: --from and --to are values of the cursor {table.load.cursor}, which is "
                 f"{data_type.lower()}; {text!r} is none"
             )
         values.append(row[0])
-    return _Range(values[0], values[1], data_type, nulls=False)
+    begin, end = values
+    if begin is not None and end is not None and begin >= end:
+        raise LoadError(
+            f"{table.qualified}: --from {begin} is not before --to {end}, so nothing lies between"
+        )
+    if begin is not None and (highest is None or begin > highest):
+        # the next load begins at the highest cursor in raw
+        ends = "has none of its rows" if highest is None else f"ends with {highest}"
+        raise LoadError(
+            f"{table.qualified}: raw {ends}, so what lies before --from {begin} would be missed by all later loads. "
+            f"Load it first: sluice load {table.qualified}"
+        )
+    return _Range(begin, end, data_type, nulls=False)
 
 
 def _days(span: timedelta) -> timedelta:
@@ -381,9 +449,17 @@ def _days(span: timedelta) -> timedelta:
 
 
 def _keys(table: Table[DatabaseTable], job: Job, relation: str) -> str:
-    """All keys of the source (and their cursors), read once."""
+    """All keys of the source (and their cursors), read once; in raw's types, and null where those have no room."""
     file = job.folder / f"{table.name}.keys.parquet"
-    job.con.execute(f"copy ({relation}) to {literal(str(file))} (format parquet)")
+    known = job.raw_columns(table)
+    shown = []
+    for name, own, *_ in job.con.execute(f"describe {relation}").fetchall():
+        way = cast(quoted(name), own, known.get(normalized(name), own))
+        value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
+        shown.append(f"{value} as {quoted(name)}")
+    job.con.execute(
+        f"copy (select {', '.join(shown)} from ({relation})) to {literal(str(file))} (format parquet)"
+    )
     return f"select * from read_parquet({literal(str(file))})"
 
 
@@ -424,12 +500,14 @@ def _through_sqlalchemy(
         columns = [c["name"] for c in reflected]
         chosen = _chosen(table, columns, job)
         keys = None
-        wanted = _range(table, job)
+        own = {c["name"]: _ordered_as(c["type"]) for c in reflected}.get(table.load.cursor or "", "")
+        wanted = _range(table, own, job)
         if table.load.deletes:
             filtering = _keyed(table) if not table.load.filter else columns
             keys = _keys(table, job, _fetched(engine, table, filtering, None, job))
             if wanted and _some_are_late(table, keys, wanted, job):
                 wanted = None
+        wanted = wanted and wanted.at_source(own)
         relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, job)
     except sqlalchemy.exc.NoSuchTableError:
         raise LoadError(
@@ -467,6 +545,29 @@ def _through_sqlalchemy(
     return Landed(
         f"select {', '.join(map(quoted, chosen))} from ({relation}){filtered}", types=types, keys=keys
     )
+
+
+def _ordered_as(kind: Any) -> str:
+    """The DuckDB type that orders values as those of an SQLAlchemy type, or the name of that."""
+    import sqlalchemy as sa
+
+    if isinstance(kind, sa.Enum) or type(kind).__name__ == "SET":
+        return type(kind).__name__
+    if isinstance(kind, sa.DateTime):
+        return "TIMESTAMP WITH TIME ZONE" if kind.timezone else "TIMESTAMP"
+    if isinstance(kind, sa.Time):
+        return "time beyond a day" if hasattr(kind, "fsp") else "TIME"  # MySQL's
+    if type(kind).__name__ == "YEAR":
+        return "BIGINT"
+    types: dict[Any, str] = {
+        sa.Integer: "BIGINT",
+        sa.Float: "DOUBLE",
+        sa.Numeric: "DECIMAL(38,10)",
+        sa.Date: "DATE",
+        sa.String: "VARCHAR",
+        sa.Uuid: "UUID",
+    }
+    return next((name for base, name in types.items() if isinstance(kind, base)), type(kind).__name__)
 
 
 def _as_text(kind: Any, dialect: Any) -> bool:

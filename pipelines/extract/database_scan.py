@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ from pipelines.extract import Job, literal, quoted
 from pipelines.names import normalized
 from pipelines.types import DECIMAL, declared_type
 
+TEXTS = re.compile(r"text|varchar|bpchar|name|char|citext|(tiny|medium|long)text")
+"""PostgreSQL's and MySQL's types of texts."""
 DATES = ("date", "datetime", "timestamp")
 """MySQL's types that have a zero date."""
 EXACT = "9007199254740992"
@@ -65,7 +68,9 @@ class Scan:
         self._generated = self._generated_in_sqlite(parts[-1]) if dialect == "sqlite" else {}
         self.columns |= self._generated
         self.nullable |= dict.fromkeys(self._generated, True)
-        self._altered, self._doubted = _altered_by_scanner(table, catalog, dialect, parts, self.columns, job)
+        self._altered, self._doubted, self._own = _altered_by_scanner(
+            table, catalog, dialect, parts, self.columns, job
+        )
 
     def relation(self, names: Sequence[str], since: str, *, by_server: bool = False) -> str:
         """`since` is a condition in DuckDB's dialect, or in the server's where its own texts are read."""
@@ -85,6 +90,19 @@ class Scan:
             f"{quoted(n + ' as text')} as {quoted(n)}" if n in altered else quoted(n) for n in names
         )
         return f"select {shown} from (select * replace ({typed}), {texts} from ({scan})) where {filtered}"
+
+    def ordered_as(self, name: str) -> str:
+        """The DuckDB type that orders values as the source orders those of a column, or the source's name of a type."""
+        own, kind = self._own.get(name, ""), self.columns[name]
+        if self._dialect == "sqlite":
+            # what has no type may be anything, and numbers come before texts
+            texts = f"typeof({self.mark(name)}) in ('text', 'null')"
+            return "mixed" if kind == "VARCHAR" and self._counted({name: f"not {texts}"}, "true") else kind
+        if self._dialect == "mysql" and own in DATES and name in self._altered:
+            return self._altered[name].type  # MySQL's texts of times are in order, too
+        if own == "numeric" and name in self._altered:
+            return "DECIMAL(38,10)"
+        return own if kind == "VARCHAR" and own != "uuid" and not TEXTS.fullmatch(own) else kind
 
     def needs_server(self, names: Sequence[str]) -> bool:
         """Whether the server has to write some of the values as texts."""
@@ -148,6 +166,12 @@ class Scan:
     def mark(self, name: str) -> str:
         """A name as the server's SQL has it."""
         return quoted(name) if self._dialect == "postgres" else f"`{name}`"
+
+    def bytewise(self, name: str) -> str:
+        """A column of texts, in the server's SQL, ordered as raw orders texts."""
+        if self._dialect == "postgres":
+            return f'{self.mark(name)}::text collate "C"'
+        return f"convert({self.mark(name)} using utf8mb4) collate utf8mb4_bin"
 
     def _generated_in_sqlite(self, name: str) -> dict[str, str]:
         """Columns that SQLite computes, which DuckDB's scanner does not see; types by SQLite's rules of affinity."""
@@ -250,14 +274,15 @@ def _affine(declared: str) -> str:
 
 def _altered_by_scanner(
     table: Table[Any], catalog: str, dialect: str, parts: Sequence[str], columns: dict[str, str], job: Job
-) -> tuple[dict[str, Altered], dict[str, _Doubted]]:
-    """Columns that DuckDB's scanners read as something lesser, and those where they do so with single values.
+) -> tuple[dict[str, Altered], dict[str, _Doubted], dict[str, str]]:
+    """Columns that DuckDB's scanners read as something lesser, those where they do so with single values, and types.
 
+    The last are the server's own, by column.
     Unlimited numerics, and such with more than 38 digits, come as doubles (12345678901234567890.12 would
     be rounded), also in arrays, whose dimensions need not be those declared; JSON comes as text.
     """
     if dialect == "sqlite":
-        return {}, _doubted_in_sqlite(columns)
+        return {}, _doubted_in_sqlite(columns), {}
     declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
     doubted: dict[str, _Doubted] = {}
     texts = dict.fromkeys(DATES, ("VARCHAR",)) if dialect == "mysql" else {}
@@ -301,7 +326,7 @@ def _altered_by_scanner(
             )
         elif dialect == "mysql" and own in DATES:
             doubted[name] = _Doubted("dayofmonth({0}) = 0 or month({0}) = 0", "count({0}) < count(*)")
-    return altered, doubted
+    return altered, doubted, {name: own for name, own, _ in rows}
 
 
 def _missing(table: Table[Any], parts: Sequence[str]) -> str:

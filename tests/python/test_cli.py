@@ -53,6 +53,9 @@ def test_load_exits_by_what_became_of_it(project: Project) -> None:
     assert unknown.returncode == 3
     assert "no source or table is called tell; declared are: till" in unknown.stderr
     assert project.sluice("load", "--nonsense").returncode == 2
+    partly = project.sluice("load", "--full-refresh", "--from", "1", **variables)
+    assert (partly.returncode, "do not go together" in partly.stderr) == (2, True)
+    assert project.raw("from till.sales select id") == [(1,)]
     state = project.sluice("status")
     assert state.returncode == 0
     assert "till" in state.stdout

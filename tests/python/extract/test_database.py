@@ -341,6 +341,49 @@ def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_p
     assert statuses(project.load()) == {"a": "2", "b": "2"}
 
 
+ORDERED = {
+    "zoned": ("timestamptz", "timestamp", "2024-01-02 00:00+00", "2024-01-02 01:00+00"),
+    "numbers": ("numeric", None, "9.5", "10.5"),
+    "whole": ("int", "decimal(10,2)", "9", "10"),
+    "uuids": ("uuid", None, "00000000-0000-0000-0000-000000000002", "ffffffff-0000-0000-0000-000000000003"),
+    "texts": ("text", None, "Z", "a"),
+}
+"""Cursors: the source's type, the declared one, a value and a higher one."""
+NOT_ORDERED = {
+    "moods": ("cursors.mood", None, "z", "a"),
+    "amounts": ("money", None, "9", "10"),
+    "declared": ("int", "text", "9", "10"),
+    "named": ("text", "integer", "9", "10"),
+}
+"""Those whose highest value in raw would not be the source's."""
+
+
+def test_postgres_cursors_of_every_type(postgres_server: Postgres, tmp_path: Path) -> None:
+    """The highest value in raw is the source's, or the cursor is refused; whatever zone the server has."""
+    project = Project(tmp_path / "p")
+    cursors = ORDERED | NOT_ORDERED
+    statements = ["create schema cursors"]
+    statements += ["create type cursors.mood as enum ('z', 'a')"]
+    for name, (kind, _, value, _) in cursors.items():
+        statements.append(f"create table cursors.{name} (id numeric primary key, c {kind})")
+        statements.append(f"insert into cursors.{name} values (1, '{value}'), (2, null)")
+    postgres_server.sql(";".join(statements))
+    load = {"primary_key": "id", "cursor": "c", "deletes": "compare_keys"}
+    tables = {name: {"table": f"cursors.{name}", **load} for name in cursors}
+    declared = {n: {"id": "decimal(38,10)", "c": d} for n, (_, d, _, _) in cursors.items() if d}
+    postgres(project, postgres_server, tables, columns=declared)
+    postgres_server.sql("alter role owner set timezone = 'America/New_York'")
+    try:
+        first = project.load()
+        for name, (_, _, _, higher) in ORDERED.items():
+            postgres_server.sql(f"insert into cursors.{name} values (3, '{higher}')")
+        second = statuses(project.load())
+    finally:
+        postgres_server.sql("alter role owner reset timezone")
+    assert all("rows would be missed" in (first[name].error or "") for name in NOT_ORDERED), statuses(first)
+    assert {name: second[name] for name in ORDERED} == dict.fromkeys(ORDERED, "1")
+
+
 def test_postgres_an_error_stays_with_its_table(postgres_server: Postgres, tmp_path: Path) -> None:
     """The server refuses all that comes in a transaction with an error: the next table gets another one."""
     postgres_server.sql(
@@ -525,6 +568,17 @@ def test_a_range_is_loaded_again(tmp_path: Path, driver: str) -> None:
     assert project.load("till.sales", window=("2024-01-02", None))["sales"].rows == 1
     assert "till.plain: has no cursor" in project.load(window=window).error
     assert "'yesterday' is none" in project.load("till.sales", window=("yesterday", None)).error
+    assert "'' is none" in project.load("till.sales", window=("", None)).error
+    assert "is not before --to" in project.load("till.sales", window=window[::-1]).error
+
+    # the next load goes on from the highest cursor in raw: a range beyond it would leave a gap for good
+    with sqlite3.connect(file) as con:
+        con.executescript("insert into sales values (8, 'h', '2024-02-01'), (9, 'i', '2024-03-01')")
+    gap = ("2024-02-15", "2024-04-01")
+    assert "would be missed by all later loads" in project.load("till.sales", window=gap).error
+    assert project.load("till.sales")["sales"].rows == 3  # that without a day was changed, too
+    (project.settings.raw).unlink()
+    assert "raw has none of its rows" in project.load("till.sales", window=gap).error
 
 
 SQLITE = """
@@ -597,6 +651,23 @@ def test_sqlite(tmp_path: Path, driver: str) -> None:
     with sqlite3.connect(file) as con:
         con.execute("update grows set v = 3 where id = 2")
     assert project.load().rows == 1
+
+
+def test_a_key_of_sqlite_that_is_none_is_a_bad_row(tmp_path: Path) -> None:
+    """The scanner stops at a text among integers, also where all keys are read first."""
+    project = Project(tmp_path)
+    with sqlite3.connect(tmp_path / "s.db") as con:
+        con.execute("create table t (id int primary key, c int)")
+        con.execute("insert into t values (1, 1), (2, 2), ('x', 3), (4, 'y')")
+    project.connect("lite", url="sqlite:///s.db")
+    load = {"primary_key": "id", "cursor": "c", "deletes": "compare_keys", "tolerance": 2}
+    project.declare("lite", {"kind": "database", "connection": "lite"}, {"t": load})
+    assert statuses(project.load()) == {"t": "2"}
+    with sqlite3.connect(tmp_path / "s.db") as con:
+        con.execute("delete from t where id = 1")
+    assert project.load()["t"].deleted == 1
+    assert project.raw("select id, _deleted_at is null from lite.t order by id") == [(1, False), (2, True)]
+    assert project.raw("select count(*) from lite.t__quarantine") == [(2,)]
 
 
 @pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
