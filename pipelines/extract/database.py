@@ -368,10 +368,6 @@ def _range(table: Table[DatabaseTable], own: str, job: Job) -> _Range | None:
 
     `own` is the type of the cursor by which the source orders.
     """
-    if job.window and not table.load.cursor:
-        raise LoadError(
-            f"{table.qualified}: has no cursor, so a range of it cannot be loaded; leave out --from, --to"
-        )
     if not table.load.cursor:
         return None
     data_type = _cursor_type(table, own, job)

@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from pipelines.declaration import Start, StreamTable, Table
 from pipelines.errors import LoadError
+from pipelines.extract import Job, literal
 from pipelines.extract.landing import texts
+from pipelines.quarantine import address, quarantined_columns
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,19 @@ def declared_start(start: Start | None) -> int | datetime | None:
     if start is None:
         return None
     return start.sequence if start.sequence is not None else a_place(start.time)
+
+
+def is_set_apart(table: Table[StreamTable], job: Job, **place: str | int) -> bool:
+    """Whether the message at this place is in the table's quarantine.
+
+    A load that passed has looked at everything up to the last message it read, also where that is a bad row and not in
+    raw: it must not be counted against the tolerance again, nor be missed once it has expired.
+    """
+    if not quarantined_columns(table, job):
+        return False
+    where = " and ".join(f"{column} = {literal(str(value))}" for column, value in place.items())
+    row = job.con.execute(f"select count(*) from {address(table)} where {where}").fetchone()
+    return bool(row and row[0])
 
 
 def gap(table: Table[StreamTable], count: int, where: str, at_most: bool = False) -> None:

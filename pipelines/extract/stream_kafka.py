@@ -25,7 +25,7 @@ from pipelines.declaration import Source, StreamSource, StreamTable, Table
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Job, Landed, literal
 from pipelines.extract.landing import LandedValues
-from pipelines.extract.stream_common import a_place, as_text, declared_start, gap
+from pipelines.extract.stream_common import a_place, as_text, declared_start, gap, is_set_apart
 
 SCHEMA = pa.schema(
     [
@@ -110,14 +110,28 @@ class _Load:
     # -- where to go on --------------------------------------------------------------------------------
 
     def loaded(self) -> dict[int, int]:
-        """Highest offset in raw by partition."""
-        if "_offset" not in self.job.raw_columns(self.table):
+        """Highest offset by partition that raw has, or that was read before and set apart."""
+        if self.job.full_refresh:
             return {}
-        rows = self.job.con.execute(
-            f'select _partition, max(_offset) from "{self.table.schema}"."{self.table.name}"'
-            f" where _stream = {literal(self.topic)} group by all"
-        ).fetchall()
-        return {int(partition): int(offset) for partition, offset in rows}
+        rows = []
+        if "_offset" in self.job.raw_columns(self.table):
+            rows = self.job.con.execute(
+                f'select _partition, max(_offset) from "{self.table.schema}"."{self.table.name}"'
+                f" where _stream = {literal(self.topic)} group by all"
+            ).fetchall()
+        found = {int(partition): int(offset) for partition, offset in rows}
+        for partition, offset in self.read_before().items():
+            number = int(partition)
+            if offset > found.get(number, -1) and is_set_apart(
+                self.table, self.job, _stream=self.topic, _partition=number, _offset=offset
+            ):
+                found[number] = offset
+        return found
+
+    def read_before(self) -> dict[str, int]:
+        """The last offset by partition that a load which passed has read."""
+        read: dict[str, int] = (self.job.state(self.table.name).get("read") or {}).get(self.topic) or {}
+        return read
 
     def ranges(self, consumer: Consumer) -> dict[int, tuple[int, int]]:
         """First offset to read and the end (excluded) of every partition."""
@@ -239,13 +253,16 @@ class _Load:
         file.close()
         if not file.rows:
             return None
+        again = bool(self.job.window and self.loaded())
+        read = self.read_before() | {str(number): offset - 1 for number, offset in next_offsets.items()}
         return Landed(
             file.relation(),
             form="records",
             is_exact=file.is_exact,
             release=file.release,
             identity=IDENTITY,
-            committed=None if self.job.window and self.loaded() else lambda: self.commit(next_offsets),
+            remember={} if again else {"read": {self.topic: read}},
+            committed=None if again else lambda: self.commit(next_offsets),
         )
 
     def write(self, file: LandedValues, messages: list[Message]) -> None:

@@ -31,7 +31,7 @@ from pipelines.declaration import Source, StreamSource, StreamTable, Table
 from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import Job, Landed, literal, retries
 from pipelines.extract.landing import LandedValues
-from pipelines.extract.stream_common import a_place, as_text, declared_start, gap
+from pipelines.extract.stream_common import a_place, as_text, declared_start, gap, is_set_apart
 
 T = TypeVar("T")
 SCHEMA = pa.schema(
@@ -108,7 +108,7 @@ class _Load:
             js = client.jetstream(domain=self.keys.get("domain"))
             stream = await self.stream_info(js)
             self.is_queue = stream.config.retention == RetentionPolicy.WORK_QUEUE
-            loaded = self.job.raw_maximum(self.table, "_sequence", f"_stream = {literal(self.stream)}")
+            loaded = self.loaded()
             self.check_same_stream(stream, loaded)
             if self.job.window and loaded is not None:
                 return await self.replay(client, js, stream, loaded)
@@ -204,6 +204,14 @@ class _Load:
 
     # -- where to go on --------------------------------------------------------------------------------
 
+    def loaded(self) -> int | None:
+        """The highest sequence that raw has, or that was read before and set apart."""
+        found: int | None = self.job.raw_maximum(self.table, "_sequence", f"_stream = {literal(self.stream)}")
+        read = (self.job.state(self.table.name).get("read") or {}).get(self.stream, 0)
+        if self.job.full_refresh or read <= (found or 0):
+            return found
+        return read if is_set_apart(self.table, self.job, _stream=self.stream, _sequence=read) else found
+
     def check_same_stream(self, stream: StreamInfo, loaded: int | None) -> None:
         """Refuse a stream that is not the one raw was loaded from: its sequences mean other messages."""
         if loaded is None:
@@ -264,7 +272,7 @@ class _Load:
             is_exact=file.is_exact,
             release=file.release,
             identity=("_stream", "_sequence"),
-            remember={"seen": seen},
+            remember={"seen": seen, "read": {self.stream: highest}},
             committed=(lambda: asyncio.run(self.acknowledge(replies))) if replies else None,
         )
 

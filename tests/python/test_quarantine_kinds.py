@@ -216,3 +216,9 @@ def test_messages_of_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
     assert project.raw("select _offset, _key, id, n from s.m order by 1") == [
         (0, "k", 1, 5), (2, "k", 2, 5), (3, "k", 3, 6),
     ]  # fmt: skip
+    # bad messages that were let pass count once
+    producer.produce(topic, b"[]", partition=0)
+    assert producer.flush(20) == 0
+    project.declare("s", source, {"m": {"topic": topic, "tolerance": 1}}, columns=columns)
+    outcome = project.load()
+    assert (outcome.errors, outcome["m"].quarantined) == ([], 1)
