@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ class Engine:
         columns = (name for table in published.tables.values() for name in table.columns)
         self.names = frozenset(name.lower() for name in (*self.tables, *columns))
         self._file = versions.path(version) / f"{audience}.duckdb"
-        self._key = key
+        self.key = key
         self._limits = limits
         self._lock = threading.Lock()
         self._is_retired = False
@@ -180,7 +180,7 @@ class Engine:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return Worker(self._file, self._key, self._limits)
+        return Worker(self._file, self.key, self._limits)
 
     def leave(self, worker: Worker) -> None:
         with self._lock:
@@ -203,10 +203,13 @@ class Engine:
 class Engines:
     """The engine of the current version; looks at the link before every query, and at memory all the time."""
 
-    def __init__(self, versions: Versions, audience: str, key: str | None, limits: Limits) -> None:
+    def __init__(
+        self, versions: Versions, audience: str, find_key: Callable[[], str | None], limits: Limits
+    ) -> None:
         self._versions = versions
         self._audience = audience
-        self._key = key
+        self._find_key = find_key
+        self._key = find_key()
         self._limits = limits
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -236,23 +239,32 @@ class Engines:
 
     def _entered(self) -> tuple[Engine, Worker]:
         while True:
-            with self._lock:
-                if self._is_closed.is_set():
-                    raise PublishError("the server is ending")
-                current = self._versions.current
-                if current is None:
-                    raise PublishError("nothing is published yet; `sluice publish` does it")
-                if self._engine is None or self._engine.version != current:
-                    old = self._engine
-                    self._engine = Engine(self._versions, current, self._audience, self._key, self._limits)
-                    if old:
-                        old.retire()
-                engine = self._engine
+            version, key = self._versions.current, self._key
             try:
+                engine = self._current()
                 return engine, engine.enter()
             except PublishError:
-                if self._versions.current == engine.version:
-                    raise  # else the version went while its file was being opened
+                if self._versions.current == version and not self._has_other_key_than(key):
+                    raise  # else the version went, or its key, while its file was being opened
+
+    def _current(self) -> Engine:
+        with self._lock:
+            if self._is_closed.is_set():
+                raise PublishError("the server is ending")
+            version = self._versions.current
+            if version is None:
+                raise PublishError("nothing is published yet; `sluice publish` does it")
+            if self._engine is None or (self._engine.version, self._engine.key) != (version, self._key):
+                old = self._engine
+                self._engine = Engine(self._versions, version, self._audience, self._key, self._limits)
+                if old:
+                    old.retire()
+            return self._engine
+
+    def _has_other_key_than(self, key: str | None) -> bool:
+        """Whether the key was rotated; it is looked for only when it is wrong, as a keyring takes its time."""
+        self._key = self._find_key()
+        return self._key != key
 
     def _watch(self) -> None:
         """Kill the largest query when all of them together take more memory than they may."""

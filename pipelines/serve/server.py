@@ -105,7 +105,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         self._planning = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
         self._versions = Versions(settings.home / "published")
-        self._engines = Engines(self._versions, audience, keys.find(declared), self.limits)
+        self._engines = Engines(self._versions, audience, lambda: keys.find(declared), self.limits)
         with self._engines.opened() as (engine, _):
             self._note(None, "start", engine.version, "server", None)
         self._sessions: set[str] = set()

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pipelines.errors import PublishError, SluiceError
+from pipelines.publish import rotate_key
 from pipelines.serve import messages
 from pipelines.serve.engine import Limits
 from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
@@ -34,7 +35,7 @@ from pipelines.serve.shape import Shapes
 from pipelines.serve.tokens import Tokens
 from pipelines.sql import quoted
 
-from ..publish.conftest import Company
+from ..publish.conftest import AUDIENCES, Company
 from .conftest import Served
 
 ALLOWED = [
@@ -389,6 +390,17 @@ def test_encrypted_files_are_served(fresh: Callable[..., Served], monkeypatch: p
     company.publish()
     server = Server(company.settings, "support")
     server.shutdown()
+
+
+def test_a_rotated_key_does_not_end_a_server(fresh: Callable[..., Served]) -> None:
+    """It has the key it began with, and finds the one that is kept on this machine now."""
+    served = fresh()
+    served.company.policy(AUDIENCES.replace("key: ${publish_support.key}", ""))
+    rotate_key(served.company.settings, "analysts")
+    assert served.ask("select count(*) from dim_products") == [(40,)]
+    served.company.sql("update marts.dim_products set title = 'new'")
+    served.company.publish()
+    assert served.ask("select distinct title from dim_products") == [("new",)]
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
