@@ -32,6 +32,7 @@ def measure(
 ) -> Results:
     """Run one case; what it came to, as the page shows it. Raises BenchError."""
     case = kind(folder, scale)
+    case.with_stock = stock
     told: Results = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "scale": scale, "runs": runs}
     if reason := case.missing():
         return told | {"skipped": reason}

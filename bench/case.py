@@ -96,6 +96,8 @@ class Case(ABC):
     """Runs with --large only: takes an hour and tens of gigabytes."""
     rows = 0
     """Rows of the source, known after `prepare`."""
+    with_stock = True
+    """Whether stock dlt will be measured, too."""
 
     def __init__(self, folder: Path, scale: float) -> None:
         self.folder = folder

@@ -147,7 +147,7 @@ class Changed(_OnPostgres):
         url, names = self.server.url, list(self.tables)
         run(self.limit("tables", url=url, dialect="postgres", names=names))
         for subject in self.subjects():
-            if subject.name.startswith("sluice"):
+            if subject.name.startswith("sluice") or (subject.name == "dlt" and self.with_stock):
                 run(subject)
 
     def close(self) -> None:
@@ -165,7 +165,8 @@ class Changed(_OnPostgres):
                 subjects.append(
                     self.sluice(load, merged(keys), connection=url, name=name + place, project=project)
                 )
-        return subjects
+        stock = self.stock("tables", url=self.server.url, names=list(self.tables), keys=keys)
+        return [*subjects, *([] if no_driver() else [stock])]
 
     def rows_of(self, subject: Subject) -> int:
         """The changed ones."""
@@ -199,7 +200,7 @@ class Changed(_OnPostgres):
             "at scale 1 ten times as many rows change as at scale 0.1: the ratio of the two runs compares what these"
             " rows take with the start of a process, and grows when that gets shorter"
         )
-        return [told]
+        return [told, *stock_notes()]
 
     def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
         whole, empty = figures["sluice"].wall(), figures["empty run"].wall()
@@ -298,7 +299,10 @@ class Large(_OnPostgres):
             super().after(subject, turn)
 
     def notes(self) -> list[str]:
-        return ["linear: what a run takes over an empty one, within 10 %"]
+        return [
+            "linear: what a run takes over an empty one, within 10 %",
+            "dlt: not run with so many rows; [postgres-first](#postgres-first) has it with a tenth",
+        ]
 
     def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
         empty = figures["empty run"].wall()
