@@ -130,14 +130,22 @@ class _Server:
         address = self._address()
         try:
             with self.watched(CONNECT_SECONDS * 2):  # longer than the driver's own time, where it has one
-                self.job.con.execute(
-                    f"attach {literal(address)} as {self.catalog} (type {self.dialect}, read_only)"
-                )
+                options = f"type {self.dialect}, read_only{self._secret()}"
+                self.job.con.execute(f"attach {literal(address)} as {self.catalog} ({options})")
         except duckdb.Error as error:
             raise ConnectionError(
                 f"{self.source.name}: cannot connect to {self.where} (connection "
                 f"{self.source.load.connection!r}): {self._said(error)}"
             ) from None
+
+    def _secret(self) -> str:
+        """MySQL's password by a secret: within an address, some of its characters would have a meaning."""
+        password = urlsplit(self.url).password if self.dialect == "mysql" else None
+        if not password:
+            return ""
+        made = f"create or replace temporary secret {self.catalog} (type mysql, password {literal(unquote(password))})"
+        self.job.con.execute(made)
+        return f", secret {self.catalog}"
 
     def _address(self) -> str:
         if self.dialect == "mysql":
@@ -237,7 +245,6 @@ def _mysql_address(url: str) -> str:
         "host": parts.hostname,
         "port": parts.port,
         "user": parts.username and unquote(parts.username),
-        "passwd": parts.password and unquote(parts.password),
         "database": parts.path.strip("/"),
         **dict(parse_qsl(parts.query)),
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pytest
 
@@ -445,7 +445,7 @@ insert into `Änderung` values (1, '2024-01-01', 'a'), (2, '2024-01-02', 'b'), (
 """
 
 
-def maria(server: MariaDB, statements: str) -> None:
+def maria(server: MariaDB, statements: str, url: str | None = None) -> None:
     import pymysql
     from pymysql.constants import CLIENT
 
@@ -453,7 +453,7 @@ def maria(server: MariaDB, statements: str) -> None:
         host="127.0.0.1",
         port=server.ports["sql"],
         user=urlsplit(server.url).username,
-        password=unquote(urlsplit(server.url).password or ""),
+        password=unquote(urlsplit(url or server.url).password or ""),
         database=urlsplit(server.url).path.strip("/"),
         client_flag=CLIENT.MULTI_STATEMENTS,
         autocommit=True,
@@ -462,6 +462,25 @@ def maria(server: MariaDB, statements: str) -> None:
         cursor.execute(statements)
         while cursor.nextset():
             pass
+
+
+def test_mariadb_passwords_of_any_characters(mariadb_server: MariaDB, tmp_path: Path) -> None:
+    password = """a b'c"d\\e?ssl_mode=f&g@h:i/j%25k#l;{m}$"""
+    url = urlsplit(mariadb_server.url)
+    project = Project(tmp_path)
+    old = unquote(url.password or "")
+    changed = url._replace(netloc=f"{url.username}:{quote(password, safe='')}@{url.hostname}:{url.port}")
+    project.connect("my", url=urlunsplit(changed))
+    project.declare("my", {"kind": "database", "connection": "my"}, {"t": {"table": "any_password"}})
+    refused = project.load().error
+    assert "Access denied" in refused
+    assert "ssl_mode" not in refused
+    spelled = password.replace("\\", "\\\\").replace("'", "''")
+    maria(mariadb_server, f"create table any_password select 1 as a; set password = password('{spelled}')")
+    try:
+        assert statuses(project.load()) == {"t": "1"}
+    finally:
+        maria(mariadb_server, f"set password = password('{old}')", urlunsplit(changed))
 
 
 @pytest.mark.parametrize("driver", ["mysql", "mysql+pymysql"])
