@@ -197,13 +197,12 @@ def runs(limit: Annotated[int, typer.Option(min=1, help="How many, the newest fi
 
     counted = ("tables", "rows_loaded", "rows_deleted", "rows_quarantined", "failed")
     grid = _grid("started (UTC)", "command", "status", "seconds", *(n.removeprefix("rows_") for n in counted))
-    for number, row in enumerate(Ledger(load_settings().ledger).runs(limit)):
+    for row in Ledger(load_settings().ledger).runs(limit):
         started = datetime.fromisoformat(row["started_at"])
         ended = datetime.fromisoformat(row["ended_at"]) if row["ended_at"] else None
-        status = "killed" if row["status"] == "running" and number else row["status"]
         seconds = f"{(ended - started).total_seconds():.1f}" if ended else "-"
         counts = [f"{row[name]:,}" for name in counted]
-        grid.add_row(f"{started:%Y-%m-%d %H:%M:%S}", row["command"], status, seconds, *counts)
+        grid.add_row(f"{started:%Y-%m-%d %H:%M:%S}", row["command"], row["status"], seconds, *counts)
     out.print(grid)
 
 

@@ -5,6 +5,7 @@ dbt reads the file as the source `sluice`; `sluice status` reads it too.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,13 +16,16 @@ from typing import Any
 
 from pipelines.errors import LedgerError
 
+CLOCK_SECONDS = 2
+"""How much later than its first line a process may seem to have begun."""
 SCHEMA = """
 create table if not exists runs (
     run_id text primary key,
     command text not null,
     started_at text not null,
     ended_at text,
-    status text not null
+    status text not null,
+    process integer
 );
 create table if not exists loads (
     run_id text not null,
@@ -111,11 +115,15 @@ class Ledger:
         with self._open() as con:
             con.execute("pragma journal_mode = wal")
             con.executescript(SCHEMA)
-            there = {row["name"] for row in con.execute("pragma table_info(loads)")}
-            added = {"new_columns": "text", "lost_columns": "text", "retries": "integer not null default 0"}
-            for name, kind in added.items():  # a ledger of an earlier version
-                if name not in there:
-                    con.execute(f"alter table loads add column {name} {kind}")
+            added = [
+                ("loads", "new_columns", "text"),
+                ("loads", "lost_columns", "text"),
+                ("loads", "retries", "integer not null default 0"),
+                ("runs", "process", "integer"),
+            ]
+            for table, name, kind in added:  # a ledger of an earlier version
+                if name not in {row["name"] for row in con.execute(f"pragma table_info({table})")}:
+                    con.execute(f"alter table {table} add column {name} {kind}")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -133,9 +141,10 @@ class Ledger:
         now = datetime.now(UTC)
         run_id = now.strftime("%Y%m%dT%H%M%S.%fZ")
         with self._open() as con:
+            _close_killed(con)
             con.execute(
-                "insert into runs (run_id, command, started_at, status) values (?, ?, ?, 'running')",
-                [run_id, command, now.isoformat()],
+                "insert into runs (run_id, command, started_at, status, process) values (?, ?, ?, 'running', ?)",
+                [run_id, command, now.isoformat(), os.getpid()],
             )
         return run_id
 
@@ -158,11 +167,9 @@ class Ledger:
             con.execute(f"insert or replace into loads ({names}) values ({marks})", list(values.values()))
 
     def runs(self, limit: int) -> list[sqlite3.Row]:
-        """The newest runs with what their loads add up to, newest first.
-
-        A run that has no end and is not the newest was killed.
-        """
+        """The newest runs with what their loads add up to, newest first."""
         with self._open() as con:
+            _close_killed(con)
             return con.execute(
                 "select r.*, count(l.run_id) as tables, coalesce(sum(l.rows_loaded), 0) as rows_loaded,"
                 " coalesce(sum(l.rows_deleted), 0) as rows_deleted,"
@@ -266,3 +273,21 @@ class Ledger:
             return con.execute(
                 "select * from served where audience = ? order by served_id", [audience]
             ).fetchall()
+
+
+def _close_killed(con: sqlite3.Connection) -> None:
+    """Mark runs without an end as `killed` where their process is gone; a number may be another process's by now."""
+    open_runs = con.execute(
+        "select run_id, process, started_at from runs where status = 'running'"
+    ).fetchall()
+    if not open_runs:
+        return
+    import psutil
+
+    for run in open_runs:
+        try:
+            born = psutil.Process(run["process"]).create_time() if run["process"] else None
+        except psutil.Error:
+            born = None
+        if born is None or born > datetime.fromisoformat(run["started_at"]).timestamp() + CLOCK_SECONDS:
+            con.execute("update runs set status = 'killed' where run_id = ?", [run["run_id"]])

@@ -25,7 +25,7 @@ def show_ledger(con: duckdb.DuckDBPyConnection, ledger: Ledger, folder: Path) ->
     columns = {table: ledger.columns(table) for table in TABLES}
     if all(_names(con, table) == list(columns[table]) for table in TABLES):
         newest, unfinished = con.execute(
-            "select coalesce(max(run_id), ''), coalesce(list(run_id) filter (ended_at is null), []) from sluice.runs"
+            "select coalesce(max(run_id), ''), coalesce(list(run_id) filter (status = 'running'), []) from sluice.runs"
         ).fetchone() or ("", [])
     else:  # raw is new, or its copy was made by an earlier version
         newest, unfinished = "", []

@@ -70,7 +70,7 @@ class TableResult:
 
     @property
     def status(self) -> str:
-        return "failed" if self.error else "loaded" if self.rows else "unchanged"
+        return "failed" if self.error else "loaded" if self.rows or self.package else "unchanged"
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """The ledger's copy in raw, which dbt reads."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +42,23 @@ def test_the_copy_follows_runs_that_end_after_it_was_made(tmp_path: Path) -> Non
         "TIMESTAMP WITH TIME ZONE",
         "BIGINT",
     )
+
+
+def test_a_run_whose_process_is_gone_was_killed(tmp_path: Path) -> None:
+    ledger, con = Ledger(tmp_path / "ledger.sqlite"), duckdb.connect(str(tmp_path / "raw.duckdb"))
+    ours = ledger.begin("load")
+    killed = ledger.begin("load")
+    show_ledger(con, ledger, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as kept, kept:
+        # the number is another process's by now: ours, which began later than that run
+        kept.execute("update runs set started_at = '2026-01-01T00:00:00+00:00' where run_id = ?", [killed])
+    assert {run["run_id"]: run["status"] for run in ledger.runs(9)} == {ours: "running", killed: "killed"}
+
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as kept, kept:
+        kept.execute("update runs set process = ? where run_id = ?", [2**22 + 1, ours])  # beyond any process
+    run = ledger.begin("load")
+    show_ledger(con, ledger, tmp_path)
+    assert _shown(con) == [(ours, "killed", None), (killed, "killed", None), (run, "running", None)]
 
 
 def test_a_copy_with_other_columns_is_made_anew(tmp_path: Path) -> None:
