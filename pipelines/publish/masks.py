@@ -33,7 +33,8 @@ def masked(name: str, data_type: str, treatment: Treatment, data_class: str | No
         return f"left(sha256(getvariable('{KEY}') || {text}), 32)"
     if treatment == "partial":
         if data_class == "email":
-            return f"regexp_replace({text}, '^(.?)[^@]*(@|$)', '\\1***\\2')"
+            # only what the text ends with is taken for a domain: it may hold several addresses, or be JSON
+            return f"regexp_replace({text}, '(?s)^(.?).*?(@[\\pL\\pN.-]+)?$', '\\1***\\2')"
         return f"case when length({text}) > 6 then '***' || right({text}, 3) when {column} is not null then '***' end"
     if data_type == "DATE" or data_type.startswith("TIMESTAMP"):
         return f"cast(date_trunc('year', {column}) as {data_type})"

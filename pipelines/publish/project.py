@@ -141,7 +141,7 @@ class Project:
     def column_classes(self, unique_id: str) -> dict[str, str | None]:
         """Every column a node declares, with its data class."""
         columns = self._nodes.get(unique_id, {}).get("columns", {})
-        return {name.lower(): _meta(column).get("data_class") for name, column in columns.items()}
+        return {name.lower(): _data_class(unique_id, column) for name, column in columns.items()}
 
     def plain_columns(self, unique_id: str) -> set[str]:
         """Columns a node declares that hold nothing personal, also by lineage."""
@@ -283,7 +283,7 @@ class Project:
             name=node.get("alias") or node["name"],
             schema=node["schema"],
             columns=tuple(
-                Column(c["name"].lower(), c.get("data_type"), _meta(c).get("data_class"))
+                Column(c["name"].lower(), c.get("data_type"), _data_class(unique_id, c))
                 for c in node["columns"].values()
             ),
             grants=frozenset(_grants(node)),
@@ -302,6 +302,16 @@ def _grants(node: Any) -> list[str]:
 
 def _meta(entry: Any) -> Any:
     return (entry.get("config") or {}).get("meta") or entry.get("meta") or {}
+
+
+def _data_class(unique_id: str, column: Any) -> str | None:
+    found = _meta(column).get("data_class")
+    if found is None or isinstance(found, str):
+        return found or None
+    raise DeclarationError(
+        f"{unique_id.split('.', 2)[-1]}.{column['name']}: config.meta.data_class is {found!r}: it is one name; a column made "
+        "of several classes gets the one that fewest may see, or one of its own"
+    )
 
 
 def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:

@@ -36,6 +36,12 @@ TYPES = {
 SHOWN = [
     ("partial", "email", "'anna.berg@example.com'", "VARCHAR", "a***@example.com"),
     ("partial", "email", "'no address'", "VARCHAR", "n***"),
+    ("partial", "email", "'anna@müller-söhne.de'", "VARCHAR", "a***@müller-söhne.de"),
+    ("partial", "email", "'anna@a.com; berta@b.com'", "VARCHAR", "a***@b.com"),
+    ("partial", "email", """'"anna@home"@b.com'""", "VARCHAR", '"***@b.com'),
+    ("partial", "email", "e'anna@a.com\\nberta'", "VARCHAR", "a***"),
+    ("partial", "email", "['anna@a.com', 'berta@b.com']", "VARCHAR[]", "[***"),
+    ("partial", "email", """'{"to": "anna@a.com", "name": "Anna"}'::json""", "JSON", "{***"),
     ("partial", "email", "''", "VARCHAR", "***"),
     ("partial", "phone", "'+49 30 1234567'", "VARCHAR", "***567"),
     ("partial", "phone", "'123456'", "VARCHAR", "***"),

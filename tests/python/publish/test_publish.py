@@ -412,6 +412,15 @@ def test_grants_and_classes_must_be_known(company: Company) -> None:
         company.publish()
     assert "dim_products is granted to 'analyst', whom audiences.yml does not know" in str(wrong.value)
     assert "support names the data class 'emial', which no column has" in str(wrong.value)
+    company.model("dim_products", {"sku": ("varchar", None)}, ["analysts"])
+    company.models["model.t.dim_products"]["columns"]["sku"]["config"]["meta"]["data_class"] = [
+        "email",
+        "name",
+    ]
+    with pytest.raises(
+        DeclarationError, match=r"dim_products\.sku: .*data_class is \['email', 'name'\]: it is one"
+    ):
+        company.publish()
 
 
 def test_a_personal_column_cannot_lose_its_class_on_the_way(company: Company) -> None:
