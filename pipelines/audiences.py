@@ -144,6 +144,19 @@ def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
     if twice:
         found = [Problem(file, lines.line(["audiences", i]), names[i], "is declared twice") for i in twice]
         return None, found
+    places = [a.to.rstrip("/") if a.to else None for a in parsed.audiences]
+    shared = [i for i, place in enumerate(places) if place and places.index(place) != i]
+    if shared:
+        found = [
+            Problem(
+                file,
+                lines.line(["audiences", i, "to"]),
+                f"{names[i]}.to",
+                f"is {places[i]}, where {names[places.index(places[i])]} is published already; each needs its own",
+            )
+            for i in shared
+        ]
+        return None, found
     return Policy(file, parsed.publish, tuple(parsed.audiences)), []
 
 

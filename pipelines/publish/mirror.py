@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from pipelines.audiences import Audience
 from pipelines.connections import Connections
 from pipelines.errors import ConnectionError
 from pipelines.publish.versions import Version, Versions
+
+OURS = re.compile(r"[^/]+/[0-9a-f]{16}/(.+/)?[^/]+\.parquet|versions/[0-9TZ.]+\.json(\.new)?")
+"""What is removed once no version needs it; anything else in that place is somebody else's."""
 
 
 class Mirror:
@@ -76,7 +80,7 @@ class Mirror:
         }
         needed |= {f"{self._base}/versions/{name}.json" for name in kept} | {f"{self._base}/current.json"}
         for path in self._try(self._store.find, self._base):
-            if path not in needed:
+            if path not in needed and OURS.fullmatch(path.removeprefix(f"{self._base}/")):
                 self._try(self._store.rm_file, path)
 
     def settle(self) -> None:

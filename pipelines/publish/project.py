@@ -309,8 +309,8 @@ def _data_class(unique_id: str, column: Any) -> str | None:
     if found is None or isinstance(found, str):
         return found or None
     raise DeclarationError(
-        f"{unique_id.split('.', 2)[-1]}.{column['name']}: config.meta.data_class is {found!r}: it is one name; a column made "
-        "of several classes gets the one that fewest may see, or one of its own"
+        f"{unique_id.split('.', 2)[-1]}.{column['name']}: config.meta.data_class is {found!r}: it is one name; a "
+        "column made of several classes gets the one that fewest may see, or one of its own"
     )
 
 

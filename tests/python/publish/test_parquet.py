@@ -86,8 +86,11 @@ def test_encrypted_parquet(lake: Company, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_folder_elsewhere(lake: Company) -> None:
     lake.policy(POLICY.replace("WHERE", "to: shared/lake"))
-    first = lake.publish().version
     base = lake.settings.root / "shared" / "lake"
+    others = base / "finance" / "2026" / "invoices.parquet"
+    others.parent.mkdir(parents=True)
+    others.touch()
+    first = lake.publish().version
 
     def current() -> Any:
         return json.loads((base / "current.json").read_text())
@@ -107,6 +110,7 @@ def test_a_folder_elsewhere(lake: Company) -> None:
     lake.built()
     third = publish(lake.settings).version
     assert current()["version"] == third
+    assert others.exists(), "what is not ours stays"
 
 
 def test_a_bucket(lake: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -485,6 +485,12 @@ def test_mistakes_in_the_policy_have_a_line(company: Company) -> None:
     assert any(line.startswith(":5: audiences.a.masks.email: is 'rot13'") for line in lines)
     assert any(line.startswith(":6: audiences.a.colour: is not a key here") for line in lines)
     assert "secret" not in lines[0]
+    elsewhere = "{description: b, format: parquet, to: 's3://bucket/lake"
+    company.policy(f"audiences:\n  - {elsewhere}', name: a}}\n  - {elsewhere}/', name: c}}\n")
+    with pytest.raises(
+        DeclarationError, match=r":3: c\.to: is s3://bucket/lake, where a is published already"
+    ):
+        company.publish()
 
 
 def test_nothing_a_kill_left_is_published(company: Company) -> None:
