@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from pipelines.engine import load_extension
+from pipelines.extract import Room
 from tests.python.project import Outcome, Project
 
 CSV = {"format": "csv"}
@@ -136,7 +137,9 @@ def prepare(project: Project, cases: dict[str, Any]) -> None:
     declare(project, tables, columns)
 
 
-def test_every_format_and_option(project: Project) -> None:
+@pytest.mark.parametrize("memory", [Room().left, 60])
+def test_every_format_and_option(project: Project, memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room.__init__, "__defaults__", (memory,))
     prepare(project, READ)
     outcome = project.load()
     assert not outcome.errors
@@ -407,6 +410,7 @@ def test_thousands_of_small_files(project: Project) -> None:
     started = time.monotonic()
     assert project.load().rows == 2000
     first = time.monotonic() - started
+    assert project.raw("select count(*) from f.many where _file not like 'many/%/' || id || '.csv'") == [(0,)]
     started = time.monotonic()
     assert project.load().rows == 0
     assert (first < 40, time.monotonic() - started < 15) == (True, True)
