@@ -539,9 +539,7 @@ def _through_sqlalchemy(
         engine.dispose()
     filtered = f" where {table.load.filter}" if table.load.filter else ""
     types = {
-        normalized(column["name"]): "DECIMAL(38,0)"
-        if isinstance(column["type"], Integer)
-        else "DECIMAL(38,10)"
+        normalized(column["name"]): _decimal(column["type"])
         for column in reflected
         if isinstance(column["type"], (Integer, Numeric)) and _as_text(column["type"], engine.dialect)
     }
@@ -577,12 +575,25 @@ def _as_text(kind: Any, dialect: Any) -> bool:
     """Whether a column of an SQLAlchemy type is read as the server's text of it: Arrow has no room for its values."""
     from sqlalchemy import Float, Integer, Numeric, Time
 
-    if isinstance(kind, Numeric) and not isinstance(kind, Float) and dialect.supports_native_decimal:
-        return kind.precision is None or kind.precision > 38 or (kind.scale or 0) > kind.precision
+    if isinstance(kind, Numeric) and not isinstance(kind, Float):
+        # a driver that is not known for decimals may give doubles; SQLite has no others
+        return dialect.name != "sqlite" and (not dialect.supports_native_decimal or not _fits(kind))
     if isinstance(kind, Integer):
         return bool(getattr(kind, "unsigned", False))
     # MySQL's times go beyond a day; its sets would come in any order
     return (isinstance(kind, Time) and hasattr(kind, "fsp")) or type(kind).__name__ == "SET"
+
+
+def _fits(kind: Any) -> bool:
+    """Whether a numeric type of SQLAlchemy's is one of DuckDB's."""
+    return kind.precision is not None and 0 <= (kind.scale or 0) <= kind.precision <= 38
+
+
+def _decimal(kind: Any) -> str:
+    """Raw's type of a number that is read as text."""
+    if not hasattr(kind, "precision"):
+        return "DECIMAL(38,0)"
+    return f"DECIMAL({kind.precision},{kind.scale or 0})" if _fits(kind) else "DECIMAL(38,10)"
 
 
 def _fetched(
@@ -597,9 +608,11 @@ def _fetched(
 
     declared = {normalized(c): declared_type(kind).name for c, kind in table.data_types.items()}
     texts: dict[str, Any] = {}
+    own: dict[str, Any] = {}
 
     def adapt(reflected: Any) -> None:
         for column in reflected.c:
+            own.setdefault(column.name, column.type)
             wanted = declared.get(normalized(column.name)) == "VARCHAR"
             if _as_text(column.type, engine.dialect) or (wanted and not isinstance(column.type, sa.String)):
                 short = isinstance(column.type, (sa.Numeric, sa.Integer, sa.Date, sa.DateTime, sa.Time))
@@ -617,8 +630,9 @@ def _fetched(
         if wanted is None:
             return query
         cursor = reflected.c[table.load.cursor]
-        within = [cursor >= wanted.begin] if wanted.begin is not None else []
-        within += [cursor < wanted.end] if wanted.end is not None else []
+        begin, end = (sa.bindparam(None, v, type_=own[cursor.name]) for v in (wanted.begin, wanted.end))
+        within = [cursor >= begin] if wanted.begin is not None else []
+        within += [cursor < end] if wanted.end is not None else []
         return query.where(sa.or_(sa.and_(*within), cursor.is_(None)) if wanted.nulls else sa.and_(*within))
 
     schema, _, name = (table.load.table or table.name).rpartition(".")

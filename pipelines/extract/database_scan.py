@@ -189,11 +189,24 @@ class Scan:
     def _of_server(self, since: str) -> str:
         """All columns as the server itself gives them."""
         inner = ", ".join(f"{self._in_server(name)} as {self.mark(name)}" for name in self.columns)
-        return self._asked(f"select {inner} from {self._there} where {since}")
+        asked = self._asked(f"select {inner} from {self._there} where {since}")
+        if not self._narrowed():
+            return asked
+        typed = ", ".join(f"cast({quoted(n)} as {self.columns[n]}) as {quoted(n)}" for n in self._narrowed())
+        return f"select * replace ({typed}) from ({asked})"
+
+    def _narrowed(self) -> list[str]:
+        """MySQL's decimals of no scale: its query function takes them for one digit shorter than they are."""
+        if self._dialect != "mysql":
+            return []
+        scales = {n: DECIMAL.match(kind) for n, kind in self.columns.items() if n not in self._altered}
+        return [n for n, match in scales.items() if match and match[2] == "0"]
 
     def _in_server(self, name: str) -> str:
         if name in self._altered:
             return self._altered[name].text
+        if name in self._narrowed():
+            return _text_of(self._dialect, name)
         if (
             self._dialect == "mysql" and self.columns[name] == "VARCHAR"
         ):  # of a binary collation it would be a blob

@@ -384,6 +384,29 @@ def test_postgres_cursors_of_every_type(postgres_server: Postgres, tmp_path: Pat
     assert {name: second[name] for name in ORDERED} == dict.fromkeys(ORDERED, "1")
 
 
+def test_postgres_numbers_through_sqlalchemy(postgres_server: Postgres, tmp_path: Path) -> None:
+    """Psycopg gives decimals, which SQLAlchemy does not tell: none may come as a double."""
+    postgres_server.sql(
+        "create table numbers_sa (id numeric(38,0) primary key, price numeric(20,2), free numeric, c numeric(20,1));"
+        " insert into numbers_sa values (99999999999999999999999999999999999991, 123456789012345678.91,"
+        " 12345678901234567890.125, 9.5), (99999999999999999999999999999999999992, 0.1, 1, 9.5)"
+    )
+    project = Project(tmp_path)
+    project.connect("pg", url=postgres_server.url.replace("postgresql:", "postgresql+psycopg2:"))
+    load = {"table": "numbers_sa", "primary_key": "id", "cursor": "c"}
+    project.declare("pg", {"kind": "database", "connection": "pg"}, {"t": load})
+    assert statuses(project.load()) == {"t": "2"}
+    assert project.raw("select id, price, free from pg.t order by id limit 1") == [
+        (
+            Decimal(99999999999999999999999999999999999991),
+            Decimal("123456789012345678.91"),
+            Decimal("12345678901234567890.125"),
+        )
+    ]
+    postgres_server.sql("insert into numbers_sa values (1, 1, 1, 9.4), (2, 1, 1, 10.5)")
+    assert statuses(project.load()) == {"t": "1"}
+
+
 def test_postgres_an_error_stays_with_its_table(postgres_server: Postgres, tmp_path: Path) -> None:
     """The server refuses all that comes in a transaction with an error: the next table gets another one."""
     postgres_server.sql(
@@ -481,6 +504,22 @@ def test_mariadb_passwords_of_any_characters(mariadb_server: MariaDB, tmp_path: 
         assert statuses(project.load()) == {"t": "1"}
     finally:
         maria(mariadb_server, f"set password = password('{old}')", urlunsplit(changed))
+
+
+@pytest.mark.parametrize("driver", ["mysql", "mysql+pymysql"])
+def test_mariadb_numbers_beside_wider_ones(mariadb_server: MariaDB, tmp_path: Path, driver: str) -> None:
+    """Where the server writes one column as text, DuckDB takes decimals of no scale for shorter than they are."""
+    maria(
+        mariadb_server,
+        "create or replace table wide_numbers (id int primary key, a decimal(38,0), wide decimal(60,9));"
+        f"insert into wide_numbers values (1, {'9' * 38}, 1.5), (2, null, null)",
+    )
+    project = Project(tmp_path)
+    project.connect("my", url=mariadb_server.url.replace("mysql:", f"{driver}:"))
+    load = {"table": "wide_numbers", "primary_key": "id"}
+    project.declare("my", {"kind": "database", "connection": "my"}, {"t": load})
+    assert statuses(project.load()) == {"t": "2"}
+    assert project.raw("select a from my.t order by id") == [(Decimal("9" * 38),), (None,)]
 
 
 @pytest.mark.parametrize("driver", ["mysql", "mysql+pymysql"])
