@@ -24,6 +24,10 @@ from pipelines.extract.files_formats import READERS
 from pipelines.extract.files_parquet import ParquetFiles
 from pipelines.extract.files_text import unpack
 
+S3 = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 5, "mode": "standard"}}
+"""Of each request; what the network breaks is asked for again, with waits that double and differ by chance."""
+S3_TRIES = 3
+"""Of what those tries did not bring, and of a body that breaks off."""
 UNSETTLED_SECONDS = 5
 """A file changed so shortly ago may have changed again without another time or size."""
 
@@ -49,9 +53,11 @@ def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]
             client_kwargs={
                 k: v for k in ("endpoint_url", "region_name") if (v := keys.get(k.replace("_name", "")))
             },
+            config_kwargs=dict(S3),
             skip_instance_cache=True,
             use_listings_cache=False,
         )
+        store.retries = S3_TRIES
         return store, url.removeprefix("s3://").rstrip("/")
     if url.startswith("sftp://"):
         host, _, path = url.removeprefix("sftp://").partition("/")
@@ -90,7 +96,7 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         known_contents = known
     if not found:
         return None
-    _fetch(store, found)
+    _fetch(store, found, table, job)
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as beside:
         return _landed(found, known, known_contents, table, job, beside)
 
@@ -179,9 +185,16 @@ def _changed(
             yield Found(name, path, version, local)
 
 
-def _fetch(store: Any, found: Sequence[Found]) -> None:
+def _fetch(store: Any, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
     found[0].local.parent.mkdir(parents=True, exist_ok=True)
-    store.get([f.remote for f in found], [str(f.local) for f in found])
+    try:
+        store.get([f.remote for f in found], [str(f.local) for f in found])
+    except Exception as error:  # each kind of store has its own
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConnectionError(
+            f"{table.qualified}: cannot fetch {found[0].remote}{' and others' if found[1:] else ''}: "
+            f"{job.connections.redact(said)}; nothing was loaded. Load again"
+        ) from None
 
 
 def _seconds(changed: Any) -> float:

@@ -51,6 +51,35 @@ def sell(project: Project, statements: str) -> None:
         con.executescript(statements)
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_source_that_shrinks_is_not_replaced(
+    left: int, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(project.root))
+    (project.root / f"shrinking_{left}.py").write_text(
+        "from pathlib import Path\ndef rows():\n"
+        "    yield from ({'id': i} for i in range(int(Path(__file__).with_suffix('.txt').read_text())))\n"
+    )
+    count = project.root / f"shrinking_{left}.txt"
+    made = {"made": {"resource": f"shrinking_{left}.rows"}}
+    project.declare("own", {"kind": "python"}, made, {"made": {"id": "bigint"}})
+    project.declare("till", {"kind": "database", "connection": "till"}, {"sales": {}})
+    sell(project, "insert into sales values (3, 'c')")
+    count.write_text("3")
+    assert project.load("own", "till").rows == 6
+    count.write_text(str(left))
+    sell(project, f"delete from sales where id > {left}")
+    outcome = project.load("own", "till")
+    for table in ("own.made", "till.sales"):
+        assert f"{table}: the source now has {left} rows, raw has 3" in outcome.error
+        assert project.raw(f"select count(*) from {table}") == [(3,)]
+    assert outcome.error.count("--full-refresh") == 2
+    assert project.load("own", "till", full_refresh=True).errors == []
+    assert project.raw("select (select count(*) from own.made), (select count(*) from till.sales)") == [
+        (left, left)
+    ]
+
+
 def test_a_failing_table_and_a_failing_source_stop_nobody(project: Project) -> None:
     project.connect("gone", url="postgresql://u:canary-77@127.0.0.1:9/d")
     project.declare("gone", {"kind": "database", "connection": "gone"}, {"x": {}, "y": {}})

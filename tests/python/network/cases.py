@@ -70,6 +70,11 @@ def never(world: Any) -> Mapping[int, Fault]:
     return {}
 
 
+SLOW_DOWN = answer(
+    503,
+    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+    {"content-type": "application/xml"},
+)
 SOON = {"TIMEOUT_SECONDS": (5.0, 1.0)}
 TRIED = "after 6 tries"
 
@@ -227,3 +232,31 @@ BROKEN_CONNECTIONS: dict[str, tuple[str, str]] = {
 }
 """What happens to connections of databases and streams, and what the load does, by the name used in the tests."""
 SERVERS = ("postgres", "mariadb", "nats")
+
+BROKERS: dict[str, tuple[str, str]] = {
+    "reset": ("the connection is reset now and then while messages are read", "complete"),
+    "close": ("the connection is closed now and then while messages are read", "complete"),
+    "silence": ("the broker falls silent while messages are read", "fails after a bounded time"),
+    "refused": ("the broker cannot be reached", "fails after a bounded time"),
+    "mute": ("the broker takes the connection and says nothing", "fails after a bounded time"),
+}
+"""What happens to connections to Kafka, and what the load does; the raw rows and the group's offsets stay if it fails."""
+
+BUCKETS: dict[str, tuple[Fault, bool, str]] = {
+    "503 SlowDown, once": (SLOW_DOWN, False, "complete"),
+    "500, once": (answer(500, b""), False, "complete"),
+    "connection reset before the answer, once": (reset_at_once, False, "complete"),
+    "connection reset in the middle of the body, once": (reset_in_the_middle, False, "complete"),
+    "body shorter than its Content-Length, once": (cut_off, False, "complete"),
+    "half an answer, then silence, once": (hang_in_the_middle, False, "complete"),
+    "503 SlowDown for ever": (SLOW_DOWN, True, "fails: cannot fetch … reduce your request rate"),
+    "connection reset in the middle of the body, for ever": (
+        reset_in_the_middle,
+        True,
+        "fails: cannot fetch",
+    ),
+    "no answer, ever": (hang, True, "fails: cannot fetch"),
+    "403": (answer(403, b""), True, "fails: cannot fetch … Forbidden"),
+}
+"""What a bucket's answer to the request for a file meets, whether for ever, and what the load does."""
+BUCKETS_SAMPLE = {"connection reset in the middle of the body, once"}

@@ -286,6 +286,17 @@ class HttpProxy:
 
             do_POST = do_GET  # noqa: N815
 
+            def do_HEAD(self) -> None:
+                """Forwarded and not counted: there is no body that a network might break."""
+                upstream = http.client.HTTPConnection(*proxy.target, timeout=30)
+                upstream.request("HEAD", self.path, headers=dict(self.headers.items()))
+                answer = upstream.getresponse()
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    self.send_header(name, value)
+                self.end_headers()
+                upstream.close()
+
             def log_message(self, *_: Any) -> None:
                 return
 
@@ -326,6 +337,8 @@ class TcpProxy:
     def __init__(self, host: str, port: int) -> None:
         self.target = (host, port)
         self.spoil: Callable[[int, int], str | None] = lambda number, sent: None
+        self.rewrite: Callable[[bytes], bytes] = lambda piece: piece
+        """What the server says, as the client gets it: of the same length."""
         self.connections = 0
         self._listener: socket.socket | None = None
         self._port = 0
@@ -378,6 +391,7 @@ class TcpProxy:
         try:
             while piece := source.recv(65536):
                 fate = self.spoil(number, sent) if number is not None else None
+                piece = self.rewrite(piece) if number is not None else piece
                 if fate == "reset":
                     reset(sink)
                     source.close()

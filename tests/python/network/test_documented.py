@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.python.network.cases import BROKEN_CONNECTIONS, FAILS, PAGES, PASSES, SAMPLE
+from tests.python.network.cases import (
+    BROKEN_CONNECTIONS,
+    BROKERS,
+    BUCKETS,
+    BUCKETS_SAMPLE,
+    FAILS,
+    PAGES,
+    PASSES,
+    SAMPLE,
+)
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "loading.md"
 
@@ -43,3 +52,15 @@ def test_the_table_of_connections_is_up_to_date() -> None:
     expected = [f"| {what} | {outcome} |" for what, outcome in BROKEN_CONNECTIONS.values()]
     after = text.partition("| The connection | The load of the table |\n|---|---|\n")[2]
     assert after.partition("\n\n")[0].splitlines() == expected, "\n".join(expected)
+
+
+def test_the_tables_of_brokers_and_buckets_are_up_to_date() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    brokers = [f"| {what} | {outcome} |" for what, outcome in BROKERS.values()]
+    buckets = [
+        f"| {what if what in BUCKETS_SAMPLE else f'{what} *'} | {outcome} |"
+        for what, (_, _, outcome) in BUCKETS.items()
+    ]
+    for head, expected in {"The broker": brokers, "The request for a file": buckets}.items():
+        after = text.partition(f"| {head} | The load of the table |\n|---|---|\n")[2]
+        assert after.partition("\n\n")[0].splitlines() == expected, "\n".join(expected)
