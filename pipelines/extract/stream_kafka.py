@@ -59,6 +59,8 @@ class _Load:
         self.topic = str(table.load.topic)
         self.connection = source.load.connection
         self.group = table.load.consumer or f"sluice_{source.name}_{table.name}"
+        self.known: dict[int, int] = {}
+        """Offsets that raw has and that are read once more, to see that they are the same messages."""
 
     def run(self) -> Landed | None:
         consumer = self.consumer()
@@ -169,6 +171,8 @@ class _Load:
                 first = max(low, begins.get(number, low))
                 last = min(ends.get(number, high), high)
             if first < last:
+                if known is not None and low <= known and first == known + 1:
+                    self.known[number] = first = known
                 ranges[number] = (first, last)
         return ranges
 
@@ -200,6 +204,17 @@ class _Load:
                     TopicPartition(self.topic, number), timeout=ANSWER_SECONDS
                 )[1]
         return beyond
+
+    def check_same_topic(self, message: Message, number: int, offset: int) -> None:
+        """Refuse a topic that has another message where raw ends, though it goes on beyond that."""
+        if "_offset" not in self.job.raw_columns(self.table):
+            return
+        row = self.job.con.execute(
+            f'select epoch_ms(_received_at) from "{self.table.schema}"."{self.table.name}"'
+            f" where _stream = {literal(self.topic)} and _partition = {number} and _offset = {offset}"
+        ).fetchone()
+        if row and row[0] is not None and row[0] != _received(message):
+            raise self.made_anew(f"has another message at offset {offset} of partition {number} than raw")
 
     def made_anew(self, what: str) -> LoadError:
         return LoadError(
@@ -242,6 +257,9 @@ class _Load:
                 if offset >= open_partitions[number][1]:
                     del open_partitions[number]
                     continue
+                if offset <= self.known.get(number, -1):
+                    self.check_same_topic(message, number, offset)
+                    continue
                 kept.append(message)
                 next_offsets[number] = offset + 1
                 if offset + 1 == open_partitions[number][1]:
@@ -269,7 +287,7 @@ class _Load:
         count = len(messages)
         payloads = [m.value() for m in messages]
         keys = [m.key() for m in messages]
-        stamps = [None if m.timestamp()[0] == TIMESTAMP_NOT_AVAILABLE else m.timestamp()[1] for m in messages]
+        stamps = [_received(m) for m in messages]
         columns = [
             pa.array([self.topic] * count, pa.string()),
             pa.array([m.partition() for m in messages], pa.int32()),
@@ -297,6 +315,12 @@ class _Load:
             ) from None
         finally:
             consumer.close()
+
+
+def _received(message: Message) -> int | None:
+    """Milliseconds since 1970."""
+    kind, stamp = message.timestamp()
+    return None if kind == TIMESTAMP_NOT_AVAILABLE else int(stamp)
 
 
 def _text(key: bytes | str) -> str:

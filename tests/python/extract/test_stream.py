@@ -604,6 +604,18 @@ def test_kafka_a_topic_made_anew_is_refused(topic: Topic) -> None:
     assert "ends at offset 1 in partition 0, but raw holds 101" in error
 
 
+def test_kafka_a_topic_made_anew_that_is_longer_by_now_is_refused(topic: Topic) -> None:
+    topic.produce(things(2, 0))
+    topic.load_it()
+    topic.produce(things(2, 0))
+    topic.raw.execute("update events.things set _received_at = _received_at - interval 1 hour")
+    error = str(topic.extract().errors["things"])
+    assert "has another message at offset 1 of partition 0 than raw" in error
+    topic.raw.execute("update events.things set _received_at = _received_at + interval 1 hour")
+    topic.load_it()
+    assert topic.places() == [(0, n) for n in range(4)]
+
+
 def test_kafka_a_wrong_topic_lists_those_there_are(topic: Topic) -> None:
     name = topic.name
     topic.load["topic"] = "nobody"
