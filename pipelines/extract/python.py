@@ -100,6 +100,11 @@ def _resource(table: Table[PythonTable], job: Job) -> DltResource:
             made if isinstance(made, DltResource) else dlt.resource(_iterable(made, dotted), name=table.name)
         )
     resource = resource.with_name(table.name)
+    if resource.incremental is not None and table.load.disposition() == "replace":
+        raise LoadError(
+            f"{dotted} reads only what is new (dlt.sources.incremental), and without a primary_key that would replace "
+            "all rows before it; declare a primary_key, or write_disposition: append"
+        )
     if table.load.primary_key and isinstance(resource.incremental, Incremental):
         # dlt would drop a row that changed at the cursor's last value, because its key is known there
         resource.incremental.primary_key = ()

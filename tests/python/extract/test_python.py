@@ -218,6 +218,12 @@ def resource():
     assert load(tmp_path, code).errors  # still the second run: its state was never kept
 
 
+def test_what_reads_only_what_is_new_does_not_replace(tmp_path: Path) -> None:
+    code = "def resource(at=dlt.sources.incremental('n', initial_value=0)):\n    yield {'n': 1, 'v': 'x'}\n"
+    assert "without a primary_key that would replace all rows" in str(load(tmp_path, code).errors["things"])
+    assert things(load(tmp_path, code, load={"primary_key": "n"})) == ["x"]
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -233,7 +239,7 @@ def resource():
     ],
 )
 def test_every_form_of_resource(tmp_path: Path, code: str) -> None:
-    assert things(load(tmp_path, code)) == ["x"]
+    assert things(load(tmp_path, code, load={"write_disposition": "append"})) == ["x"]
 
 
 def test_arguments_come_from_the_declaration_and_the_connections(tmp_path: Path) -> None:
