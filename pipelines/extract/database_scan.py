@@ -93,11 +93,10 @@ class Scan:
 
     def ordered_as(self, name: str) -> str:
         """The DuckDB type that orders values as the source orders those of a column, or the source's name of a type."""
-        own, kind = self._own.get(name, ""), self.columns[name]
+        own: str = self._own.get(name, "")
+        kind: str = self.columns[name]
         if self._dialect == "sqlite":
-            # what has no type may be anything, and numbers come before texts
-            texts = f"typeof({self.mark(name)}) in ('text', 'null')"
-            return "mixed" if kind == "VARCHAR" and self._counted({name: f"not {texts}"}, "true") else kind
+            return kind  # a column of texts turns numbers into texts; one without a type is a blob
         if self._dialect == "mysql" and own in DATES and name in self._altered:
             return self._altered[name].type  # MySQL's texts of times are in order, too
         if own == "numeric" and name in self._altered:
