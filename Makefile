@@ -84,9 +84,10 @@ format: install ## format Python and SQL, mend what ruff can mend
 	@$(BIN)/ruff format $(PYTHON_CODE)
 	@$(BIN)/sqlfmt --no-progressbar $(SQL_CODE)
 
+# One more at a time than there are processors: tests wait for servers and processes for a third of their time.
 .PHONY: test
 test: install ## the tests, without the long suites
-	@$(BIN)/pytest -q -m "not full" --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -q -m "not full" --numprocesses 3 --dist loadfile $(ARGS)
 
 .PHONY: test-full
 test-full: install ## the long suites: crashes, soaks, corpora
