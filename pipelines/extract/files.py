@@ -96,7 +96,7 @@ def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed |
         known_contents = known
     if not found:
         return None
-    _fetch(store, found, table, job)
+    _fetch(store, base, found, table, job)
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as beside:
         return _landed(found, known, known_contents, table, job, beside)
 
@@ -162,22 +162,14 @@ def _changed(
     store: Any, base: str, table: Table[FilesTable], known: dict[str, list[str]], job: Job
 ) -> Iterator[Found]:
     """Files whose size, time or e-tag differs from what the last load saw."""
-    pattern = f"{base}/{table.load.path}"
-    try:
-        listing = store.glob(pattern, detail=True)
-    except Exception as error:
-        raise ConnectionError(
-            f"{table.qualified}: cannot list {pattern}: {job.connections.redact(str(error))}"
-        ) from None
-    files = {path: info for path, info in listing.items() if info["type"] == "file"}
+    files = _listed(store, base, table, job)
     if not files and not known:
         raise LoadError(f"{table.qualified}: no file matches {table.load.path!r} below {base}")
     now = time.time()
     for number, (path, info) in enumerate(sorted(files.items())):
         name = path.removeprefix(base).lstrip("/")
-        changed = info.get("ETag") or info.get("mtime") or info.get("LastModified")
-        version = f"{info['size']} {changed}"
-        if not info.get("ETag") and abs(_seconds(changed) - now) < UNSETTLED_SECONDS:
+        version = _version(info)
+        if not info.get("ETag") and abs(_seconds(_stamp(info)) - now) < UNSETTLED_SECONDS:
             version += f" at {now}"  # may change again within the clock's resolution: look at it next time
         if known.get(name, [None])[0] != version:
             # without its ending: readers would unpack by it what is unpacked already
@@ -185,8 +177,49 @@ def _changed(
             yield Found(name, path, version, local)
 
 
-def _fetch(store: Any, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
+def _listed(store: Any, base: str, table: Table[FilesTable], job: Job) -> dict[str, dict[str, Any]]:
+    """What the store tells of each file of the table, by its path there."""
+    pattern = f"{base}/{table.load.path}"
+    try:
+        listing = store.glob(pattern, detail=True)
+    except Exception as error:
+        raise ConnectionError(
+            f"{table.qualified}: cannot list {pattern}: {job.connections.redact(str(error))}"
+        ) from None
+    return {path: info for path, info in listing.items() if info["type"] == "file"}
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    return f"{info['size']} {_stamp(info)}"
+
+
+def _stamp(info: Mapping[str, Any]) -> Any:
+    return info.get("ETag") or info.get("mtime") or info.get("LastModified")
+
+
+def _fetch(store: Any, base: str, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
+    """Copy files to this machine, each as it was at one moment."""
     found[0].local.parent.mkdir(parents=True, exist_ok=True)
+    seen = {file.remote: file.version for file in found}
+    for _ in range(S3_TRIES):
+        _copy(store, found, table, job)
+        if "s3" not in store.protocol:
+            return
+        # of a bucket a large object comes in parts, and one that breaks off is gone on with: another may have taken
+        # its place meanwhile
+        now = {path: _version(info) for path, info in _listed(store, base, table, job).items()}
+        found = [file for file in found if now.get(file.remote, seen[file.remote]) != seen[file.remote]]
+        if not found:
+            return
+        seen |= now
+        job.retried(table.name, f"{found[0].name} changed while it was fetched; fetching it once more")
+    raise LoadError(
+        f"{table.qualified}: {found[0].name} changed each of {S3_TRIES} times while it was fetched; nothing was "
+        "loaded. Load again when it stays as it is"
+    )
+
+
+def _copy(store: Any, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
     try:
         store.get([f.remote for f in found], [str(f.local) for f in found])
     except Exception as error:  # each kind of store has its own

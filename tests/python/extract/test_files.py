@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from pipelines.engine import load_extension
-from pipelines.extract import Room
+from pipelines.extract import Room, files
 from tests.python.project import Outcome, Project
 
 CSV = {"format": "csv"}
@@ -458,6 +458,35 @@ def test_s3(project: Project, s3: dict[str, str]) -> None:
     assert "canary-wrong-secret" not in error
     project.connect("store", **{**keys, "endpoint_url": "http://127.0.0.1:9"})
     assert "f.t: cannot list" in project.load().error
+
+
+def test_an_object_that_changes_while_it_is_fetched(
+    project: Project, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = s3_client(s3)
+    place = f"{s3['bucket']}/files-replaced"
+    store.pipe({f"{place}/a.csv": b"id\n0\n"})
+    project.connect("store", **{k: v for k, v in s3.items() if k != "bucket"})
+    project.declare(
+        "f", {"kind": "files", "connection": "store", "url": f"s3://{place}"}, {"t": {**CSV, "path": "*.csv"}}
+    )
+    copy, left, fetched = files._copy, [1], 0
+
+    def copying(*rest: Any) -> None:
+        nonlocal fetched
+        copy(*rest)
+        fetched += 1
+        if fetched <= left[0]:
+            store.pipe({f"{place}/a.csv": b"id\n%d\n" % fetched})
+
+    monkeypatch.setattr(files, "_copy", copying)
+    outcome = project.load()
+    assert project.raw("select id from f.t") == [("1",)]
+    assert outcome["t"].retries == 1
+    left[0], fetched = 9, 1
+    store.pipe({f"{place}/a.csv": b"id\n77\n"})
+    assert "a.csv changed each of 3 times while it was fetched" in str(project.load()["t"].error)
+    assert project.raw("select id from f.t") == [("1",)]
 
 
 def test_sftp(project: Project, sftp: dict[str, str | int]) -> None:
