@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from http import HTTPStatus
 from io import BufferedReader
 from typing import Any
 
@@ -37,7 +38,35 @@ def extract(
 ) -> Generator[Delivery, None, None]:
     """Land the new and changed files of every table."""
     store, base = _store(source, job)
-    yield from each_table(tables, lambda table: _land(store, base, table, job))
+    under_way = ""
+
+    def land(table: Table[FilesTable]) -> Landed | None:
+        nonlocal under_way
+        under_way = table.name
+        return _land(store, base, table, job)
+
+    if "s3" in store.protocol:
+        _tell_tries(store, lambda what: job.retried(under_way, what))
+    yield from each_table(tables, land)
+
+
+def _tell_tries(store: Any, tell: Callable[[str], None]) -> None:
+    """Tell of each request to S3 that did not succeed; botocore makes it again by itself."""
+
+    def heard(
+        response: tuple[Any, Any] | None,
+        caught_exception: Exception | None,
+        operation: Any,
+        attempts: int,
+        **_: Any,
+    ) -> None:
+        status = response[0].status_code if response else 0
+        if caught_exception or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            said = type(caught_exception).__name__ if caught_exception else f"answered {status}"
+            tell(f"{operation.name}: {said}; that was try {attempts}")
+
+    store.connect()
+    store.s3.meta.events.register("needs-retry.s3", heard)
 
 
 def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]:
