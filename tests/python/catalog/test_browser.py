@@ -235,7 +235,14 @@ def test_dark_and_light_are_switched_by_hand(desktop: Reader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("screen", "scheme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light")]
+    ("screen", "scheme"),
+    [
+        ("desktop", "light"),
+        *(
+            pytest.param(*shown, marks=pytest.mark.full)
+            for shown in (("desktop", "dark"), ("phone", "light"))
+        ),
+    ],
 )
 def test_every_page_is_accessible_and_fits(
     browser: Browser, page_file: Path, screenshots: Path, screen: str, scheme: str

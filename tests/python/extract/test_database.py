@@ -37,6 +37,9 @@ insert into "{s} Ä"."Order" ("Id") values (2);
 insert into "{s} Ä"."Order" ("Id", day, at, "double") values (3, 'infinity', '-infinity', 'NaN');
 """
 
+THROUGH_PYMYSQL = pytest.param("mysql+pymysql", marks=pytest.mark.full)
+THROUGH_PYSQLITE = pytest.param("sqlite+pysqlite", marks=pytest.mark.full)
+
 
 def postgres(
     project: Project, server: Postgres, tables: Mapping[str, Mapping[str, Any]], **more: Any
@@ -506,7 +509,7 @@ def test_mariadb_passwords_of_any_characters(mariadb_server: MariaDB, tmp_path: 
         maria(mariadb_server, f"set password = password('{old}')", urlunsplit(changed))
 
 
-@pytest.mark.parametrize("driver", ["mysql", "mysql+pymysql"])
+@pytest.mark.parametrize("driver", ["mysql", THROUGH_PYMYSQL])
 def test_mariadb_numbers_beside_wider_ones(mariadb_server: MariaDB, tmp_path: Path, driver: str) -> None:
     """Where the server writes one column as text, DuckDB takes decimals of no scale for shorter than they are."""
     maria(
@@ -522,7 +525,7 @@ def test_mariadb_numbers_beside_wider_ones(mariadb_server: MariaDB, tmp_path: Pa
     assert project.raw("select a from my.t order by id") == [(Decimal("9" * 38),), (None,)]
 
 
-@pytest.mark.parametrize("driver", ["mysql", "mysql+pymysql"])
+@pytest.mark.parametrize("driver", ["mysql", THROUGH_PYMYSQL])
 def test_mariadb(mariadb_server: MariaDB, tmp_path: Path, driver: str) -> None:
     """Through DuckDB's scanner and through SQLAlchemy: the same values, the same refusals."""
     maria(mariadb_server, "drop table if exists everything, zero_dates, vast, `Änderung`;" + MARIA)
@@ -652,7 +655,7 @@ insert into "Größe 1" values (9007199254740993, 'x');
 """
 
 
-@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+@pytest.mark.parametrize("driver", ["sqlite", THROUGH_PYSQLITE])
 def test_sqlite(tmp_path: Path, driver: str) -> None:
     file = tmp_path / "till.db"
     with sqlite3.connect(file) as con:
@@ -728,7 +731,7 @@ def test_a_key_of_sqlite_that_is_none_is_a_bad_row(tmp_path: Path) -> None:
     assert project.raw("select count(*) from lite.t__quarantine") == [(2,)]
 
 
-@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+@pytest.mark.parametrize("driver", ["sqlite", THROUGH_PYSQLITE])
 def test_columns_that_sqlite_computes(tmp_path: Path, driver: str) -> None:
     file = tmp_path / "till.db"
     with sqlite3.connect(file) as con:

@@ -255,7 +255,10 @@ def _goes_on(company: Company, operation: str, before: str) -> str:
     return "before" if found == before else "after"
 
 
-@pytest.mark.parametrize("operation", OF_FILES)
+@pytest.mark.parametrize(
+    "operation",
+    [o if o in ("publish", "rotate_key") else pytest.param(o, marks=pytest.mark.full) for o in OF_FILES],
+)
 def test_killed_here_and_there(operation: str, company: Company) -> None:
     """A few points, evenly spread, with kills."""
     _begun(company, operation)

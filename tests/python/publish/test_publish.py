@@ -280,6 +280,8 @@ def test_rollback(company: Company) -> None:
     ]
 
 
+@pytest.mark.full
+@pytest.mark.alone
 def test_rollback_takes_as_long_as_starting_the_command(company: Company) -> None:
     """Process start included; compared with `--help` of the same moment, the best of five."""
     (company.settings.root / "dbt_project.yml").write_text("name: t\n")
@@ -501,7 +503,9 @@ def test_nothing_a_kill_left_is_published(company: Company) -> None:
     assert not (company.published / "building").exists()
 
 
-@pytest.mark.parametrize("largest", [0, 50_000, 300_000])
+@pytest.mark.parametrize(
+    "largest", [50_000, *(pytest.param(n, marks=pytest.mark.full) for n in (0, 300_000))]
+)
 def test_files_that_cannot_be_written_are_named(company: Company, largest: int) -> None:
     """As on a full disk: files end at so many bytes, the ledger's first, then those of an audience."""
     (company.settings.root / "dbt_project.yml").write_text("name: t\n")
