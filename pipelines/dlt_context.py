@@ -38,7 +38,7 @@ class _Context(RunContext):
 
 def enter_dlt() -> None:
     """Let dlt run in this context; for the whole process, as dlt has one."""
-    vars(storage)["create_load_id"] = _load_id
+    vars(storage)["create_load_id"] = _load_id  # imported there, so mypy lets nobody set it
     container = Container()
     if PluggableRunContext not in container or not isinstance(
         container[PluggableRunContext].context, _Context
