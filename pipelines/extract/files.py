@@ -142,7 +142,9 @@ def _landed(
     digests: dict[str, Future[str]] = {}
     loaded: list[Found] = []
     landing = FileLanding(job, table)
-    for file in found:
+    for before, file in zip([None, *found], found, strict=False):
+        if before:  # one at a time: a process may not open as many files as there are
+            digests[before.name].result()
         digest = digests[file.name] = beside.submit(_sha256, file.local.open("rb"))
         unpack(file, table, landing)
         if file.name in known_contents and known_contents[file.name][1] == digest.result():

@@ -416,6 +416,24 @@ def test_thousands_of_small_files(project: Project) -> None:
     assert (first < 40, time.monotonic() - started < 15) == (True, True)
 
 
+def test_files_are_not_held_open(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may open a thousand, as a rule; reading their content may be slower than unpacking it."""
+    for number in range(60):
+        write(project, f"many/{number}.csv", f"id\n{number}\n")
+    declare(project, {"many": {**CSV, "path": "many/*.csv"}})
+    opened: list[int] = []
+    sha256 = files._sha256
+
+    def slowly(content: Any) -> str:
+        time.sleep(0.01)
+        opened.append(len(list(Path("/proc/self/fd").iterdir())))
+        return sha256(content)
+
+    monkeypatch.setattr(files, "_sha256", slowly)
+    assert project.load().rows == 60
+    assert max(opened) - min(opened) < 20
+
+
 def s3_client(s3: dict[str, str]) -> Any:
     import s3fs
 
