@@ -17,6 +17,7 @@ from rich.table import Table as Grid
 
 from pipelines.declaration import Source, load_sources, read_sources
 from pipelines.errors import Exit, SluiceError
+from pipelines.priority import step_aside
 from pipelines.settings import Settings, load_settings, quiet_tools
 
 if TYPE_CHECKING:  # dlt takes a second to import; what does not load does without
@@ -105,6 +106,7 @@ def load(
     ] = False,
 ) -> None:
     """Load what is new from the sources into raw."""
+    step_aside()
     window = None if since is None and until is None else (since, until)
     asked = {"--full-refresh": full_refresh, "--retry-quarantine": retry_quarantine, "--from, --to": window}
     if len(several := [name for name, given in asked.items() if given]) > 1:
@@ -123,6 +125,7 @@ def build(context: typer.Context) -> None:
     """Run `dbt build` with the arguments given."""
     from pipelines.build import dbt
 
+    step_aside()
     raise typer.Exit(Exit.FAILED if dbt(load_settings(), ["build", *context.args]) else Exit.OK)
 
 
@@ -135,6 +138,7 @@ def run(
     """Load every source, build and test the models, write the docs, and sum up."""
     from pipelines.build import build_result, dbt_session, excluding
 
+    step_aside()
     started = time.monotonic()
     settings = load_settings()
     sources = load_sources(settings.sources)
@@ -232,6 +236,7 @@ def publish(
     elif rollback:
         out.print(f"readers have version {publishing.rollback(settings, version)} now")
     elif rotate_key:
+        step_aside()
         rotated = publishing.rotate_key(settings, rotate_key)
         number = len(rotated.versions)
         which = "1 version" if number == 1 else f"all {number} versions"
@@ -239,6 +244,7 @@ def publish(
             f"{which} of {rotate_key} can be read with the new key only. {rotated.left_to_do}", markup=False
         )
     else:
+        step_aside()
         _print_published(settings, publishing.publish(settings, accept_rows=accept_rows))
 
 

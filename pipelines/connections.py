@@ -94,8 +94,12 @@ class Connections:
 
     def _remember(self, key: str, value: str) -> None:
         secrets = INSIDE.findall(value)
-        if "://" in value and (password := urlsplit(value).password):
-            secrets.append(password)
+        if "://" in value:
+            try:
+                password = urlsplit(value).password
+            except ValueError:  # somewhere within
+                password = value
+            secrets += [password] if password else []
         if SECRET_KEYS.search(key) or key.endswith("private_key"):
             secrets += [value, *value.splitlines()]
         for secret in secrets:  # as it is, and as a server or a library may write it into a URL

@@ -1,4 +1,4 @@
-"""dbt-duckdb plugin: dbt waits for a running load to leave raw, instead of failing at once.
+"""dbt-duckdb plugin: dbt waits for a running load to leave raw, instead of failing at once, and lets readers go first.
 
 `profiles.yml` names it. dbt-duckdb's own `retries` cover the file that is built, not those that are attached.
 """
@@ -12,6 +12,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
 from pipelines.locks import file_holder
+from pipelines.priority import step_aside
 from pipelines.settings import load_settings
 
 
@@ -20,6 +21,7 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Wait up to SLUICE_LOCK_SECONDS; raises DbtRuntimeError that names who holds the file."""
+        step_aside()
         attachments = self.creds.attach if self.creds else None
         seconds = load_settings().lock_seconds
         deadline = time.monotonic() + seconds

@@ -210,10 +210,12 @@ class BadRows:
         file = self.job.folder / f"{self.table.name}{SUFFIX}.parquet"
         stamp = f"cast({literal(loaded_at.isoformat())} as timestamptz) as _loaded_at"
         shown = "".join(f"{quoted(n)}, " for n in places)
+        # rows that stand nowhere may be alike, and all of them are to come back
+        copy = "1" if places else f"row_number() over (partition by {identity})"
         rows = copy_to(
             con,
-            f"select distinct on ({ROW_ID}) md5(concat_ws('|', {identity})) as {ROW_ID}, _reason, {shown}_record,"
-            f" {key}, {stamp}, {literal(load_id)} as _load_id from ({union})",
+            f"select distinct on ({ROW_ID}) md5(concat_ws('|', {identity}, nullif({copy}, 1))) as {ROW_ID}, _reason,"
+            f" {shown}_record, {key}, {stamp}, {literal(load_id)} as _load_id from ({union})",
             file,
         )
         if not rows:

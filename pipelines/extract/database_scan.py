@@ -170,6 +170,8 @@ class Scan:
         """A column of texts, in the server's SQL, ordered as raw orders texts."""
         if self._dialect == "postgres":
             return f'{self.mark(name)}::text collate "C"'
+        if self._dialect == "sqlite":
+            return f"{self.mark(name)} collate binary"
         return f"convert({self.mark(name)} using utf8mb4) collate utf8mb4_bin"
 
     def _generated_in_sqlite(self, name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from http import HTTPStatus
@@ -38,22 +38,36 @@ def extract(
 ) -> Generator[Delivery, None, None]:
     """Land the new and changed files of every table."""
     store, base = _store(source, job)
-    under_way = ""
+    tries = _S3Tries(job)
+    if "s3" in store.protocol:
+        tries.watch(store)
 
     def land(table: Table[FilesTable]) -> Landed | None:
-        nonlocal under_way
-        under_way = table.name
+        tries.table = table.name
         return _land(store, base, table, job)
 
-    if "s3" in store.protocol:
-        _tell_tries(store, lambda what: job.retried(under_way, what))
     yield from each_table(tables, land)
 
 
-def _tell_tries(store: Any, tell: Callable[[str], None]) -> None:
-    """Tell of each request to S3 that did not succeed; botocore makes it again by itself."""
+class _S3Tries:
+    """Tells of what a bucket is asked for again, which botocore and s3fs do by themselves."""
 
-    def heard(
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.table = ""
+        """The one that is read."""
+        self._asked: set[str] = set()
+        """Objects asked for since the bucket was listed."""
+
+    def watch(self, store: Any) -> None:
+        store.connect()
+        events = store.s3.meta.events
+        events.register("needs-retry.s3", self._answered)
+        events.register("before-parameter-build.s3.ListObjectsV2", self._listing)
+        events.register("before-parameter-build.s3.GetObject", self._asking)
+
+    def _answered(
+        self,
         response: tuple[Any, Any] | None,
         caught_exception: Exception | None,
         operation: Any,
@@ -63,10 +77,17 @@ def _tell_tries(store: Any, tell: Callable[[str], None]) -> None:
         status = response[0].status_code if response else 0
         if caught_exception or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             said = type(caught_exception).__name__ if caught_exception else f"answered {status}"
-            tell(f"{operation.name}: {said}; that was try {attempts}")
+            self._job.retried(self.table, f"{operation.name}: {said}; that was try {attempts}")
 
-    store.connect()
-    store.s3.meta.events.register("needs-retry.s3", heard)
+    def _listing(self, **_: Any) -> None:
+        self._asked.clear()
+
+    def _asking(self, params: dict[str, Any], **_: Any) -> None:
+        name = params["Key"]
+        if name in self._asked:
+            place = params.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
+            self._job.retried(self.table, f"{name} broke off; going on at byte {place}")
+        self._asked.add(name)
 
 
 def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]:
@@ -85,6 +106,7 @@ def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]
             config_kwargs=dict(S3),
             skip_instance_cache=True,
             use_listings_cache=False,
+            max_concurrency=1,  # parts of one object side by side are not gone on with when they break off
         )
         store.retries = S3_TRIES
         return store, url.removeprefix("s3://").rstrip("/")

@@ -222,3 +222,18 @@ def test_messages_of_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
     project.declare("s", source, {"m": {"topic": topic, "tolerance": 1}}, columns=columns)
     outcome = project.load()
     assert (outcome.errors, outcome["m"].quarantined) == ([], 1)
+
+
+@pytest.mark.parametrize("kind", ["rest", "python"], indirect=True)
+def test_bad_rows_that_are_alike_all_come_back(kind: Kind) -> None:
+    kind.put([SPOILT[0], SPOILT[1], SPOILT[1]])
+    table = {**kind.table, "write_disposition": "append", "tolerance": 1}
+    kind.project.declare("s", kind.source, {"t": table}, columns=TYPES)
+    assert "2 bad row(s), its tolerance is 1" in kind.project.load().error
+    kind.project.declare("s", kind.source, {"t": {**table, "tolerance": 2}}, columns=TYPES)
+    assert kind.project.load().rows == 1
+    assert len(quarantined(kind)) == 2
+    with duckdb.connect(str(kind.project.settings.raw)) as con:
+        con.execute("update s.t__quarantine set _record = ?", [json.dumps(MENDED[1])])
+    assert retry(kind.project).rows == 2
+    assert kind.project.raw("select n from s.t order by all") == [(5,), (55,), (55,)]

@@ -21,10 +21,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
+import fsspec
 import nats
 from nats.js.api import RetentionPolicy, StreamConfig
 
-from sandbox.servers import Postgres
+from sandbox.servers import MariaDB, Postgres
 from tests.python.project import Project
 
 Rows = list[tuple[Any, ...]]
@@ -168,16 +169,46 @@ class PostgresCase(Database):
         self.server.sql(self.statements(False, "crash."))
 
 
+class MariadbCase(Database):
+    name = "mariadb"
+
+    def __init__(self, server: MariaDB) -> None:
+        self.url = server.url
+
+    def make(self, folder: Path) -> Project:
+        project = Project(folder)
+        project.connect("server", url=self.url)
+        tables = {name: {**keys, "table": f"crash_{name}"} for name, keys in TABLES.items()}
+        project.declare(self.name, {"kind": "database", "connection": "server"}, tables)
+        self.fill(False)
+        return project
+
+    def change(self, project: Project) -> None:
+        self.fill(True)
+
+    def fill(self, changed: bool) -> None:
+        import pymysql
+
+        parts = urlsplit(self.url)
+        with pymysql.connect(
+            host="127.0.0.1", port=parts.port or 0, user=parts.username, password=parts.password or "",
+            database=parts.path.strip("/"), autocommit=True,
+        ) as con:  # fmt: skip
+            for statement in self.statements(changed, "crash_").split("; "):
+                con.cursor().execute(statement)
+
+
 class Files(Case):
     """CSV files, of which one changes, one becomes empty and one is new; JSON lines merged by key; bad rows."""
 
     name = "files"
+    source: dict[str, Any] = {"kind": "files", "url": "in"}  # noqa: RUF012
 
     def make(self, folder: Path) -> Project:
         project = Project(folder)
         project.declare(
             self.name,
-            {"kind": "files", "url": "in"},
+            self.source,
             {
                 "lines": {"path": "*.csv", "format": "csv"},
                 "keyed": {"path": "*.jsonl", "format": "jsonl", "primary_key": "id"},
@@ -186,9 +217,13 @@ class Files(Case):
             },
             columns={t: {"id": "bigint", "seq": "bigint", "v": "text"} for t in ("lines", "spoiled")},
         )
-        (folder / "in" / "spoiled").mkdir(parents=True)
         self.write(project, False)
         return project
+
+    def put(self, project: Project, name: str, text: str) -> None:
+        file = project.root / "in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
     def files(self, changed: bool) -> dict[str, Rows]:
         made = {
@@ -203,12 +238,12 @@ class Files(Case):
     def write(self, project: Project, changed: bool) -> None:
         for name, rows in self.files(changed).items():
             text = "id,seq,v\n" + "".join(f"{i},{s},{v}\n" for i, s, v in rows)
-            (project.root / "in" / f"{name}.csv").write_text(text)
+            self.put(project, f"{name}.csv", text)
         for name, rows in {"old": rows_of("keyed", False), "new": rows_of("keyed", True)}.items():
             if name == "old" or changed:
                 fresh = [r for r in rows if name == "old" or r not in rows_of("keyed", False)]
                 records = [json.dumps({"id": i, "seq": s, "v": v}) for i, s, v in fresh]
-                (project.root / "in" / f"{name}.jsonl").write_text("\n".join(records))
+                self.put(project, f"{name}.jsonl", "\n".join(records))
         spoiled = [
             "id,seq,v",
             "1,1,a",
@@ -216,9 +251,9 @@ class Files(Case):
             "3,3,c" if changed else "3,three,c",
             "x,4,d" if changed else "4,4,d",
         ]
-        (project.root / "in" / "spoiled" / "s.csv").write_text("\n".join(spoiled))
+        self.put(project, "spoiled/s.csv", "\n".join(spoiled))
         whole = [{"id": i, "seq": s, "v": v} for i, s, v in rows_of("whole", changed)]
-        (project.root / "in" / "whole.json").write_text(json.dumps(whole))
+        self.put(project, "whole.json", json.dumps(whole))
 
     def change(self, project: Project) -> None:
         self.write(project, True)
@@ -243,6 +278,31 @@ class Files(Case):
         if table.endswith("__quarantine"):
             return f"select _line, if(_reason like '%fields%', '2 is torn', ''), _record from {self.name}.{table}"
         return super().select(table)
+
+
+class Bucket(Files):
+    """The same files in a bucket."""
+
+    name = "bucket"
+
+    def __init__(self, s3: dict[str, str]) -> None:
+        self.keys = {key: value for key, value in s3.items() if key != "bucket"}
+        self.folder = f"{s3['bucket']}/crash_{time.monotonic_ns()}"
+        self.source = {"kind": "files", "url": f"s3://{self.folder}", "connection": "bucket"}
+        self.store = fsspec.filesystem(
+            "s3", key=s3["access_key_id"], secret=s3["secret_access_key"],
+            client_kwargs={"endpoint_url": s3["endpoint_url"]}, skip_instance_cache=True,
+        )  # fmt: skip
+
+    def make(self, folder: Path) -> Project:
+        if self.store.exists(self.folder):
+            self.store.rm(self.folder, recursive=True)
+        project = super().make(folder)
+        project.connect("bucket", **self.keys)
+        return project
+
+    def put(self, project: Project, name: str, text: str) -> None:
+        self.store.pipe(f"{self.folder}/{name}", text.encode())
 
 
 class Rest(Case):

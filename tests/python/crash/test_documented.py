@@ -33,6 +33,7 @@ PROMISES = {
     "test_quarantine_kinds.py::test_messages_of_kafka": "Bad rows are kept apart",
     "test_quarantine_kinds.py::test_bad_rows_of_every_kind_leave_when_they_come_well": "The quarantine is retried",
     "test_quarantine_kinds.py::test_kept_texts_are_taken_in_once_they_are_mended": "The quarantine is retried",
+    "test_quarantine_kinds.py::test_bad_rows_that_are_alike_all_come_back": "The quarantine is retried",
     "test_quarantine.py::test_a_tolerance_in_percent": "A tolerance decides",
     "test_quarantine.py::test_beyond_the_tolerance_raw_stays_as_it_was": "A tolerance decides",
     "test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",

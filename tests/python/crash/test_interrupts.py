@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import Exit
-from sandbox.servers import Postgres
+from sandbox.servers import MariaDB, Postgres
+from tests.python.extract.test_database import maria
 from tests.python.project import Project
 
 SECONDS = 2.0
@@ -60,6 +61,17 @@ def postgres(project: Project, request: pytest.FixtureRequest) -> Iterator[Calla
 
 
 @contextmanager
+def mariadb(project: Project, request: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
+    server: MariaDB = request.getfixturevalue("mariadb_server")
+    maria(
+        server, "create or replace view slow_rows as select seq as id, sleep(1) as waited from seq_1_to_100"
+    )
+    project.connect("s", url=server.url)
+    project.declare("slow", {"kind": "database", "connection": "s"}, {"rows": {"table": "slow_rows"}})
+    yield lambda: maria(server, "create or replace view slow_rows as select 1 as id")
+
+
+@contextmanager
 def files(project: Project, _: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
     file = project.root / "rows.csv.gz"
     block = b"1234567,some text that takes its place\n" * 100_000
@@ -68,6 +80,17 @@ def files(project: Project, _: pytest.FixtureRequest) -> Iterator[Callable[[], o
         out.writelines(block for _ in range(150))
     project.declare("slow", {"kind": "files", "url": "."}, {"rows": {"path": "rows.csv.gz", "format": "csv"}})
     yield lambda: file.write_bytes(gzip.compress(b"id\n1\n"))
+
+
+@contextmanager
+def bucket(project: Project, _: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
+    with never_answers() as port:
+        project.connect(
+            "s", endpoint_url=f"http://127.0.0.1:{port}", access_key_id="a", secret_access_key="b"
+        )
+        load = {"kind": "files", "url": "s3://rows", "connection": "s"}
+        project.declare("slow", load, {"rows": {"path": "*.csv", "format": "csv"}})
+        yield lambda: good(project)
 
 
 @contextmanager
@@ -106,7 +129,10 @@ def good(project: Project) -> None:
     "kind",
     [
         python,
-        *(pytest.param(k, marks=pytest.mark.full) for k in (sqlite, postgres, files, rest, nats, kafka)),
+        *(
+            pytest.param(k, marks=pytest.mark.full)
+            for k in (sqlite, postgres, mariadb, files, bucket, rest, nats, kafka)
+        ),
     ],
 )
 def test_ctrl_c_ends_within_two_seconds(

@@ -17,11 +17,22 @@ from queue import SimpleQueue
 
 import pytest
 
-from tests.python.crash.cases import Case, Files, Kafka, Nats, PostgresCase, Python, Rest, Sqlite
+from tests.python.crash.cases import (
+    Bucket,
+    Case,
+    Files,
+    Kafka,
+    MariadbCase,
+    Nats,
+    PostgresCase,
+    Python,
+    Rest,
+    Sqlite,
+)
 from tests.python.crash.walk import Driver, spread
 from tests.python.project import Project
 
-KINDS = ("postgres", "sqlite", "files", "rest", "nats", "kafka", "python")
+KINDS = ("postgres", "mariadb", "sqlite", "files", "bucket", "rest", "nats", "kafka", "python")
 SEED = int(os.environ.get("SLUICE_CRASH_SEED") or 1)
 POINTS = int(os.environ.get("SLUICE_CRASH_POINTS") or 8)
 AT_ONCE = 2
@@ -45,8 +56,10 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     """The case of a kind, with the server it needs."""
     made: dict[str, Callable[[], Case]] = {
         "postgres": lambda: PostgresCase(request.getfixturevalue("postgres_server")),
+        "mariadb": lambda: MariadbCase(request.getfixturevalue("mariadb_server")),
         "sqlite": Sqlite,
         "files": Files,
+        "bucket": lambda: Bucket(request.getfixturevalue("s3")),
         "rest": Rest,
         "nats": lambda: Nats(request.getfixturevalue("nats_url")),
         "kafka": lambda: Kafka(request.getfixturevalue("kafka_bootstrap")),

@@ -387,6 +387,62 @@ def test_postgres_cursors_of_every_type(postgres_server: Postgres, tmp_path: Pat
     assert {name: second[name] for name in ORDERED} == dict.fromkeys(ORDERED, "1")
 
 
+FOLDED = {  # texts that the source orders without regard to case, where this PostgreSQL can; raw orders bytes
+    "postgresql+psycopg2": "text",
+    "mysql": "varchar(9) character set latin1 collate latin1_general_ci",
+    "mysql+pymysql": "varchar(9) character set latin1 collate latin1_general_ci",
+    "sqlite": "text collate nocase",
+    "sqlite+pysqlite": "text collate nocase",
+}
+
+
+@pytest.mark.parametrize("driver", FOLDED)
+def test_a_text_cursor_may_rise_as_the_source_orders_or_as_raw_does(
+    tmp_path: Path, driver: str, request: pytest.FixtureRequest
+) -> None:
+    project = Project(tmp_path / "project")
+    kind = driver.partition("+")[0]
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path / 'till.db'}"
+
+        def run(statement: str) -> None:
+            with sqlite3.connect(tmp_path / "till.db") as con:
+                con.execute(statement)
+    else:
+        server = request.getfixturevalue({"mysql": "mariadb_server", "postgresql": "postgres_server"}[kind])
+        url = server.url
+        run = server.sql if kind == "postgresql" else lambda statement: maria(server, statement)
+
+    project.connect("s", url=url.replace(kind, driver, 1))
+    tables = ("by_bytes", "by_source")
+    project.declare(
+        "s",
+        {"kind": "database", "connection": "s"},
+        {t: {"table": f"folded_{t}", "primary_key": "id", "cursor": "code"} for t in tables},
+    )
+
+    def insert(number: int, *codes: str) -> None:
+        for table, code in zip(tables, codes if kind != "postgresql" else codes[:1] * 2, strict=True):
+            run(f"insert into folded_{table} values ({number}, '{code}')")
+
+    for table in tables:
+        run(f"drop table if exists folded_{table}")
+        run(f"create table folded_{table} (id int primary key, code {FOLDED[driver]})")
+    insert(1, "A", "a")
+    insert(2, "B", "a")
+    assert statuses(project.load()) == dict.fromkeys(tables, "2")
+    insert(3, "a", "B")
+    assert statuses(project.load()) == dict.fromkeys(tables, "1")
+    insert(4, "b", "c")
+    insert(5, "b", "\u00e4")  # of one byte there, of two in raw
+    assert statuses(project.load()) == dict.fromkeys(tables, "2")
+    insert(6, "b", "\u00f6")
+    assert statuses(project.load()) == dict.fromkeys(tables, "1")
+    for table in tables:
+        (begin, after) = ("A", "C") if table == "by_bytes" else ("a", "b")
+        assert statuses(project.load(f"s.{table}", window=(begin, after))) == {table: "0"}
+
+
 def test_postgres_numbers_through_sqlalchemy(postgres_server: Postgres, tmp_path: Path) -> None:
     """Psycopg gives decimals, which SQLAlchemy does not tell: none may come as a double."""
     postgres_server.sql(
@@ -447,7 +503,20 @@ def test_a_refused_connection_says_which_and_shows_no_password(
     project.connect("pg", url="sqlite:///nowhere.db")
     assert "there is no SQLite file 'nowhere.db'" in project.load().error
     project.connect("pg", url="nonsense+driver://u:canary-123@h/d")
-    assert "canary-123" not in project.load().error
+    error = project.load().error
+    assert "pg: nothing here reads h/d (connection 'pg'): " in error
+    assert "Install the SQLAlchemy dialect" in error
+    assert "canary-123" not in error
+    for password in ("canary/123", "canary-123]", "canary:1#23"):
+        project.connect("pg", url=f"mysql://u:{password}@h/d")
+        error = project.load().error
+        assert "connections.pg.url cannot be read" in error
+        assert "canary" not in error
+    project.connect("pg", url=f"postgresql+psycopg2://owner:canary-123@{address}/shop")
+    error = project.load().error
+    assert f"pg: cannot connect to {address}/shop" in error
+    assert "password authentication failed" in error
+    assert "canary-123" not in error
 
 
 MARIA = r"""

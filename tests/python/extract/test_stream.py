@@ -22,6 +22,7 @@ from pipelines.errors import ConnectionError, LoadError
 from pipelines.extract import stream, stream_nats
 from tests.python.extract import killed_load
 from tests.python.extract.rig import Result, into_raw, run
+from tests.python.project import Project
 
 KEEPS = [RetentionPolicy.LIMITS, RetentionPolicy.WORK_QUEUE, RetentionPolicy.INTEREST]
 
@@ -573,6 +574,26 @@ def test_kafka_rows_keep_key_time_and_tombstones(topic: Topic) -> None:
     assert [row["_record"] for row in rows] == ['{"n": 1}', "{}", "x", '{"n": "\\xff"}']
     assert all(begin < row["_received_at"] < datetime.now(UTC) + timedelta(seconds=1) for row in rows)
     assert rows[0]["_stream"] == topic.name
+
+
+def test_kafka_a_compacted_topic_is_a_table_of_its_keys(topic: Topic, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.connect("brokers", **topic.keys)
+    source = {"kind": "stream", "connection": "brokers", "protocol": "kafka"}
+    load = {"topic": topic.name, "primary_key": "_key", "soft_delete": "_is_tombstone"}
+    project.declare("events", source, {"things": load})
+    shown = "select _key, n, _deleted_at is not null from events.things order by all"
+
+    topic.produce([(0, b"a", b'{"n": 1}'), (1, b"b", b'{"n": 2}'), (0, b"a", b'{"n": 3}')])
+    assert not project.load().errors
+    assert project.raw(shown) == [("a", 3, False), ("b", 2, False)]
+    topic.produce([(1, b"b", None), (0, b"c", b'{"n": 4}'), (0, b"c", None)])
+    assert project.load()["things"].deleted == 2
+    assert project.raw(shown) == [("a", 3, False), ("b", None, True), ("c", None, True)]
+    topic.produce([(1, b"b", b'{"n": 5}')])
+    assert not project.load().errors
+    assert project.raw(shown) == [("a", 3, False), ("b", 5, False), ("c", None, True)]
+    assert project.load().rows == 0
 
 
 def test_kafka_a_load_is_bounded(topic: Topic) -> None:

@@ -17,7 +17,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from pipelines.engine import load_extension
-from pipelines.extract import database, retries, stream_nats
+from pipelines.extract import database, database_sqlalchemy, retries, stream_nats
 from sandbox.servers import Postgres
 from tests.python.extract import rig
 from tests.python.network.cases import BROKEN_CONNECTIONS
@@ -179,10 +179,9 @@ def in_raw(project: Project, table: str) -> Rows:
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "SILENCE_SECONDS", SILENCE)
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 2)
-    monkeypatch.setattr(stream_nats, "SILENCE_SECONDS", SILENCE)
-    monkeypatch.setattr(stream_nats, "CONNECT_SECONDS", 2)
+    for module in (database, database_sqlalchemy, stream_nats):
+        monkeypatch.setattr(module, "SILENCE_SECONDS", SILENCE)
+        monkeypatch.setattr(module, "CONNECT_SECONDS", 2)
 
 
 def break_while_reading(what: str, times: int) -> Callable[[int, int], str | None]:

@@ -123,14 +123,24 @@ class RealProject:
 
     def sluice(self, *arguments: str) -> str:
         """What the command says; it must succeed."""
-        command = str(Path(sys.executable).with_name("sluice"))
+        with self.running("sluice", *arguments) as process:
+            said, _ = process.communicate()
+        assert process.returncode == 0, f"sluice {' '.join(arguments)}:\n{said}"
+        return said
+
+    def running(self, tool: str, *arguments: str) -> subprocess.Popen[str]:
+        """A tool of the environment, just started in the project."""
         environment = {
             **os.environ,
             "SLUICE_HOME": str(self.home),
             "CONNECTIONS__SHOP__URL": f"sqlite:///{self._shop}",
         }
-        done = subprocess.run(
-            [command, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, check=False
+        command = [str(Path(sys.executable).with_name(tool)), *arguments]
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        assert done.returncode == 0, f"sluice {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout

@@ -21,7 +21,7 @@ from .real import RealProject
 
 READERS = 8
 LOOP_SECONDS = 300
-CONTROL_SECONDS = 60
+ALONE_SECONDS = 60
 
 
 @dataclass
@@ -113,38 +113,40 @@ def test_readers_never_wait_and_see_one_version(company: Company) -> None:
 @pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_readers_for_five_minutes_of_load_build_publish(tmp_path: Path, record_property: Any) -> None:
-    """No read fails, each sees one version, and publishing makes no read wait.
+    """No read fails, each sees one version, and none takes longer than twice the slowest without writers.
 
-    Eight readers and dbt share the processors, which makes reads slower without anybody waiting for a lock. So the
-    readers are compared with the same readers beside the same commands in another project, of which they read nothing.
+    More readers than processors, so that writers could only come at their cost. The readers alone are looked at before
+    and after, for a machine has times at which it is slower.
     """
-    read, other = RealProject(tmp_path / "read"), RealProject(tmp_path / "other")
-    turns = {read: 0, other: 0}
+    project = RealProject(tmp_path)
+    turns = 0
 
-    def go_on(project: RealProject, seconds: float) -> None:
+    def go_on(seconds: float) -> None:
+        nonlocal turns
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            turns[project] += 1
-            project.turn(turns[project])
+            turns += 1
+            project.turn(turns)
 
-    for project in turns:
-        go_on(project, 0.1)
+    go_on(0.1)
     query = (
         "select (select max(step) from dim_products), (select min(step) from dim_products),"
         "(select max(step) from fct_orders), (select min(step) from fct_orders)"
     )
-    alone = _reads(read.path, query, lambda: time.sleep(20))
-    before = _reads(read.path, query, lambda: go_on(other, CONTROL_SECONDS))
-    beside = _reads(read.path, query, lambda: go_on(read, LOOP_SECONDS))
-    control = before + _reads(read.path, query, lambda: go_on(other, CONTROL_SECONDS))
-    measured = (
-        f"{turns[read]} turns; readers alone: {alone}; beside work on other files: {control}; "
-        f"beside load, build and publish: {beside}"
-    )
+
+    def alone() -> Reads:
+        return _reads(project.path, query, lambda: time.sleep(ALONE_SECONDS))
+
+    before = alone()
+    beside = _reads(project.path, query, lambda: go_on(LOOP_SECONDS))
+    without = before + alone()
+    measured = f"{turns} turns; readers alone: {without}; beside load, build and publish: {beside}"
     record_property("measured", measured)
     print(measured)  # noqa: T201
-    assert beside.steps >= set(range(1, turns[read])), "every version was read, but maybe the last"
-    assert beside.within(99.9) <= 2 * control.within(99.9), measured
+    assert turns > 2, "writers get their turn, too"
+    assert beside.steps >= set(range(1, turns)), "every version was read, but maybe the last"
+    assert max(beside.seconds) <= 2 * max(without.seconds), measured
+    assert beside.within(99.9) <= 2 * without.within(99.9), measured
 
 
 @pytest.mark.full
