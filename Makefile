@@ -9,8 +9,8 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 
 # Longest first, as two run at a time. A failed one is run alone by its name, e.g. `make check-types`.
-CHECKS := check-parse check-types check-sql check-sources check-sqlfmt check-format check-lint check-names \
-  check-project
+CHECKS := check-parse check-project check-sql check-types check-sources check-sqlfmt check-format check-lint \
+  check-models check-names
 # Where checks compile the dbt project, apart from the target/ a warehouse is built in.
 CHECKED := target/check
 PYTHON_CODE := pipelines sandbox bench tests
@@ -75,8 +75,14 @@ check-lint:
 check-names: check-parse
 	$(STEP) $(BIN)/dbt-bouncer run
 
-check-project: check-parse
-	$(STEP) $(BIN)/pytest -q tests/project --compiled $(CHECKED)
+# What is asked of models and marts; the rest of the project need not wait for dbt.
+MODEL_TESTS := $(patsubst %,tests/project/test_%.py,audiences conventions glossary portability)
+
+check-models: check-parse
+	$(STEP) $(BIN)/pytest -q $(MODEL_TESTS) --compiled $(CHECKED)
+
+check-project:
+	$(STEP) $(BIN)/pytest -q tests/project $(MODEL_TESTS:%=--ignore %)
 
 .PHONY: format
 format: install ## format Python and SQL, mend what ruff can mend
