@@ -314,7 +314,7 @@ def _columns(
         target = _target(table, landed, name, own, declared, known)
         mark = table.load.decimal if isinstance(table.load, FilesTable) else "."
         way = cast(quoted(source), own, target.name, mark)
-        asked = name in declared or name in landed.types
+        asked = name in declared or landed.types.get(name, "VARCHAR") != "VARCHAR"
         if own == "VARCHAR" and target.name != "VARCHAR" and not asked and way.keeps:
             # the source turned from numbers to text: only texts that spell the value as raw would do
             way = Cast(way.value, f"({way.keeps} and cast({way.value} as varchar) = {quoted(source)})")

@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+from tests.python import test_drift
 from tests.python.crash.test_kills import KINDS
 from tests.python.test_odd_values import ANSWERS, FILES, PARQUET, POSTGRES, SQLITE
 from tests.python.test_quarantine import BAD_LINES
@@ -13,6 +14,7 @@ from tests.python.test_soft_delete import MARKS
 
 TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
+SHAPE = "A source that changes its shape loads without loss or is refused"
 ODD = "What is odd arrives as it is, or is refused"
 PROMISES = {
     "crash/test_kills.py::test_killed_at_every_event": "Killed anywhere, nothing is lost or doubled",
@@ -41,6 +43,12 @@ PROMISES = {
     "test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
     "test_quarantine.py::test_a_key_of_several_different_rows": "Bad rows are kept apart",
     "test_quarantine.py::test_a_new_column": "Drift follows the table's policy",
+    "test_drift.py::test_drift_of_postgres": SHAPE,
+    "test_drift.py::test_drift_of_mariadb": SHAPE,
+    "test_drift.py::test_drift_of_sqlite": SHAPE,
+    "test_drift.py::test_drift_of_files": SHAPE,
+    "test_drift.py::test_drift_of_excel": SHAPE,
+    "test_drift.py::test_drift_of_an_api": SHAPE,
     "test_odd_values.py::test_odd_files": ODD,
     "test_odd_values.py::test_odd_parquet": ODD,
     "test_odd_values.py::test_odd_sqlite": ODD,
@@ -72,6 +80,12 @@ CASES = {
     "test_a_plain_dbt_build_waits_for_a_load": ["a plain dbt build during a load *"],
     "test_bad_lines_of_files": list(BAD_LINES),
     "test_bad_rows_of_every_kind": [f"rows of {kind}" for kind in ("excel", "parquet", "rest", "python")],
+    "test_drift_of_postgres": [f"PostgreSQL: {case}" for case in test_drift.POSTGRES],
+    "test_drift_of_mariadb": [f"MariaDB: {case}" for case in test_drift.MARIADB],
+    "test_drift_of_sqlite": [f"SQLite: {case}" for case in test_drift.SQLITE],
+    "test_drift_of_files": list(test_drift.FILES),
+    "test_drift_of_excel": list(test_drift.SHEETS),
+    "test_drift_of_an_api": list(test_drift.API),
     "test_odd_files": list(FILES),
     "test_odd_parquet": [f"Parquet: {case}" for case in PARQUET],
     "test_odd_sqlite": [f"SQLite: {case}" for case in SQLITE],
@@ -105,6 +119,7 @@ def test_every_test_stands_in_the_table() -> None:
     for file in [
         *sorted((TESTS / "crash").glob("test_*.py")),
         *TESTS.glob("test_quarantine*.py"),
+        TESTS / "test_drift.py",
         TESTS / "test_odd_values.py",
         TESTS / "test_soft_delete.py",
     ]:
