@@ -156,15 +156,16 @@ class Ledger:
                 [datetime.now(UTC).isoformat(), status, run_id],
             )
 
-    def record(self, row: TableLoaded) -> None:
-        """Keep what became of a table."""
-        values: dict[str, Any] = {
-            k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(row).items()
-        }
-        names = ", ".join(values)
-        marks = ", ".join("?" * len(values))
+    def record(self, *rows: TableLoaded) -> None:
+        """Keep what became of tables."""
         with self._open() as con:
-            con.execute(f"insert or replace into loads ({names}) values ({marks})", list(values.values()))
+            for row in rows:
+                values: dict[str, Any] = {
+                    k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(row).items()
+                }
+                names = ", ".join(values)
+                marks = ", ".join("?" * len(values))
+                con.execute(f"insert or replace into loads ({names}) values ({marks})", list(values.values()))
 
     def runs(self, limit: int) -> list[sqlite3.Row]:
         """The newest runs with what their loads add up to, newest first."""

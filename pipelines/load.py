@@ -23,7 +23,7 @@ from pipelines.engine import open_raw
 from pipelines.ledger import Ledger, TableLoaded
 from pipelines.ledger_in_raw import show_ledger
 from pipelines.locks import locked
-from pipelines.reading import Asked, Reading, SourceResult, Watcher, extractor
+from pipelines.reading import Asked, Reading, SourceResult, TableResult, Watcher, extractor
 from pipelines.settings import Settings
 
 BREAKING_OFF_SECONDS = 0.6
@@ -142,28 +142,28 @@ def _break_off(readings: Sequence[Reading], loads: Sequence[Future[SourceResult]
 
 
 def _record(ledger: Ledger, run_id: str, result: SourceResult) -> None:
-    for table in result.tables:
+    def loaded(table: TableResult) -> TableLoaded:
         error = table.error or result.error
         lost = table.error or (result.error and not result.committed)
-        ledger.record(
-            TableLoaded(
-                run_id=run_id,
-                source=result.source,
-                table_name=table.table,
-                started_at=table.started,
-                ended_at=datetime.now(UTC),
-                status="failed" if error else table.status,
-                rows_read=table.read,
-                rows_loaded=0 if lost else table.rows,
-                rows_deleted=0 if lost else table.deleted,
-                rows_quarantined=table.quarantined if result.committed or not result.error else 0,
-                retries=table.retries,
-                bytes=0 if lost else table.bytes,
-                cursor_from=table.cursor[0],
-                cursor_to=table.cursor[0] if lost else table.cursor[1],
-                package=None if lost else table.package,
-                error=error,
-                new_columns=", ".join(table.new_columns) or None,
-                lost_columns=", ".join(table.lost_columns) or None,
-            )
+        return TableLoaded(
+            run_id=run_id,
+            source=result.source,
+            table_name=table.table,
+            started_at=table.started,
+            ended_at=datetime.now(UTC),
+            status="failed" if error else table.status,
+            rows_read=table.read,
+            rows_loaded=0 if lost else table.rows,
+            rows_deleted=0 if lost else table.deleted,
+            rows_quarantined=table.quarantined if result.committed or not result.error else 0,
+            retries=table.retries,
+            bytes=0 if lost else table.bytes,
+            cursor_from=table.cursor[0],
+            cursor_to=table.cursor[0] if lost else table.cursor[1],
+            package=None if lost else table.package,
+            error=error,
+            new_columns=", ".join(table.new_columns) or None,
+            lost_columns=", ".join(table.lost_columns) or None,
         )
+
+    ledger.record(*map(loaded, result.tables))

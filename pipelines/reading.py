@@ -230,6 +230,7 @@ class Reading:
     def _extract(self) -> None:
         shutil.rmtree(self.job.folder, ignore_errors=True)
         self.job.folder.mkdir(parents=True)
+        self.job.known.clear()
         extract = retried if self.asked.retry_quarantine else extractor(self.source).extract
         self._deliveries = self._extracted(extract)
 

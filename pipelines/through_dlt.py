@@ -81,6 +81,7 @@ class SourceLoad:
     def _finish(self) -> None:
         """All that waits for the commit; one step that fails does not keep the others. Raises the first error."""
         errors = []
+        self.job.known.clear()
         for step in self.afterwards:
             try:
                 step()

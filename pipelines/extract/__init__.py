@@ -103,12 +103,20 @@ class Job:
     retry_quarantine: bool = False
     """Read again what was quarantined: files with such rows, tables with such rows from their begin."""
 
+    known: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    """Columns of tables in raw, by schema and name, once asked for: they stay the same until rows are committed."""
+
     def raw_columns(self, table: Table[Any]) -> dict[str, str]:
         """Columns and types of the raw table; empty while it does not exist."""
         return {} if self.full_refresh else self.columns(table.schema, table.name)
 
     def columns(self, schema: str, name: str) -> dict[str, str]:
         """Columns and types of a table in raw's file; empty while it does not exist."""
+        if (schema, name) not in self.known:
+            self.known[schema, name] = self._described(schema, name)
+        return self.known[schema, name]
+
+    def _described(self, schema: str, name: str) -> dict[str, str]:
         (raw,) = self.con.execute("select current_database()").fetchone() or ("raw",)
         address = ".".join(map(quoted, (raw, schema, name)))
         try:  # not duckdb_columns(), which lists the attached source's whole catalog, too
