@@ -7,6 +7,7 @@ exists can be loaded, and loaded again after a crash with the same result.
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -281,6 +282,9 @@ def _mend(folder: Path) -> None:
     for place in ("load/new", "load/normalized", "load/loaded", "normalize/extracted"):
         if (folder / place).parent.is_dir():
             (folder / place).mkdir(exist_ok=True)
+    # a package that is normalised; the one it was made from may be deleted in part, and then looks like a broken one
+    for package in folder.glob("load/normalized/*"):
+        shutil.rmtree(folder / "normalize/extracted" / package.name, ignore_errors=True)
     # a package that is marked as complete but was not moved away: completing it again changes nothing
     for mark in folder.glob("load/normalized/*/package_completed.json"):
         mark.unlink()

@@ -19,6 +19,7 @@ ODD = "What is odd arrives as it is, or is refused"
 PROMISES = {
     "crash/test_kills.py::test_killed_at_every_event": "Killed anywhere, nothing is lost or doubled",
     "crash/test_kills.py::test_killed_sample": "Killed anywhere, nothing is lost or doubled",
+    "crash/test_kills.py::test_killed_while_a_normalised_package_is_deleted": "Killed anywhere, nothing is lost or doubled",
     "crash/test_generated.py::test_tables": "Generated sources, killed at random",
     "crash/test_generated.py::test_many_tables": "Generated sources, killed at random",
     "crash/test_generated.py::test_records": "Generated sources, killed at random",

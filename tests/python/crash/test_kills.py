@@ -196,3 +196,19 @@ def test_killed_sample(case: Case, drivers: SimpleQueue[Driver], tmp_path: Path)
     ]
     dice = random.Random(SEED)
     walk.all_survive([(dice.choice(committing),), (dice.randint(1, len(walk.events)),)])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", ["sqlite"], indirect=True)
+def test_killed_while_a_normalised_package_is_deleted(
+    case: Case, drivers: SimpleQueue[Driver], tmp_path: Path
+) -> None:
+    """What it was made from is half there, and must not be taken for a broken package."""
+    walk = Walk(case, True, drivers, tmp_path)
+    deleting = [
+        n
+        for n, event in enumerate(walk.events, 1)
+        if event.startswith(("os.remove", "os.rmdir")) and "normalize/extracted/" in event
+    ]
+    assert deleting
+    walk.all_survive([(n,) for n in (deleting[0], deleting[-1])])
