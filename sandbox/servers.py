@@ -541,11 +541,13 @@ class PocketBase(Server):
     def prepare(self) -> None:
         if self._record["is_set_up"]:
             return
-        login = [f"--dir={self.folder / 'data'}", "--automigrate=false", self.admin["username"]]
-        run(
-            [str(self.program()), "superuser", "upsert", *login, self.admin["password"]],
-            "pocketbase superuser",
-        )
+        options = [
+            f"--dir={self.folder / 'data'}",
+            "--automigrate=false",
+            "--",
+        ]  # a password may begin with a dash
+        login = [self.admin["username"], self.admin["password"]]
+        run([str(self.program()), "superuser", "upsert", *options, *login], "pocketbase superuser")
 
     def arguments(self) -> list[str]:
         quiet = ["--automigrate=false", "--hooksWatch=false"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,9 +21,13 @@ EARLIER, LATER = dt.date(2026, 6, 30), dt.date(2026, 9, 30)
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[PocketBase]:
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PocketBase]:
+    """A service whose passwords begin with a dash, as one of 64 does."""
+    made = secrets.token_urlsafe
     server = PocketBase(tmp_path)
-    server.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(secrets, "token_urlsafe", lambda size: f"-{made(size)}")
+        server.start()
     yield server
     server.stop()
 
