@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 NICENESS = 10
-"""Of work that nobody waits for; what a process has that was started with `nice` and none of its own is 10, too."""
+"""Of work in the background; `nice` without a number gives the same."""
 
 
 def step_aside() -> None:
