@@ -54,7 +54,7 @@ def sqlite(project: Project, _: pytest.FixtureRequest) -> Iterator[Callable[[], 
 def postgres(project: Project, request: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
     server: Postgres = request.getfixturevalue("postgres_server")
     server.sql("drop schema if exists slow cascade; create schema slow")
-    server.sql("create view slow.rows as select id::int from generate_series(1, 1000) id, pg_sleep(100)")
+    server.sql("create view slow.rows as select id::int from generate_series(1, 1000) id, pg_sleep(15)")
     project.connect("s", url=server.url)
     project.declare("slow", {"kind": "database", "connection": "s"}, {"rows": {"table": "slow.rows"}})
     yield lambda: server.sql("create or replace view slow.rows as select 1 as id")
@@ -64,7 +64,7 @@ def postgres(project: Project, request: pytest.FixtureRequest) -> Iterator[Calla
 def mariadb(project: Project, request: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
     server: MariaDB = request.getfixturevalue("mariadb_server")
     maria(
-        server, "create or replace view slow_rows as select seq as id, sleep(1) as waited from seq_1_to_100"
+        server, "create or replace view slow_rows as select seq as id, sleep(1) as waited from seq_1_to_15"
     )
     project.connect("s", url=server.url)
     project.declare("slow", {"kind": "database", "connection": "s"}, {"rows": {"table": "slow_rows"}})
