@@ -9,7 +9,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 
 # Longest first, as two run at a time. A failed one is run alone by its name, e.g. `make check-types`.
-CHECKS := check-parse check-project check-sql check-types check-sources check-sqlfmt check-format check-lint \
+CHECKS := check-parse check-types check-project check-sql check-sources check-sqlfmt check-format check-lint \
   check-models check-names
 # Where checks compile the dbt project, apart from the target/ a warehouse is built in.
 CHECKED := target/check

@@ -63,9 +63,7 @@ def postgres(project: Project, request: pytest.FixtureRequest) -> Iterator[Calla
 @contextmanager
 def mariadb(project: Project, request: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
     server: MariaDB = request.getfixturevalue("mariadb_server")
-    maria(
-        server, "create or replace view slow_rows as select seq as id, sleep(1) as waited from seq_1_to_15"
-    )
+    maria(server, "create or replace view slow_rows as select seq as id, sleep(1) as waited from seq_1_to_15")
     project.connect("s", url=server.url)
     project.declare("slow", {"kind": "database", "connection": "s"}, {"rows": {"table": "slow_rows"}})
     yield lambda: maria(server, "create or replace view slow_rows as select 1 as id")
