@@ -544,8 +544,8 @@ class PocketBase(Server):
         options = [
             f"--dir={self.folder / 'data'}",
             "--automigrate=false",
-            "--",
-        ]  # a password may begin with a dash
+            "--",  # a password may begin with a dash
+        ]
         login = [self.admin["username"], self.admin["password"]]
         run([str(self.program()), "superuser", "upsert", *options, *login], "pocketbase superuser")
 

@@ -26,6 +26,7 @@ import nats
 from nats.js.api import RetentionPolicy, StreamConfig
 
 from sandbox.servers import MariaDB, Postgres
+from tests.python.extract.test_database import maria
 from tests.python.project import Project
 
 Rows = list[tuple[Any, ...]]
@@ -173,29 +174,18 @@ class MariadbCase(Database):
     name = "mariadb"
 
     def __init__(self, server: MariaDB) -> None:
-        self.url = server.url
+        self.server = server
 
     def make(self, folder: Path) -> Project:
         project = Project(folder)
-        project.connect("server", url=self.url)
+        project.connect("server", url=self.server.url)
         tables = {name: {**keys, "table": f"crash_{name}"} for name, keys in TABLES.items()}
         project.declare(self.name, {"kind": "database", "connection": "server"}, tables)
-        self.fill(False)
+        maria(self.server, self.statements(False, "crash_"))
         return project
 
     def change(self, project: Project) -> None:
-        self.fill(True)
-
-    def fill(self, changed: bool) -> None:
-        import pymysql
-
-        parts = urlsplit(self.url)
-        with pymysql.connect(
-            host="127.0.0.1", port=parts.port or 0, user=parts.username, password=parts.password or "",
-            database=parts.path.strip("/"), autocommit=True,
-        ) as con:  # fmt: skip
-            for statement in self.statements(changed, "crash_").split("; "):
-                con.cursor().execute(statement)
+        maria(self.server, self.statements(True, "crash_"))
 
 
 class Files(Case):
