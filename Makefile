@@ -13,7 +13,7 @@ CHECKS := check-parse check-types check-project check-sql check-sources check-sq
   check-models check-names
 # Where checks compile the dbt project, apart from the target/ a warehouse is built in.
 CHECKED := target/check
-PYTHON_CODE := pipelines sandbox bench tests
+PYTHON_CODE := pipelines sandbox servers bench tests
 SQL_CODE := models macros tests/generic tests/data
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ help: ## list the verbs
 .PHONY: install
 install: $(VENV)/.installed ## make .venv from the hash-checked requirements.lock
 
-$(VENV)/.installed: requirements.lock pyproject.toml .ci/install .ci/uv.txt
+$(VENV)/.installed: requirements.lock $(wildcard pyproject.toml */pyproject.toml) .ci/install .ci/uv.txt
 	@.ci/install $(VENV)
 	@touch $@
 
@@ -107,12 +107,12 @@ bench: install ## measure loads against DuckDB alone; ARGS="--only csv", "--larg
 .PHONY: schema
 schema: install ## write the JSON Schema editors use for sources/*.yml
 	@mkdir -p schemas
-	@$(BIN)/python -c "import json; from pipelines.declaration import json_schema as s; print(json.dumps(s(), indent=2))" \
+	@$(BIN)/python -c "import json; from sluice.config.declaration import json_schema as s; print(json.dumps(s(), indent=2))" \
 	  > schemas/source.schema.json
 
 .PHONY: lock
 lock: ## resolve requirements.lock again (needs uv)
-	uv pip compile --quiet pyproject.toml --universal --extra dev --generate-hashes --no-emit-index-url --no-header \
+	uv pip compile --quiet pyproject.toml --universal --extra dev --extra sandbox --generate-hashes --no-emit-index-url --no-header \
 	  -o requirements.lock
 	echo uv | uv pip compile --quiet - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  -o .ci/uv.txt

@@ -23,8 +23,8 @@ from bench.case import (
     rows_of,
     run,
 )
-from pipelines.engine import load_extension
-from sandbox.servers import MariaDB, Postgres
+from servers import MariaDB, Postgres
+from sluice.engine.connection import load_extension
 
 KEYS = {"lineitem": ["l_orderkey", "l_linenumber"], "orders": ["o_orderkey"], "customer": ["c_custkey"]}
 UPDATED = "timestamptz '2026-01-01 00:00:00+00' + to_microseconds(row_number() over ())"

@@ -85,7 +85,7 @@ def _place(frame: Any) -> str | None:
         return None
     while frame:
         file = frame.f_code.co_filename
-        for package in ("pipelines", "dlt", "nats", "requests"):
+        for package in ("sluice", "dlt", "nats", "requests"):
             if f"/{package}/" in file:
                 short = package + file.rsplit(f"/{package}/", 1)[1].join(("/", ""))
                 return f"{short}:{frame.f_lineno} {frame.f_code.co_name}"
@@ -98,11 +98,12 @@ def main() -> None:
     report, *arguments = sys.argv[1:]
     begun = time.perf_counter()
     watch = Watch()
-    from pipelines import cli
+    from sluice import cli
 
     watch.seconds["imports: command line"] = time.perf_counter() - begun
     imported = time.perf_counter()
-    from pipelines import load, reading
+    from sluice.load import read_ahead as reading
+    from sluice.load import run as load
 
     watch.seconds["imports: DuckDB, pyarrow"] = time.perf_counter() - imported
     watch.around(load, "open_raw", "open raw")

@@ -10,7 +10,7 @@ import nats
 from nats.js.errors import NotFoundError
 
 from bench.case import Case, Figures, Subject, Verdict, expect, raw_file, rows_of
-from sandbox.servers import Nats
+from servers import Nats
 
 STREAM = "BENCH"
 CONSUMER = "bench"

@@ -22,9 +22,9 @@ from typing import Any
 
 import duckdb
 
-from pipelines.errors import LockedError, SluiceError
 from sandbox import marketplace, shop, stores, web, wholesale, world
-from sandbox.servers import Nats, PocketBase, Postgres, SeaweedFS, Server, start_all, stop_all, write_private
+from servers import Nats, PocketBase, Postgres, SeaweedFS, Server, start_all, stop_all, write_private
+from sluice.errors import LockedError, SluiceError
 
 SEED, SCALE, DATE = 42, 1.0, dt.date(2026, 9, 30)
 FIRST_DATE = dt.date(2024, 10, 1)

@@ -14,7 +14,7 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.api import StorageType, StreamConfig
 
-from pipelines.errors import SluiceError
+from sluice.errors import SluiceError
 
 STREAM = "WEB"
 SUBJECT = "web.page_views"

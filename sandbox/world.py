@@ -207,7 +207,7 @@ def _macros(con: duckdb.DuckDBPyConnection, seed: int) -> None:
 
 def _lookups(con: duckdb.DuckDBPyConnection, until: dt.date) -> None:
     """Word lists and rates as tables: events.countries, events.exchange_rates and temporary ones."""
-    from sandbox.reference import RATES_SINCE, read_rates
+    from sandbox.rates import RATES_SINCE, read_rates
 
     def table(name: str, rows: list[dict[str, object]], kind: str = "temp table") -> None:
         con.register("lookup", pa.Table.from_pylist(rows))

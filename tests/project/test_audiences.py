@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.audiences import load_policy
-from pipelines.publish.project import Project
+from sluice.config.audiences import load_policy
+from sluice.publish.project import Project
 
 ROOT = Path(__file__).parents[2]
 POLICY = load_policy(ROOT / "audiences.yml")

@@ -10,7 +10,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OURS = {"pipelines", "sandbox", "tests"}
+OURS = {"sluice", "pipelines", "sandbox", "servers", "tests"}
 
 
 def _normalised(requirement: str) -> str:
@@ -40,7 +40,7 @@ def test_what_is_imported_is_declared() -> None:
     declared, distributions = _declared(), packages_distributions()
     missing = [
         f"{file.relative_to(ROOT)} imports {name}"
-        for folder in ("pipelines", "sandbox", "tests")
+        for folder in ("pipelines", "sandbox", "servers", "tests")
         for file in sorted((ROOT / folder).rglob("*.py"))
         for name in sorted(_imported(file))
         if name in distributions and not {_normalised(d) for d in distributions[name]} & declared

@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer import Context
+from typer.core import TyperGroup
 from typer.main import get_command
 
-from pipelines.cli import app
-from pipelines.declaration import json_schema, read_sources
-from pipelines.errors import Exit
+from sluice.cli import app
+from sluice.config.declaration import json_schema, read_sources
+from sluice.errors import Exit
 
 ROOT = Path(__file__).parents[2]
 CLI = (ROOT / "docs/cli.md").read_text()
@@ -22,9 +24,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def _commands(group: object, prefix: str = "sluice") -> list[str]:
     """Full names of the commands below a click group, in the order of its help."""
-    names = []
-    for name, command in getattr(group, "commands", {}).items():
-        if not command.hidden:
+    names: list[str] = []
+    if not isinstance(group, TyperGroup):
+        return names
+    context = Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command and not command.hidden:
             names += _commands(command, f"{prefix} {name}") or [f"{prefix} {name}"]
     return names
 
@@ -45,7 +51,7 @@ def test_every_documented_command_exists() -> None:
 def test_exit_codes_are_documented() -> None:
     table = {int(code): name for code, name in re.findall(r"^\| (\d+) \| `(\w+)`", CLI, re.M)}
     assert table == {int(code): code.name for code in Exit}, (
-        "the table of docs/cli.md differs from pipelines/errors.py"
+        "the table of docs/cli.md differs from pipelines/sluice/errors.py"
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.catalog.glossary import read_glossary
+from sluice.catalog.glossary import read_glossary
 
 ROOT = Path(__file__).parents[2]
 

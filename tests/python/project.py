@@ -23,10 +23,10 @@ from typing import Any
 import duckdb
 import yaml
 
-from pipelines.declaration import load_sources
-from pipelines.load import load
-from pipelines.reading import SourceResult, TableResult
-from pipelines.settings import Settings, quiet_tools
+from sluice.config.declaration import load_sources
+from sluice.config.settings import Settings, quiet_tools
+from sluice.load.read_ahead import SourceResult, TableResult
+from sluice.load.run import load
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Project:
     def sluice(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own."""
         return subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
+            [sys.executable, "-c", "from sluice.cli import main; main()", *arguments],
             cwd=self.root,
             env=self.environment(**environment),
             capture_output=True,
@@ -126,7 +126,7 @@ class Project:
     def loading(self, source: str) -> Iterator[subprocess.Popen[str]]:
         """`sluice load` in a process of its own, given out once `source` is being read; all it prints is on stdout."""
         with subprocess.Popen(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", "load"],
+            [sys.executable, "-c", "from sluice.cli import main; main()", "load"],
             cwd=self.root,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -140,7 +140,7 @@ class Project:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of `sluice` here."""
-        paths = os.pathsep.join([str(Path(__file__).parents[2]), str(self.root)])
+        paths = os.pathsep.join([str(Path(__file__).parents[2] / "pipelines"), str(self.root)])
         return {**os.environ, "SLUICE_HOME": str(self.settings.home), "PYTHONPATH": paths, **more}
 
     def raw(self, sql: str) -> list[tuple[Any, ...]]:

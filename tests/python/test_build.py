@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.build import build_result, dbt_session, excluding
-from pipelines.evidence import remember
-from pipelines.settings import Settings
+from sluice.config.settings import Settings
+from sluice.dbt.run_results import merge_results
+from sluice.dbt.runner import build_result, dbt_session, excluding
 
 
 def test_what_depends_on_failed_tables_is_left_out() -> None:
@@ -71,7 +71,7 @@ def test_one_dbt_runs_several_commands_and_leaves_the_warehouse_to_others_betwee
             assert con.execute("select id from one").fetchall() == [(1,)]
         assert dbt(["docs", "generate", "--static"]) == 0
         assert (small.target / "static_index.html").is_file()
-    kept = remember(small)
+    kept = merge_results(small)
     assert kept["model.small.one"].status == "success"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.connections import Connections
-from pipelines.errors import ConnectionError
+from sluice.config.connections import Connections
+from sluice.errors import ConnectionError
 
 
 def write(path: Path, text: str) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.declaration import json_schema, load_sources, read_sources
-from pipelines.errors import DeclarationError
+from sluice.config.declaration import json_schema, load_sources, read_sources
+from sluice.errors import DeclarationError
 
 ROOT = Path(__file__).parents[2]
 

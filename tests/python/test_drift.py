@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sandbox.servers import MariaDB, Postgres
+from servers import MariaDB, Postgres
 from tests.python.extract.test_database import maria
 from tests.python.extract.test_rest import Answer, Api
 from tests.python.project import Outcome, Project

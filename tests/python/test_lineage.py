@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import SluiceError
-from pipelines.lineage import (
+from sluice.errors import SluiceError
+from sluice.lineage import (
     EdgeType,
     Graph,
     QueryLineage,
@@ -21,7 +21,7 @@ from pipelines.lineage import (
     load_graph,
     text_tree,
 )
-from pipelines.lineage.render import closure_json
+from sluice.lineage.render import closure_json
 
 SCHEMA = {
     "t": {

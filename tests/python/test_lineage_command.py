@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import SluiceError
-from pipelines.lineage import describe
+from sluice.errors import SluiceError
+from sluice.lineage import describe
 from tests.python.project import Project
 
 

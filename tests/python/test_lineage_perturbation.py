@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.lineage import Kind, QueryLineage, column_lineage
+from sluice.lineage import Kind, QueryLineage, column_lineage
 from tests.python.lineage_corpus.fuzz import Composer
 from tests.python.lineage_corpus.perturb import (
     Case,

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.declaration import load_sources
-from pipelines.errors import Exit, LockedError
-from pipelines.ledger import Ledger, TableLoaded
-from pipelines.locks import locked
-from pipelines.status import status
+from sluice.config.declaration import load_sources
+from sluice.engine.locks import locked
+from sluice.errors import Exit, LockedError
+from sluice.runs.status import status
+from sluice.runs.store import LoadRecord, RunStore
 from tests.python.project import Project
 
 CSV = {"format": "csv"}
@@ -143,7 +143,7 @@ def test_a_killed_load_is_finished_by_the_next(project: Project) -> None:
     kill = (
         "import os, signal, dlt\n"
         "dlt.Pipeline.load = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from pipelines.cli import main; main()"
+        "from sluice.cli import main; main()"
     )
     killed = subprocess.run(
         [sys.executable, "-c", kill, "load", "till"],
@@ -182,7 +182,7 @@ def test_status_tells_lag_and_state(project: Project) -> None:
         "error_after": {"count": 2, "period": "day"},
     }
     file.write_text(yaml.safe_dump(document))
-    ledger = Ledger(project.settings.ledger)
+    ledger = RunStore(project.settings.ledger)
     sources = load_sources(project.settings.sources, ["f"])
 
     def state() -> Any:
@@ -191,7 +191,7 @@ def test_status_tells_lag_and_state(project: Project) -> None:
 
     def loaded(run: str, ago: timedelta, outcome: str, error: str | None = None) -> None:
         at = datetime.now(UTC) - ago
-        ledger.record(TableLoaded(run, "f", "a", at, at, outcome, rows_loaded=2, error=error))
+        ledger.record(LoadRecord(run, "f", "a", at, at, outcome, rows_loaded=2, error=error))
 
     assert state() == "never loaded"
     loaded("1", timedelta(days=3), "loaded")

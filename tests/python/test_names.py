@@ -6,7 +6,7 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.names import normalized
+from sluice.config.column_names import normalized
 
 
 @given(st.text(st.characters(max_codepoint=127), min_size=1).filter(str.strip))

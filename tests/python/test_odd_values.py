@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.engine import load_extension
-from pipelines.extract import retries
-from sandbox.servers import MariaDB, Postgres
+from servers import MariaDB, Postgres
+from sluice.engine.connection import load_extension
+from sluice.extract import retries
 from tests.python.extract.test_database import maria
 from tests.python.extract.test_rest import Answer, Api, Request
 from tests.python.project import Project

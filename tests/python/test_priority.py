@@ -10,18 +10,18 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.priority import NICENESS
+from sluice.system import NICENESS
 from tests.python.publish.real import RealProject
 
 SHOWN = """
 import os, threading
 from pathlib import Path
-from pipelines.priority import step_aside
+from sluice.system import lower_priority
 
 ready, end = threading.Event(), threading.Event()
 threading.Thread(target=lambda: (ready.set(), end.wait())).start()
 ready.wait()
-step_aside()
+lower_priority()
 os.system("nice")
 print(*(os.getpriority(os.PRIO_PROCESS, int(t.name)) for t in Path("/proc/self/task").iterdir()), flush=True)
 end.set()

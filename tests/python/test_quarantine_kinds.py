@@ -13,9 +13,9 @@ import duckdb
 import pytest
 from confluent_kafka import Producer
 
-from pipelines.declaration import load_sources
-from pipelines.engine import load_extension
-from pipelines.load import load
+from sluice.config.declaration import load_sources
+from sluice.engine.connection import load_extension
+from sluice.load.run import load
 from tests.python.extract.test_rest import Answer, Api
 from tests.python.project import Outcome, Project
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.reading import Reading
+from sluice.load.read_ahead import Reading
 from tests.python.project import Project
 
 

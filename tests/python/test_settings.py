@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.settings import load_settings, quiet_tools
+from sluice.config.settings import load_settings, quiet_tools
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_dlt_sends_no_statistics() -> None:
     asked = (
-        "from pipelines.settings import quiet_tools; quiet_tools();"
+        "from sluice.config.settings import quiet_tools; quiet_tools();"
         "from dlt.common.configuration.resolve import resolve_configuration as resolve;"
         "from dlt.common.configuration.specs import RuntimeConfiguration as C;"
         "import sys; sys.stdout.write(str(resolve(C()).dlthub_telemetry))"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.shape import FEW_ROWS, _distinct_keys, copy_to
+from sluice.load.normalise import FEW_ROWS, _distinct_keys, copy_to
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import DeclarationError
+from sluice.errors import DeclarationError
 from tests.python.project import Project
 
 MARKS: dict[str, tuple[str, Any, Any]] = {

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.types import cast, declared_type, declared_type_error, raw_type
+from sluice.engine.types import cast, declared_type, declared_type_error, raw_type
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from pipelines.catalog import gather, render
-from pipelines.catalog.document import Gathered
+from sluice.catalog import gather, render
+from sluice.catalog.document import Gathered
 from tests.python.catalog.small import Company
 
 ARGUMENTS = (

@@ -13,10 +13,10 @@ from typing import Any
 
 import duckdb
 
-from pipelines.catalog.history import record_build
-from pipelines.ledger import Ledger, TableLoaded
-from pipelines.publish.versions import PublishedAudience, PublishedTable, Version
-from pipelines.settings import Settings
+from sluice.config.settings import Settings
+from sluice.dbt.build_history import record_build
+from sluice.publish.versions import PublishedAudience, PublishedTable, Version
+from sluice.runs.store import LoadRecord, RunStore
 
 CANARIES = ("canary-mail@private.example", "Canaria Kanarienvogel", "+49 171 5550199")
 RAW = {
@@ -202,7 +202,7 @@ class Company:
 
     def live(self) -> Company:
         """Three days of loads and builds; on the last day tests fail, and texts of errors quote values."""
-        ledger = Ledger(self.settings.ledger)
+        ledger = RunStore(self.settings.ledger)
         now = datetime.now(UTC)
         for days in (3, 2, 1):
             at = now - timedelta(days=days)
@@ -210,7 +210,7 @@ class Company:
                 quoting = f"shop.{table}: row 3: '{CANARIES[0]}' does not fit bigint, of {CANARIES[1]!r}"
                 bad = table == "customers" and days == 2
                 ledger.record(
-                    TableLoaded(
+                    LoadRecord(
                         f"run-{days}",
                         "shop",
                         table,

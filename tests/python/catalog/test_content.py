@@ -12,17 +12,17 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.catalog import gather, render
-from pipelines.catalog.document import Gathered
-from pipelines.catalog.glossary import read_glossary
-from pipelines.catalog.history import History
-from pipelines.catalog.page import bundle
-from pipelines.catalog.profiles import BINS, profile
-from pipelines.catalog.queries import sample_queries
-from pipelines.catalog.warehouse import open_warehouse
-from pipelines.cli import app
-from pipelines.errors import DeclarationError, LockedError, SluiceError
-from pipelines.settings import Settings
+from sluice.catalog import gather, render
+from sluice.catalog.document import Gathered
+from sluice.catalog.glossary import read_glossary
+from sluice.catalog.page import bundle
+from sluice.catalog.profiles import BINS, profile
+from sluice.catalog.queries import sample_queries
+from sluice.cli import app
+from sluice.config.settings import Settings
+from sluice.dbt.build_history import History
+from sluice.dbt.warehouse import open_warehouse
+from sluice.errors import DeclarationError, LockedError, SluiceError
 from tests.python.catalog.small import MODELS, Company
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +78,7 @@ def test_loads_and_rows_over_time(gathered: Gathered) -> None:
 def test_a_build_is_kept_once_and_old_ones_are_forgotten(
     fresh: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.catalog.history.KEPT_BUILDS", 3)
+    monkeypatch.setattr("sluice.dbt.build_history.KEPT_BUILDS", 3)
     now = datetime.now(UTC)
     assert fresh.build("one", now, {})
     assert not fresh.build("one", now, {})
@@ -164,7 +164,7 @@ def test_profiles_are_right() -> None:
 
 def test_profiles_are_kept_until_something_changes(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     first = gather(fresh.settings).profiles
-    monkeypatch.setattr("pipelines.catalog.document.profile", None)  # would fail if it were called
+    monkeypatch.setattr("sluice.catalog.document.profile", None)  # would fail if it were called
     assert gather(fresh.settings).profiles == first
 
 

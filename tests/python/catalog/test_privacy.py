@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.catalog.document import Gathered
-from pipelines.catalog.privacy import looks_personal, maskable_columns, personal_columns, scrub
-from pipelines.lineage import Ref, load_graph
+from sluice.catalog.document import Gathered
+from sluice.lineage import Ref, load_graph
+from sluice.privacy.personal_columns import looks_personal, maskable_columns, personal_columns, scrub
 from tests.python.catalog.small import CANARIES, Company
 
 PIECES = [*CANARIES, *(canary.upper() for canary in CANARIES), "private.example", "5550199", "Kanarienvogel"]

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from pipelines.catalog.document import Gathered
-from pipelines.catalog.glossary import Term
-from pipelines.catalog.history import History
-from pipelines.catalog.page import render
-from pipelines.catalog.project import project_of
-from pipelines.lineage import load_graph
+from sluice.catalog.document import Gathered
+from sluice.catalog.glossary import Term
+from sluice.catalog.page import render
+from sluice.dbt.build_history import History
+from sluice.dbt.manifest import project_of
+from sluice.lineage import load_graph
 from tests.python.catalog import large
 
 pytestmark = [pytest.mark.full, pytest.mark.alone, pytest.mark.timeout(600)]

@@ -25,7 +25,7 @@ import fsspec
 import nats
 from nats.js.api import RetentionPolicy, StreamConfig
 
-from sandbox.servers import MariaDB, Postgres
+from servers import MariaDB, Postgres
 from tests.python.extract.test_database import maria
 from tests.python.project import Project
 

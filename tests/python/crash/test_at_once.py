@@ -14,10 +14,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.declaration import load_sources
-from pipelines.engine import open_raw
-from pipelines.errors import Exit
-from pipelines.load import load
+from sluice.config.declaration import load_sources
+from sluice.engine.connection import open_raw
+from sluice.errors import Exit
+from sluice.load.run import load
 from tests.python.project import Project
 
 ROOT = Path(__file__).parents[3]

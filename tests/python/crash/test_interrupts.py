@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import Exit
-from sandbox.servers import MariaDB, Postgres
+from servers import MariaDB, Postgres
+from sluice.errors import Exit
 from tests.python.extract.test_database import maria
 from tests.python.project import Project
 

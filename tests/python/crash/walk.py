@@ -33,7 +33,7 @@ STEPS = {
     "dlt.pipeline.pipeline": {"extract", "normalize", "load", "sync_destination"},
     "dlt.load.load": {"complete_package", "complete_jobs"},
     "nats.aio.client": {"request", "publish"},
-    "pipelines.shape": {"pack"},
+    "sluice.load.normalise": {"normalise"},
 }
 """Python functions whose begin and end are events; all else is seen by what it does."""
 
@@ -103,7 +103,7 @@ def _child(order: Mapping[str, Any]) -> None:
     sys.argv = ["sluice", *order["arguments"]]
     if order["kill_at"] or order["log"]:
         trace(order["home"], order["log"], order["kill_at"])
-    from pipelines.cli import main
+    from sluice.cli import main
 
     code = 0
     try:
@@ -128,11 +128,11 @@ def serve() -> None:
     import importlib
 
     for module in (
-        "pipelines.cli", "pipelines.ledger", "pipelines.load", "pipelines.progress", "pipelines.through_dlt",
+        "sluice.cli", "sluice.runs.store", "sluice.load.run", "sluice.cli.progress", "sluice.load.dlt_pipeline",
         "dlt.destinations.impl.duckdb.duck",
         "dlt.destinations.impl.duckdb.factory", "dlt.normalize.items_normalizers.base", "dlt.load.load",
-        *(f"pipelines.extract.{k}" for k in (
-            "database", "files", "rest", "stream", "stream_nats", "stream_kafka", "python",
+        *(f"sluice.extract.{k}" for k in (
+            "database", "files", "rest", "stream.nats", "stream.kafka", "python",
         )),
     ):  # fmt: skip
         importlib.import_module(module)

@@ -9,7 +9,8 @@ from typing import Any
 
 import duckdb
 
-from pipelines.extract import stream, stream_nats
+from sluice.extract import stream
+from sluice.extract.stream import nats as stream_nats
 from tests.python.extract.rig import into_raw, run
 
 POINTS = ["while_reading", "landed", "before_commit", "after_commit", "acknowledging"]

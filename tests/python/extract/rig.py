@@ -22,10 +22,10 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.pipeline import StateInjectableContext
 
-from pipelines.connections import Connections
-from pipelines.declaration import Source, read_sources
-from pipelines.extract import Job, Landed
-from pipelines.settings import quiet_tools
+from sluice.config.connections import Connections
+from sluice.config.declaration import Source, read_sources
+from sluice.config.settings import quiet_tools
+from sluice.extract.contract import Job, Landed
 
 
 @dataclass

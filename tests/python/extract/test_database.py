@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pytest
 
-from sandbox.servers import MariaDB, Postgres
+from servers import MariaDB, Postgres
 from tests.python.project import Outcome, Project
 
 ORDER = """
@@ -251,8 +251,8 @@ def test_postgres_changed_rows_of_every_type(postgres_server: Postgres, tmp_path
 
 def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_path: Path) -> None:
     """A row committed between the reading of two tables is in neither."""
-    from pipelines import reading
-    from pipelines.shape import pack
+    from sluice.load import read_ahead as reading
+    from sluice.load.normalise import normalise
 
     postgres_server.sql("create schema snap; create table snap.a (id int); create table snap.b (id int)")
     postgres_server.sql("insert into snap.a values (1); insert into snap.b values (1)")
@@ -260,13 +260,13 @@ def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_p
     postgres(project, postgres_server, {"a": {"table": "snap.a"}, "b": {"table": "snap.b"}})
 
     def packing(table: Any, *rest: Any) -> Any:
-        packed = pack(table, *rest)
+        packed = normalise(table, *rest)
         if table.name == "a":
             postgres_server.sql("insert into snap.a values (2); insert into snap.b values (2)")
         return packed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "pack", packing)
+        patch.setattr(reading, "normalise", packing)
         assert statuses(project.load()) == {"a": "1", "b": "1"}
     assert statuses(project.load()) == {"a": "2", "b": "2"}
 

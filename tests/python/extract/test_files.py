@@ -14,8 +14,9 @@ import duckdb
 import pytest
 import zstandard
 
-from pipelines.engine import load_extension
-from pipelines.extract import Room, files
+from sluice.engine.connection import load_extension
+from sluice.extract import files
+from sluice.extract.contract import Room
 from tests.python.project import Outcome, Project
 
 CSV = {"format": "csv"}

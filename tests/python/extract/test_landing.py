@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.extract import Room, landing
-from pipelines.extract.landing import GROUP_ROWS, LandedRows
+from sluice.extract import row_buffer as landing
+from sluice.extract.contract import Room
+from sluice.extract.row_buffer import GROUP_ROWS, LandedRows
 
 SCHEMA = pa.schema([("_line", pa.int64()), ("_record", pa.string())])
 

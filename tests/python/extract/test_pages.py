@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.declaration import read_sources
-from pipelines.extract import rest
+from sluice.config.declaration import read_sources
+from sluice.extract import rest
 
 PAGES = sorted((Path(__file__).parents[3] / "docs" / "sources").glob("*.md"))
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import LoadError
-from pipelines.extract import python
+from sluice.errors import LoadError
+from sluice.extract import python
 from tests.python.extract.rig import Result, run
 
 MODULE = iter(range(10_000))
@@ -80,7 +80,7 @@ def test_a_value_keeps_its_type(
     batched: bool,
 ) -> None:
     if not batched:
-        monkeypatch.setattr("pipelines.extract.typed_rows.BATCH_ROWS", 1)
+        monkeypatch.setattr("sluice.extract.python.typed_rows.BATCH_ROWS", 1)
     code = f"def resource():\n    for n, v in enumerate({values}):\n        yield {{'n': n, 'v': v}}\n"
     result = load(tmp_path, code)
     assert things(result) == expected
@@ -131,7 +131,7 @@ def test_mixed_types_stop_the_table_and_are_named(tmp_path: Path, values: str, n
 def test_mixed_types_stop_the_table_also_across_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: str
 ) -> None:
-    monkeypatch.setattr("pipelines.extract.typed_rows.BATCH_ROWS", 1)
+    monkeypatch.setattr("sluice.extract.python.typed_rows.BATCH_ROWS", 1)
     result = load(
         tmp_path, f"def resource():\n    yield [{{'n': n, 'v': v}} for n, v in enumerate({values})]\n"
     )
@@ -141,7 +141,7 @@ def test_mixed_types_stop_the_table_also_across_batches(
 def test_int_and_decimal_share_a_wide_decimal_across_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.extract.typed_rows.BATCH_ROWS", 1)
+    monkeypatch.setattr("sluice.extract.python.typed_rows.BATCH_ROWS", 1)
     code = (
         "def resource():\n"
         "    for n, v in enumerate([7, Decimal('1.5'), None, 2**65, Decimal('0.00125')]):\n"

@@ -18,9 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
-from pipelines.errors import ConnectionError, LoadError
-from pipelines.extract import exact_json, rest, rest_http, retries
-from sandbox.servers import PocketBase
+from servers import PocketBase
+from sluice.errors import ConnectionError, LoadError
+from sluice.extract import exact_json, rest, retries
+from sluice.extract.rest import http as rest_http
 from tests.python.extract.rig import Result, declare, run
 
 SECRET = "k3y-that-must-not-be-shown"

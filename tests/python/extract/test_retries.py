@@ -12,7 +12,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.extract import rest_http, retries
+from sluice.extract import retries
+from sluice.extract.rest import http as rest_http
 
 
 @given(st.integers(1, 1000))

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from pipelines.extract.silence import Watch
+from sluice.extract.silence import Watch
 
 
 @pytest.fixture

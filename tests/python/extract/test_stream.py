@@ -18,8 +18,9 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, RetentionPolicy, StreamConfig
 
-from pipelines.errors import ConnectionError, LoadError
-from pipelines.extract import stream, stream_nats
+from sluice.errors import ConnectionError, LoadError
+from sluice.extract import stream
+from sluice.extract.stream import nats as stream_nats
 from tests.python.extract import killed_load
 from tests.python.extract.rig import Result, into_raw, run
 from tests.python.project import Project
@@ -653,7 +654,7 @@ def test_kafka_keys_of_the_connection_reach_the_client(topic: Topic) -> None:
 
 
 def test_kafka_brokers_that_do_not_run_are_told(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.extract import stream_kafka
+    from sluice.extract.stream import kafka as stream_kafka
 
     monkeypatch.setattr(stream_kafka, "ANSWER_SECONDS", 1.0)
     topic.keys["bootstrap_servers"] = "127.0.0.1:9"

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.lineage import ROWS, ColumnLineage, QueryLineage, column_lineage, paths_overlap
+from sluice.lineage import ROWS, ColumnLineage, QueryLineage, column_lineage, paths_overlap
 
 CORPUS = Path(__file__).parent
 EXTREMES = {

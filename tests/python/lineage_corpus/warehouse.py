@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.lineage import ROWS, EdgeType, Graph, Ref, load_graph
+from sluice.lineage import ROWS, EdgeType, Graph, Ref, load_graph
 from tests.python.lineage_corpus.perturb import Change, Result, Schema, changes, run, table_types
 
 ROW_COUNT = 6

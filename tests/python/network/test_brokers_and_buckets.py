@@ -13,7 +13,8 @@ import fsspec
 import pytest
 from confluent_kafka import Producer
 
-from pipelines.extract import files, stream_kafka
+from sluice.extract import files
+from sluice.extract.stream import kafka as stream_kafka
 from tests.python.network.cases import BROKERS, BUCKETS, BUCKETS_SAMPLE
 from tests.python.network.proxy import Exchange, HttpProxy, TcpProxy
 from tests.python.network.test_connections import ROWS, in_raw, rows_of

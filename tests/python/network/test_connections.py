@@ -16,9 +16,11 @@ import nats
 import pytest
 from nats.js.api import StreamConfig
 
-from pipelines.engine import load_extension
-from pipelines.extract import database, database_sqlalchemy, retries, stream_nats
-from sandbox.servers import Postgres
+from servers import Postgres
+from sluice.engine.connection import load_extension
+from sluice.extract import database, retries
+from sluice.extract.database import sqlalchemy as database_sqlalchemy
+from sluice.extract.stream import nats as stream_nats
 from tests.python.extract import rig
 from tests.python.network.cases import BROKEN_CONNECTIONS
 from tests.python.network.proxy import TcpProxy

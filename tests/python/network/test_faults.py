@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.extract import rest_http, retries
-from sandbox.servers import PocketBase
+from servers import PocketBase
+from sluice.extract import retries
+from sluice.extract.rest import http as rest_http
 from tests.python.network.cases import FAILS, PASSES, SAMPLE, Case
 from tests.python.network.proxy import HttpProxy, answer
 from tests.python.project import Outcome, Project

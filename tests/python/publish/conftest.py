@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.publish import publish
-from pipelines.publish.publication import Published
-from pipelines.settings import Settings
+from sluice.config.settings import Settings
+from sluice.publish import publish
+from sluice.publish.publication import Published
 
 AUDIENCES = """
 publish:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import PublishError
-from pipelines.publish import publish, rollback, rotate_key
+from sluice.errors import PublishError
+from sluice.publish import publish, rollback, rotate_key
 
 from .conftest import AUDIENCES, Company
 
@@ -69,7 +69,7 @@ def test_not_even_for_a_moment(
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary), "CONNECTIONS__PUBLISH_SUPPORT__KEY": key}
     program = (
-        "import sys; from pathlib import Path; from pipelines.settings import Settings; from pipelines.publish import publish;"
+        "import sys; from pathlib import Path; from sluice.config.settings import Settings; from sluice.publish import publish;"
         "publish(Settings(Path(sys.argv[1]), Path(sys.argv[2])))"
     )
     places = [str(company.settings.root), str(company.settings.home)]

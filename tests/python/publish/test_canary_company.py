@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.declaration import load_sources
-from pipelines.publish.versions import Versions
+from sluice.config.declaration import load_sources
+from sluice.publish.versions import Versions
 
 ROOT = Path(__file__).parents[3]
 MARK = "canaryqx"

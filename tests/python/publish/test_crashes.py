@@ -29,19 +29,19 @@ import keyring
 import keyring.core
 import pytest
 
-import pipelines.publish.mirror
-import pipelines.publish.versions
-from pipelines.ledger import Ledger
-from pipelines.publish import publish, rollback, rotate_key
-from pipelines.publish.versions import Versions
-from pipelines.publish.write import parquet_key
-from pipelines.settings import Settings
+import sluice.publish.mirror
+import sluice.publish.versions
+from sluice.config.settings import Settings
+from sluice.publish import publish, rollback, rotate_key
+from sluice.publish.versions import Versions
+from sluice.publish.write import parquet_key
+from sluice.runs.store import RunStore
 
 from .conftest import AUDIENCES, Company
 
 WATCHED = (
-    str(Path(pipelines.publish.__file__).parent),
-    str(Path(pipelines.publish.__file__).parents[1] / "ledger.py"),
+    str(Path(sluice.publish.__file__).parent),
+    str(Path(sluice.publish.__file__).parents[1] / "runs" / "store.py"),
 )
 CHANGING = {
     *("mkdir", "rename", "replace", "unlink", "symlink_to", "chmod", "write_text", "open", "rmtree"),
@@ -250,7 +250,7 @@ def _goes_on(company: Company, operation: str, before: str) -> str:
     assert not (company.published / "building").exists() or not any(
         (company.published / "building").iterdir()
     )
-    statuses = [row["status"] for row in Ledger(company.settings.ledger).publications(100)]
+    statuses = [row["status"] for row in RunStore(company.settings.ledger).publications(100)]
     assert "running" not in statuses
     return "before" if found == before else "after"
 
@@ -383,7 +383,7 @@ def test_a_bucket_is_whole_after_kills_all_over(
     lake = Lake(company, s3, f"killed_{operation}")
     _prepared(company)
     before = lake.whole()
-    watched = (pipelines.publish.mirror.__file__, pipelines.publish.versions.__file__)
+    watched = (sluice.publish.mirror.__file__, sluice.publish.versions.__file__)
     twins = Twins(company, monkeypatch)
     seen = []
     for _ in _waiting(company.settings, operation, watched):

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.errors import DeclarationError, LockedError, PublishError
-from pipelines.ledger import Ledger, TableLoaded
-from pipelines.publish import publish, write
-from pipelines.publish.versions import Versions
+from sluice.errors import DeclarationError, LockedError, PublishError
+from sluice.publish import publish, write
+from sluice.publish.versions import Versions
+from sluice.runs.store import LoadRecord, RunStore
 
 from .conftest import AUDIENCES, Company
 
@@ -29,7 +29,7 @@ def _refused(company: Company, **options: Any) -> str:
     with pytest.raises(PublishError) as refused:
         publish(company.settings, **options)
     assert versions.current == before
-    assert Ledger(company.settings.ledger).publications(1)[0]["status"] == "refused"
+    assert RunStore(company.settings.ledger).publications(1)[0]["status"] == "refused"
     return str(refused.value)
 
 
@@ -183,8 +183,8 @@ def test_stale_source(company: Company, days: int | None, is_stale: bool) -> Non
     company.models["model.t.fct_orders"]["depends_on"]["nodes"].append("source.t.shop.orders")
     if days is not None:
         then = datetime.now(UTC) - timedelta(days=days)
-        ledger = Ledger(company.settings.ledger)
-        ledger.record(TableLoaded(ledger.begin("load"), "shop", "orders", then, then, "loaded", package="p1"))
+        ledger = RunStore(company.settings.ledger)
+        ledger.record(LoadRecord(ledger.begin("load"), "shop", "orders", then, then, "loaded", package="p1"))
     company.built()
     if is_stale:
         assert "stale source: shop: " in _refused(company)

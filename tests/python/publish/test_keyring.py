@@ -13,8 +13,8 @@ import keyring
 import keyring.core
 import pytest
 
-from pipelines.errors import ConnectionError
-from pipelines.publish import publish, rotate_key
+from sluice.errors import ConnectionError
+from sluice.publish import publish, rotate_key
 
 from .conftest import AUDIENCES, Company
 

@@ -8,11 +8,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.audiences import Treatment
-from pipelines.errors import DeclarationError
-from pipelines.publish import write
-from pipelines.publish.masks import KEY, masked
-from pipelines.publish.write import Digests
+from sluice.config.audiences import Treatment
+from sluice.errors import DeclarationError
+from sluice.privacy.masks import KEY, masked
+from sluice.publish import write
+from sluice.publish.write import Digests
 
 from .conftest import AUDIENCES, CUSTOMERS, Company
 

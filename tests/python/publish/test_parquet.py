@@ -10,10 +10,10 @@ import fsspec
 import pyarrow.dataset
 import pytest
 
-from pipelines.errors import ConnectionError, DeclarationError, PublishError
-from pipelines.publish import publish, rollback
-from pipelines.publish.versions import Versions
-from pipelines.publish.write import parquet_key
+from sluice.errors import ConnectionError, DeclarationError, PublishError
+from sluice.publish import publish, rollback
+from sluice.publish.versions import Versions
+from sluice.publish.write import parquet_key
 
 from .conftest import AUDIENCES, ORDERS, Company
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.errors import ConnectionError, DeclarationError, PublishError
-from pipelines.ledger import Ledger
-from pipelines.publish import publish, rollback, rotate_key
-from pipelines.publish.versions import Versions
+from sluice.errors import ConnectionError, DeclarationError, PublishError
+from sluice.publish import publish, rollback, rotate_key
+from sluice.publish.versions import Versions
+from sluice.runs.store import RunStore
 
 from .conftest import AUDIENCES, ORDERS, PRODUCTS, Company
 
@@ -112,7 +112,7 @@ def test_a_change_an_audience_may_not_see_does_not_touch_its_file(company: Compa
 
 
 def test_manifest_says_what_a_version_is(company: Company) -> None:
-    ledger = Ledger(company.settings.ledger)
+    ledger = RunStore(company.settings.ledger)
     run = ledger.begin("run")
     company.publish()
     version = Versions(company.published).read_current()
@@ -269,7 +269,7 @@ def test_rollback(company: Company) -> None:
     with pytest.raises(PublishError, match="there is no version 19"):
         rollback(company.settings, "19")
     actions = [
-        (r["action"], r["status"], r["version"]) for r in Ledger(company.settings.ledger).publications(9)
+        (r["action"], r["status"], r["version"]) for r in RunStore(company.settings.ledger).publications(9)
     ]
     assert actions == [
         ("rollback", "refused", "19"),
@@ -311,8 +311,8 @@ def test_rollback_does_without_the_engine(company: Company) -> None:
     company.sql("update marts.dim_products set title = 'new'")
     company.publish()
     program = (
-        "import sys; from pathlib import Path; from pipelines.settings import Settings;"
-        "from pipelines.publish import rollback; rollback(Settings(Path(sys.argv[1]), Path(sys.argv[2])));"
+        "import sys; from pathlib import Path; from sluice.config.settings import Settings;"
+        "from sluice.publish import rollback; rollback(Settings(Path(sys.argv[1]), Path(sys.argv[2])));"
         "print({'duckdb', 'sqlglot', 'dlt', 'fsspec', 'keyring', 'pyarrow'} & sys.modules.keys() or 'nothing heavy')"
     )
     places = [str(company.settings.root), str(company.settings.home)]
@@ -336,7 +336,7 @@ def test_rollback_never_shows_what_is_forbidden_by_now(company: Company) -> None
     ) as refused:
         rollback(company.settings)
     assert "dach is not granted fct_orders any more" in str(refused.value)
-    assert Ledger(company.settings.ledger).publications(1)[0]["status"] == "refused"
+    assert RunStore(company.settings.ledger).publications(1)[0]["status"] == "refused"
     company.policy("nonsense")
     with pytest.raises(DeclarationError):
         rollback(company.settings)

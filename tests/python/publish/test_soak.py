@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.engine import load_extension
-from pipelines.publish.versions import Versions
+from sluice.engine.connection import load_extension
+from sluice.publish.versions import Versions
 
 from .conftest import Company
 from .real import RealProject

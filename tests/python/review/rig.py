@@ -14,10 +14,10 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines.extract import quoted
-from pipelines.review import Review, compare
-from pipelines.review.revision import PARSED, Revision, read_compiled
-from pipelines.settings import Settings
+from sluice.config.settings import Settings
+from sluice.extract.contract import quoted
+from sluice.review import Review, compare
+from sluice.review.revision import PARSED, Revision, read_compiled
 
 ROOT = Path(__file__).parents[3]
 PATCHES = ROOT / "tests" / "review"
@@ -65,7 +65,7 @@ class Bench:
         return root
 
     def _compiled(self, root: Path, name: str, parsed: Path | None) -> Revision:
-        from pipelines.review.compiling import compile_project
+        from sluice.review.compiling import compile_project
 
         target = self.folder / f"{name}-target"
         target.mkdir()

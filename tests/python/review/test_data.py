@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.review import Level, Review, compare, html, markdown
-from pipelines.review.revision import Revision
-from pipelines.settings import Settings
+from sluice.config.settings import Settings
+from sluice.review import Level, Review, compare, html, markdown
+from sluice.review.revision import Revision
 
 SECRET = "anna@example.com"
 ORDERS = 'select * from "raw"."shop"."orders" where amount is not null'

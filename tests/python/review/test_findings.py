@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.review.findings import Finding, Level, accept, accepted_reasons, verdict
+from sluice.review.findings import Finding, Level, accept, accepted_reasons, verdict
 
 STOP = Finding("rows-lost", "fct", Level.STOP, "rows went")
 LOOK = Finding("where-added", "int.lines", Level.LOOK, "a where")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.review.clauses import changed_clauses
-from pipelines.review.meaning import same_meaning
+from sluice.review.clauses import changed_clauses
+from sluice.review.meaning import same_meaning
 
 COLUMNS = {
     "w.s.orders": {"id": "bigint", "customer_id": "bigint", "amount": "double", "note": "text"},

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.review import Level, Review, html, markdown
-from pipelines.review.clauses import FINAL
-from pipelines.review.models import renames
+from sluice.review import Level, Review, html, markdown
+from sluice.review.clauses import FINAL
+from sluice.review.models import renames
 from tests.python.review.rig import PATCHES, Bench, Loaded, patches
 
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((PATCHES / "expected.yml").read_text(encoding="utf-8"))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import SluiceError
-from pipelines.review.revision import changed_files, changed_lines, resolve_base, write_base
+from sluice.errors import SluiceError
+from sluice.review.revision import changed_files, changed_lines, resolve_base, write_base
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.review import Level, Review, markdown, review
-from pipelines.settings import Settings
+from sluice.config.settings import Settings
+from sluice.review import Level, Review, markdown, review
 
 FILES = {
     "dbt_project.yml": "name: tiny\nprofile: tiny\nmodel-paths: [models, sources]\n",

@@ -12,10 +12,10 @@ import adbc_driver_flightsql.dbapi as flight_sql
 import pytest
 from adbc_driver_flightsql import DatabaseOptions
 
-from pipelines.ledger import Ledger
-from pipelines.serve.engine import Limits
-from pipelines.serve.server import Server
-from pipelines.serve.tokens import Tokens
+from sluice.runs.store import RunStore
+from sluice.serve.engine import Limits
+from sluice.serve.server import Server
+from sluice.serve.tokens import Tokens
 
 from ..publish.conftest import Company
 
@@ -50,7 +50,7 @@ class Served:
     @property
     def ledger(self) -> list[tuple[str, str, str]]:
         """Event, who and detail of all that was noted."""
-        rows = Ledger(self.company.settings.ledger).served("analysts")
+        rows = RunStore(self.company.settings.ledger).served("analysts")
         return [(row["event"], row["who"], row["detail"] or "") for row in rows]
 
     def close(self) -> None:

@@ -9,9 +9,9 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
-from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.any_pb2 import Any as StagedFile
 
-from pipelines.serve import messages
+from sluice.serve import messages
 
 from .conftest import Served
 
@@ -261,7 +261,7 @@ def test_what_writes_is_refused(served: Served) -> None:
         with pytest.raises(fl.FlightUnauthorizedError):
             list(client.do_action(fl.Action(action, b""), options))
     for command in ("CommandStatementUpdate", "CommandStatementIngest", "CommandStatementSubstraitPlan"):
-        packed = Packed(type_url=f"type.googleapis.com/{messages.PACKAGE}.{command}").SerializeToString()
+        packed = StagedFile(type_url=f"type.googleapis.com/{messages.PACKAGE}.{command}").SerializeToString()
         with pytest.raises(fl.FlightUnauthorizedError):
             client.get_flight_info(fl.FlightDescriptor.for_command(packed), options)
     with pytest.raises(fl.FlightUnauthorizedError):

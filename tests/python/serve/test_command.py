@@ -19,10 +19,10 @@ import pytest
 from adbc_driver_flightsql import DatabaseOptions
 from typer.testing import CliRunner
 
-from pipelines.cli import app
-from pipelines.errors import SluiceError
-from pipelines.ledger import Ledger
-from pipelines.serve import messages
+from sluice.cli import app
+from sluice.errors import SluiceError
+from sluice.runs.store import RunStore
+from sluice.serve import messages
 
 from ..publish.conftest import Company
 
@@ -46,7 +46,7 @@ class Serving:
         return fl.connect(self.uri.replace("grpc://", "grpc+tcp://")).do_get(fl.Ticket(ticket), options)
 
     def events(self) -> list[tuple[str, str | None]]:
-        return [(r["event"], r["detail"]) for r in Ledger(self.company.settings.ledger).served("analysts")]
+        return [(r["event"], r["detail"]) for r in RunStore(self.company.settings.ledger).served("analysts")]
 
 
 @pytest.fixture

@@ -25,15 +25,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipelines.errors import PublishError, SluiceError
-from pipelines.publish import rotate_key
-from pipelines.serve import messages
-from pipelines.serve.engine import Limits
-from pipelines.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
-from pipelines.serve.server import Server
-from pipelines.serve.shape import Shapes
-from pipelines.serve.tokens import Tokens
-from pipelines.sql import quoted
+from sluice.errors import PublishError, SluiceError
+from sluice.publish import rotate_key
+from sluice.serve import messages
+from sluice.serve.engine import Limits
+from sluice.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
+from sluice.serve.server import Server
+from sluice.serve.shape import Shapes
+from sluice.serve.tokens import Tokens
+from sluice.sql import quoted
 
 from ..publish.conftest import AUDIENCES, Company
 from .conftest import Served
@@ -162,7 +162,7 @@ def test_a_process_that_ran_out_of_memory_is_not_used_again(served: Served) -> N
 
 def test_a_query_runs_where_there_is_no_environment(served: Served) -> None:
     served.ask("select 1")
-    workers = [p for p in psutil.Process().children() if "pipelines.serve.worker" in p.cmdline()]
+    workers = [p for p in psutil.Process().children() if "sluice.serve.worker" in p.cmdline()]
     assert workers
     for worker in workers:
         assert worker.environ().keys() <= {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"}
@@ -194,7 +194,7 @@ def test_queries_end_with_the_server(fresh: Callable[..., Served]) -> None:
 
 def test_queries_end_when_the_server_is_killed(company: Company) -> None:
     program = (
-        "import sys; from pathlib import Path; from pipelines.serve.engine import Limits, Worker;"
+        "import sys; from pathlib import Path; from sluice.serve.engine import Limits, Worker;"
         "worker = Worker(Path(sys.argv[1]), None, Limits()); print(worker.pid, flush=True); worker.query(sys.argv[2])"
     )
     arguments = [str(company.path("analysts")), BOMBS["endless recursion"]]

@@ -1,0 +1,149 @@
+"""What changed: in the warehouse since the last published version, and between the last two versions."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from sluice.config.settings import Settings
+from sluice.publish.versions import PublishedTable, Version, Versions
+
+if TYPE_CHECKING:
+    from sluice.catalog.document import Gathered
+
+FAILED = ("fail", "error", "runtime error")
+
+
+def changes_since_published(settings: Settings, gathered: Gathered) -> dict[str, Any] | None:
+    """{version, at, commit, tables, last: {version, before, at, tables}}; None where nothing was published.
+
+    A table is {table, what: added | removed | changed, rowsBefore, rowsNow, notes}.
+    """
+    versions = Versions(settings.home / "published")
+    try:
+        current = versions.read_current()
+    except (OSError, ValidationError):
+        return None
+    if current is None:
+        return None
+    return {
+        "version": current.version,
+        "at": current.created_at.isoformat(),
+        "commit": current.git_commit or "",
+        "tables": _since(settings, gathered, current),
+        "last": _last(versions, gathered, current),
+    }
+
+
+def _tables(version: Version) -> dict[str, PublishedTable]:
+    """Every model of a version, as the audience sees it that has most of its columns."""
+    found: dict[str, PublishedTable] = {}
+    for audience in version.audiences.values():
+        for table in audience.tables.values():
+            if table.model not in found or len(table.columns) > len(found[table.model].columns):
+                found[table.model] = table
+    return found
+
+
+def _since(settings: Settings, gathered: Gathered, version: Version) -> list[dict[str, Any]]:
+    project = gathered.project
+    published = _tables(version)
+    edited = _edited(settings, version.git_commit)
+    changes = []
+    for key, table in project.tables.items():
+        before = published.get(key)
+        granted = bool(table.audiences) and table.layer == "marts"
+        if before is None:
+            if granted:
+                changes.append(
+                    _change(table.name, "added", None, gathered.row_counts.get(key), ["not published yet"])
+                )
+            elif table.file in edited and table.kind == "model":
+                changes.append(_change(table.name, "changed", None, None, ["its SQL was edited"]))
+            continue
+        notes = _column_notes(before.columns, dict(gathered.columns[key]))
+        notes += ["its SQL was edited"] if table.file in edited else []
+        notes += _test_notes(gathered, key, version.tests)
+        rows = gathered.row_counts.get(key)
+        if notes or (rows is not None and rows != before.rows_in_warehouse):
+            changes.append(_change(table.name, "changed", before.rows_in_warehouse, rows, notes))
+    gone = [key for key in published if key not in project.tables]
+    changes += [
+        _change(key.split(".")[-1], "removed", published[key].rows_in_warehouse, None, []) for key in gone
+    ]
+    return changes
+
+
+def _last(versions: Versions, gathered: Gathered, current: Version) -> dict[str, Any] | None:
+    older = [name for name in versions.names if name < current.version]
+    if not older:
+        return None
+    try:
+        before = versions.read(older[-1])
+    except (OSError, ValidationError):
+        return None
+    was, now = _tables(before), _tables(current)
+    names = {key: table.name for key, table in gathered.project.tables.items()}
+    changes = []
+    for key in dict.fromkeys([*now, *was]):
+        name = names.get(key, key.split(".")[-1])
+        if key not in was:
+            changes.append(_change(name, "added", None, now[key].rows_in_warehouse, []))
+        elif key not in now:
+            changes.append(_change(name, "removed", was[key].rows_in_warehouse, None, []))
+        elif was[key].fingerprint != now[key].fingerprint:
+            notes = _column_notes(was[key].columns, now[key].columns) or ["its content changed"]
+            changes.append(
+                _change(name, "changed", was[key].rows_in_warehouse, now[key].rows_in_warehouse, notes)
+            )
+    return {
+        "version": current.version,
+        "before": before.version,
+        "at": current.created_at.isoformat(),
+        "tables": changes,
+    }
+
+
+def _change(name: str, what: str, before: int | None, now: int | None, notes: list[str]) -> dict[str, Any]:
+    found = {"table": name, "what": what, "rowsBefore": before, "rowsNow": now, "notes": notes}
+    return {k: v for k, v in found.items() if v not in (None, [])}
+
+
+def _column_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Columns that came, went, or have another type. Masked columns are published as text, whatever they are."""
+    notes = []
+    if new := [name for name in now if name not in before]:
+        notes.append(f"new: {', '.join(new)}")
+    if gone := [name for name in before if name not in now]:
+        notes.append(f"gone: {', '.join(gone)}")
+    for name, was in before.items():
+        if name in now and was.lower() != now[name].lower() and was.lower() != "varchar":
+            notes.append(f"{name} was {was.lower()}, is {now[name].lower()}")
+    return notes
+
+
+def _test_notes(gathered: Gathered, key: str, before: Mapping[str, str]) -> list[str]:
+    tests = [t for t in gathered.tests.get(key, []) if t.table == key]
+    failing = [t for t in tests if gathered.state(t.id) == "fail" and before.get(t.id) not in FAILED]
+    return [f"fails now: {t.claim}" for t in failing]
+
+
+def _edited(settings: Settings, commit: str | None) -> set[str]:
+    """Files that differ from a commit, relative to the project; none where git cannot tell."""
+    if not commit:
+        return set()
+    try:
+        answer = subprocess.run(
+            ["git", "diff", "--name-only", "--relative", commit.rstrip("+")],
+            cwd=settings.root,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    return set(answer.stdout.split("\n"))

@@ -1,0 +1,191 @@
+"""Who may read what: `audiences.yml`, checked with file and line before anything is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from sluice.config.declaration import IDENTIFIER, REFERENCE, Lines, Problem, Strict
+from sluice.errors import DeclarationError, SluiceError
+
+Mask = Literal["hash", "partial", "generalise", "null"]
+Treatment = Literal["clear", "hash", "partial", "generalise", "null"]
+UNCLASSED = "none"
+"""The data class that says: this column is not personal, whatever it is made from."""
+
+
+def _null(value: Any) -> Any:
+    return "null" if value is None else value  # YAML reads a bare null as no value
+
+
+def _reference(value: Any) -> Any:
+    if value is not None and not (isinstance(value, str) and REFERENCE.fullmatch(value)):
+        raise ValueError("a key is never written here; name it as ${connection.key} and set it elsewhere")
+    return value
+
+
+AnyMask = Annotated[Mask, BeforeValidator(_null)]
+Reference = Annotated[str | None, BeforeValidator(_reference)]
+Name = Annotated[str, Field(pattern=IDENTIFIER.pattern)]
+
+
+class RowLimits(Strict):
+    """How far the row count of a table may move between two versions."""
+
+    max_loss_percent: float = Field(default=20, ge=0, le=100)
+    """More rows gone than this stop the publication."""
+    max_gain_percent: float = Field(default=200, ge=0)
+    """More rows new than this stop the publication."""
+
+
+class Publishing(Strict):
+    """What holds for every publication."""
+
+    on_failure: Literal["stop", "hold_model"] = "stop"
+    """stop: a broken rule keeps everything back. hold_model: the model and what depends on it stay as they were."""
+    keep: int = Field(default=5, ge=2)
+    """Versions that stay for open readers and for a rollback."""
+    rows: RowLimits = RowLimits()
+    """Limits of every table; a model sets its own in config.meta.publish.rows."""
+    masking_key: Reference = None
+    """Key of the hash mask; without one, a key of this machine is made and kept in SLUICE_HOME/keys."""
+
+
+class RowFilter(Strict):
+    """Which rows an audience sees; SQL over the columns of a table as they are before masking."""
+
+    condition: str
+    """Holds for every table that is not named below."""
+    models: dict[Name, str] = Field(default_factory=dict)
+    """A condition of its own, by model."""
+    unfiltered: list[Name] = Field(default_factory=list)
+    """Models that are shown whole, such as calendars."""
+
+
+class Audience(Strict):
+    """Readers with the same rights; they get one file."""
+
+    name: Name
+    """What `grants: {select: [...]}` of a model names."""
+    description: str
+    """Who they are and what they read it for."""
+    clear: list[str] = Field(default_factory=list)
+    """Data classes they see as they are."""
+    masks: dict[str, AnyMask] = Field(default_factory=dict)
+    """What becomes of other data classes; a class that is not named becomes null."""
+    row_filter: RowFilter | None = None
+    """Which rows they see; all, without one."""
+    format: Literal["duckdb", "parquet"] = "duckdb"
+    """One DuckDB file, or a folder of Parquet files a table."""
+    to: Annotated[str | None, Field(pattern=r"^(s3://[^/]+/.+|/.+|[^/:]+/.+)$")] = None
+    """parquet: a folder or s3://bucket/prefix that gets a copy of each version."""
+    connection: str | None = None
+    """Name of the connection that holds endpoint and keys of the bucket."""
+    key: Reference = None
+    """Encryption key by reference, e.g. ${publish_analysts.key}; without a value the file is not encrypted."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Audience:
+        if both := sorted(set(self.clear) & set(self.masks)):
+            raise ValueError(f"{', '.join(both)}: either clear or masked, not both")
+        if self.to and self.format != "parquet":
+            raise ValueError("`to` is for format: parquet; a DuckDB file is read from SLUICE_HOME/published")
+        return self
+
+    def treatment(self, data_class: str) -> Treatment:
+        """What these readers get to see of a column of `data_class`."""
+        if data_class in self.clear or data_class == UNCLASSED:
+            return "clear"
+        return self.masks.get(data_class, "null")
+
+
+class _File(Strict):
+    publish: Publishing = Publishing()
+    audiences: list[Audience]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All of `audiences.yml`."""
+
+    file: Path
+    publishing: Publishing
+    audiences: tuple[Audience, ...]
+
+    def audience(self, name: str) -> Audience:
+        """The audience of a name; raises SluiceError, which says which there are."""
+        for audience in self.audiences:
+            if audience.name == name:
+                return audience
+        raise SluiceError(
+            f"there is no audience {name!r}; there are {', '.join(a.name for a in self.audiences)}"
+        )
+
+
+def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
+    """The policy, or every mistake found; (None, []) where there is no such file."""
+    if not file.is_file():
+        return None, []
+    try:
+        lines = Lines(yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = (error.problem_mark.line + 1) if error.problem_mark else 1
+        return None, [Problem(file, line, "file", f"is not YAML: {error.problem}")]
+    try:
+        parsed = _File.model_validate(lines.value)
+    except ValidationError as error:
+        return None, sorted((_problem(file, lines, d) for d in error.errors()), key=lambda p: p.line)
+    names = [a.name for a in parsed.audiences]
+    twice = [i for i, name in enumerate(names) if names.index(name) != i]
+    if twice:
+        found = [Problem(file, lines.line(["audiences", i]), names[i], "is declared twice") for i in twice]
+        return None, found
+    places = [a.to.rstrip("/") if a.to else None for a in parsed.audiences]
+    shared = [i for i, place in enumerate(places) if place and places.index(place) != i]
+    if shared:
+        found = [
+            Problem(
+                file,
+                lines.line(["audiences", i, "to"]),
+                f"{names[i]}.to",
+                f"is {places[i]}, where {names[places.index(places[i])]} is published already; each needs its own",
+            )
+            for i in shared
+        ]
+        return None, found
+    return Policy(file, parsed.publish, tuple(parsed.audiences)), []
+
+
+def load_policy(file: Path) -> Policy:
+    """The policy; raises DeclarationError with every mistake, or when there is no such file."""
+    policy, problems = read_policy(file)
+    if problems:
+        raise DeclarationError("\n".join(map(str, problems)))
+    if policy is None:
+        raise DeclarationError(f"{file} does not exist: it says who may read what; see docs/publishing.md")
+    return policy
+
+
+def _problem(file: Path, lines: Lines, detail: Any) -> Problem:
+    location = [part for part in detail["loc"] if part != "[key]"]
+    where = []
+    value: Any = lines.value
+    for part in location:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            value = None
+        named = isinstance(part, int) and isinstance(value, dict)
+        where.append(str(value.get("name", part)) if named and isinstance(value, dict) else str(part))
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        message = "is not a key here"
+    elif detail["type"] == "missing":
+        message = "is missing"
+    elif not isinstance(value, dict | list) and location and location[-1] not in ("key", "masking_key"):
+        message = f"is {value!r}: {message[0].lower()}{message[1:]}"
+    return Problem(file, lines.line(location), ".".join(where) or "file", message)

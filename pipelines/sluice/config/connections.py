@@ -1,0 +1,121 @@
+"""Connections and secrets by name: found in the environment, in dlt's secrets files or on this machine only.
+
+Every value that is handed out is remembered, so that no message, log or report can repeat it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+from sluice.config.declaration import REFERENCE, SECRET_KEYS
+from sluice.errors import ConnectionError
+
+INSIDE = re.compile(
+    r"(?:(?:password|passwd|pwd|secret|token|api_?key|access_?key)=|\b(?:bearer|basic|token)\s+)([^\s&;\"']+)",
+    re.IGNORECASE,
+)
+"""Secrets inside of a longer value: of a query, of a connection string, of a header."""
+
+
+class Connections:
+    """Looks up `connections.<name>.<key>`; shape of the answers: text.
+
+    Order: environment variable `CONNECTIONS__<NAME>__<KEY>`, `.dlt/secrets.toml` of the project and then of
+    the user (`[connections.<name>]`), and last `SLUICE_HOME/connections.toml`, which the sandbox writes.
+    """
+
+    def __init__(self, root: Path, machine: Path) -> None:
+        self._files = [root / ".dlt" / "secrets.toml", Path.home() / ".dlt" / "secrets.toml", machine]
+        self._tables = [_connections_of(file) for file in self._files]
+        self._handed_out: set[str] = set()
+
+    def get(self, name: str, key: str, default: str | None = None) -> str | None:
+        """The value, or `default`."""
+        value: Any = os.environ.get(_variable(name, key))
+        for table in self._tables:
+            if value is None:
+                value = table.get(name, {}).get(key)
+        if value is None:
+            return default
+        self._remember(key, str(value))
+        return str(value)
+
+    def require(self, name: str, key: str) -> str:
+        """The value; raises ConnectionError that says where it may be set."""
+        value = self.get(name, key)
+        if value is None:
+            raise ConnectionError(
+                f"the connection {name!r} has no {key!r}: set {self.place(name, key)}. (Is it the sandbox's? "
+                "`sluice sandbox up`.)"
+            )
+        return value
+
+    def place(self, name: str, key: str) -> str:
+        """Where a value is set, or can be, in words."""
+        if _variable(name, key) in os.environ:
+            return f"{_variable(name, key)} in the environment"
+        for file, table in zip(self._files, self._tables, strict=True):
+            if key in table.get(name, {}):
+                return f"{key} under [connections.{name}] in {file}"
+        return f"{_variable(name, key)} in the environment, or {key} under [connections.{name}] in .dlt/secrets.toml"
+
+    def all(self, name: str) -> dict[str, str]:
+        """Every key of a connection."""
+        prefix = _variable(name, "")
+        keys = {k.removeprefix(prefix).lower() for k in os.environ if k.startswith(prefix)}
+        keys |= {key for table in self._tables for key in table.get(name, {})}
+        return {key: self.require(name, key) for key in sorted(keys)}
+
+    def fill(self, value: Any) -> Any:
+        """A declaration with every `${connection.key}` replaced by its value."""
+        if isinstance(value, dict):
+            return {key: self.fill(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.fill(inner) for inner in value]
+        if isinstance(value, str):
+            return REFERENCE.sub(lambda match: self.require(match[1], match[2]), value)
+        return value
+
+    def redact(self, text: str) -> str:
+        """`text` with every secret handed out so far blotted out."""
+        for secret in sorted(self._handed_out, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def conceal(self, secret: str) -> None:
+        """Remember a secret that came up while working, such as a token a server gave."""
+        if len(secret) >= 4:  # shorter ones would blot out ordinary words
+            self._handed_out.add(secret)
+
+    def _remember(self, key: str, value: str) -> None:
+        secrets = INSIDE.findall(value)
+        if "://" in value:
+            try:
+                password = urlsplit(value).password
+            except ValueError:  # somewhere within
+                password = value
+            secrets += [password] if password else []
+        if SECRET_KEYS.search(key) or key.endswith("private_key"):
+            secrets += [value, *value.splitlines()]
+        for secret in secrets:  # as it is, and as a server or a library may write it into a URL
+            for spelling in (secret, unquote(secret), quote(secret, safe=""), quote_plus(secret)):
+                self.conceal(spelling)
+
+
+def _variable(name: str, key: str) -> str:
+    return f"CONNECTIONS__{name}__{key}".upper()
+
+
+def _connections_of(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.is_file():
+        return {}
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("connections", {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConnectionError(f"{file.name} cannot be read: {error}") from None
+    return {name: keys for name, keys in tables.items() if isinstance(keys, dict)}

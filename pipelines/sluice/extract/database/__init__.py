@@ -1,0 +1,301 @@
+"""Tables of a database, read by DuckDB's scanners (PostgreSQL, MySQL/MariaDB, SQLite) or through SQLAlchemy.
+
+All tables of one run are read in one transaction, so orders and their lines belong together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import duckdb
+
+from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
+from sluice.engine.connection import load_extension
+from sluice.engine.types import NESTED, ordering
+from sluice.errors import ConnectionError
+from sluice.extract.contract import Delivery, Job, Landed, each_table, literal, quoted
+from sluice.extract.database import sqlalchemy as database_sqlalchemy
+from sluice.extract.database.common import (
+    BROKEN,
+    CONNECT_SECONDS,
+    DIALECTS,
+    SILENCE_SECONDS,
+    chosen_columns,
+    key_and_cursor,
+    land_keys,
+    server_of,
+    some_are_late,
+    wanted_range,
+)
+from sluice.extract.database.scan import Scan
+
+SETTINGS = {
+    "mysql": [
+        "mysql_tinyint1_as_boolean = false",  # else a 2 would be true
+        "mysql_session_time_zone = '+00:00'",  # timestamps come without a zone: UTC, not the server's
+        "mysql_query_timeout_enabled = false",  # a large table takes longer than five minutes
+    ]
+}
+PATIENCE = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 30,  # a host that is gone, or a firewall that forgot us, is noticed a minute later
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Parameters of a PostgreSQL connection, where its URL does not set them; seconds, the last one milliseconds."""
+
+
+def extract(
+    source: Source[DatabaseSource, DatabaseTable], tables: Sequence[Table[DatabaseTable]], job: Job
+) -> Generator[Delivery, None, None]:
+    """Land every table as a SELECT over the database itself; nothing is copied before it is shaped."""
+    url = job.connections.require(source.load.connection, "url")
+    if _scheme(url, source) not in DIALECTS:
+        yield from each_table(tables, lambda table: database_sqlalchemy.land(url, table, source, job))
+        return
+    server = _Server(url, source, job)
+    try:
+        for table in tables:
+            with server.watched():
+                server.ready()
+                yield from each_table([table], lambda table: server.land(table))
+    finally:
+        server.leave()
+
+
+def _scheme(url: str, source: Source[DatabaseSource, DatabaseTable]) -> str:
+    """The scheme of a URL; raises ConnectionError, without a word of what may be a password, where it is none."""
+    try:
+        parts = urlsplit(url)
+        if "," not in parts.netloc:  # of several hosts each may have a port
+            _ = parts.port
+    except ValueError:
+        raise ConnectionError(
+            f"{source.name}: connections.{source.load.connection}.url cannot be read. It is written as "
+            "scheme://user:password@host:port/database, and in the user and the password each of :/?#[]@% as its code, "
+            "such as %40 for @"
+        ) from None
+    return parts.scheme
+
+
+class _Server:
+    """A database that DuckDB reads: attached as a catalog, and read in one transaction as long as none fails."""
+
+    def __init__(self, url: str, source: Source[DatabaseSource, DatabaseTable], job: Job) -> None:
+        self.url = url
+        self.source = source
+        self.job = job
+        self.dialect = DIALECTS[urlsplit(url).scheme]
+        self.catalog = f"source_{source.name}"
+        self._transaction = 0
+        self._watch, self.where = server_of(url)
+
+    @contextmanager
+    def watched(self, seconds: float | None = None) -> Iterator[None]:
+        """Bound the silence of the server, also while what was landed is read by others."""
+        with self._watch.on(seconds or SILENCE_SECONDS) if self._watch else nullcontext():
+            yield
+
+    def ready(self) -> None:
+        """Attach and begin; anew after an error, which ends the transaction for good and may have its cause there."""
+        if self._transaction:
+            with suppress(duckdb.Error):
+                if self._current() == self._transaction:
+                    return
+            self.leave()
+        self._attach()
+        self.job.con.execute("begin")
+        self._transaction = self._current()
+
+    def _current(self) -> int:
+        """The number of DuckDB's transaction; fails in one that met an error, and differs when that one was ended."""
+        (number,) = self.job.con.execute("select txid_current()").fetchone() or (0,)
+        return int(number)
+
+    def leave(self) -> None:
+        self._transaction = 0
+        with suppress(duckdb.Error):  # none may be open, or nobody is there to hear of its end
+            self.job.con.execute("rollback")
+        self.job.con.execute(f"detach database if exists {self.catalog}")
+
+    def _attach(self) -> None:
+        load_extension(self.job.con, f"{self.dialect}_scanner")
+        for setting in SETTINGS.get(self.dialect, ()):
+            self.job.con.execute(f"set {setting}")
+        address = self._address()
+        try:
+            with self.watched(CONNECT_SECONDS * 2):  # longer than the driver's own time, where it has one
+                options = f"type {self.dialect}, read_only{self._secret()}"
+                self.job.con.execute(f"attach {literal(address)} as {self.catalog} ({options})")
+        except duckdb.Error as error:
+            raise ConnectionError(
+                f"{self.source.name}: cannot connect to {self.where} (connection "
+                f"{self.source.load.connection!r}): {self._said(error)}"
+            ) from None
+
+    def _secret(self) -> str:
+        """MySQL's password by a secret: within an address, some of its characters would have a meaning."""
+        password = urlsplit(self.url).password if self.dialect == "mysql" else None
+        if not password:
+            return ""
+        made = f"create or replace temporary secret {self.catalog} (type mysql, password {literal(unquote(password))})"
+        self.job.con.execute(made)
+        return f", secret {self.catalog}"
+
+    def _address(self) -> str:
+        if self.dialect == "mysql":
+            return _mysql_address(self.url)
+        if self.dialect == "postgres":
+            return _patient(self.url)
+        address = self.url.removeprefix("sqlite:///")
+        if not (self.job.root / address).is_file():
+            raise ConnectionError(
+                f"{self.source.name}: there is no SQLite file {address!r}; look at "
+                f"connections.{self.source.load.connection}"
+            )
+        return str(self.job.root / address)
+
+    def land(self, table: Table[DatabaseTable]) -> Landed:
+        """What to read; a connection that ended since the table before is made anew, once."""
+        try:
+            landed = _scanned(self.catalog, self.dialect, table, self.job)
+        except duckdb.Error as error:
+            if not self._is_broken(error):
+                self.leave()  # the server may refuse all that comes in a transaction with an error
+                careful = self._land_with_care(
+                    table, error, ()
+                )  # a key that is none stops the scanner already here
+                if careful is None:
+                    raise
+                return careful
+            self.job.retried(table.name, f"{self._said(error)}; connecting to {self.where} once more")
+            self.leave()
+            self.ready()
+            try:
+                landed = _scanned(self.catalog, self.dialect, table, self.job)
+            except duckdb.Error as again:
+                raise self._explained(table, again) from None
+        assert landed is not None
+        return replace(
+            landed,
+            explain=lambda error: self._explained(table, error),
+            careful=lambda error, doubted: self._land_with_care(table, error, doubted),
+        )
+
+    def _land_with_care(
+        self, table: Table[DatabaseTable], error: Exception | None, doubted: Sequence[str]
+    ) -> Landed | None:
+        """Read values that the scanner alters, or stops at, as the texts the server writes; None: there are none."""
+        if error and self._is_broken(error):
+            return None
+        self.ready()
+        landed = _scanned(self.catalog, self.dialect, table, self.job, with_care=True, doubted=doubted)
+        return landed and replace(landed, explain=lambda error: self._explained(table, error))
+
+    def _is_broken(self, error: Exception) -> bool:
+        return (
+            isinstance(error, duckdb.Error) and self.dialect != "sqlite" and bool(BROKEN.search(str(error)))
+        )
+
+    def _explained(self, table: Table[DatabaseTable], error: Exception) -> Exception:
+        """The error as one of the connection, where it is one; itself otherwise."""
+        if not self._is_broken(error):
+            return error
+        return ConnectionError(
+            f"{table.qualified}: the connection {self.source.load.connection!r} to {self.where} broke while the "
+            f"table was read ({self._said(error)}). Nothing of it was loaded; load again"
+        )
+
+    def _said(self, error: Exception) -> str:
+        """What the server's client said, without the query and the address, in one line."""
+        if self._watch and self._watch.seconds:
+            return f"nothing came for {self._watch.seconds:.0f} seconds"
+        text = re.sub(r'(?s)^.*?(?:query|connect to \w+ (?:at|with[^"]*)) ".*":', "", str(error))
+        text = re.sub(r"^(?:\w+ )?Error: ", "", text.strip())
+        return self.job.connections.redact(text).partition("\n")[0] or "the connection ended"
+
+
+def _patient(url: str) -> str:
+    """A PostgreSQL URL with the parameters of PATIENCE that it lacks."""
+    given = dict(parse_qsl(urlsplit(url).query))
+    more = urlencode({key: value for key, value in PATIENCE.items() if key not in given})
+    return f"{url}{'&' if given else '?'}{more}"
+
+
+def _mysql_address(url: str) -> str:
+    parts = urlsplit(url)
+    fields = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username and unquote(parts.username),
+        "database": parts.path.strip("/"),
+        **dict(parse_qsl(parts.query)),
+    }
+    return " ".join(f'{key}="{value}"' for key, value in fields.items() if value)
+
+
+def _scanned(
+    catalog: str,
+    dialect: str,
+    table: Table[DatabaseTable],
+    job: Job,
+    *,
+    with_care: bool = False,
+    doubted: Sequence[str] = (),
+) -> Landed | None:
+    """What to read of a table; `with_care`, None where no value (of the columns `doubted`, if any) needs it."""
+    scan = Scan(catalog, dialect, table, job)
+    chosen = chosen_columns(table, list(scan.columns), job)
+    keys = None
+    cursor = table.load.cursor or ""
+    own = scan.ordered_as(cursor) if cursor else ""
+    wanted = wanted_range(table, own, job)
+    if (
+        with_care
+        and table.load.deletes
+        and not scan.take_odd_as_text(chosen, "true", every=True, doubted=doubted)
+    ):
+        return None
+    if table.load.deletes:
+        keys = land_keys(table, job, scan.relation(key_and_cursor(table), "true"))
+        if wanted and some_are_late(table, keys, wanted, job):
+            wanted = None
+    if wanted:
+        wanted = wanted.at_source(own)
+    nulls = bool(wanted and wanted.nulls and scan.nullable[cursor])
+    there = scan.mark(cursor)
+    texts = bool(wanted and ordering(wanted.data_type) == "text")
+    orders = [scan.bytewise(cursor), there] if texts else [there]
+    since = wanted.condition(*orders, typed=False) if wanted else "true"
+    within = f"{since} or {there} is null" if nulls else since
+    if (with_care and not table.load.deletes) or (not with_care and dialect == "sqlite"):
+        found = scan.take_odd_as_text(chosen, within, every=with_care, doubted=doubted)
+        if with_care and not found:
+            return None
+    rejected = scan.undecodable(chosen, within)
+    more: dict[str, Any] = {"types": scan.types(), "keys": keys, "rejected": rejected}
+    if not with_care:
+        more["doubtful"] = scan.doubtful(chosen)
+    if wanted is None:
+        return Landed(scan.relation(chosen, "true"), **more)
+    # few rows, so PostgreSQL may find them by an index: DuckDB's scanner asks it for every page of the table.
+    # What the scanner takes apart, as points, its query function does not
+    asked = (dialect == "postgres" or (texts and dialect == "mysql")) and not any(
+        NESTED.search(scan.columns[name]) and not scan.needs_server([name]) for name in chosen
+    )
+    by_server = asked or scan.needs_server(chosen)
+    place = there if by_server else quoted(cursor)
+    if not by_server:
+        orders = [place, f"{place} collate nocase"] if texts else [place]  # SQLite's other order
+        since = wanted.condition(*orders, typed=True)
+    newer = scan.relation(chosen, since, by_server=asked)
+    if nulls:
+        # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
+        newer += f" union all {scan.relation(chosen, f'{place} is null', by_server=asked)}"
+    return Landed(newer, **more)

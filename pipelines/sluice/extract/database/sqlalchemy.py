@@ -1,0 +1,268 @@
+"""A table of a database that DuckDB does not read itself: by its SQLAlchemy dialect, batch by batch into Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from itertools import chain
+from typing import Any
+
+from sluice.config.column_names import normalized
+from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
+from sluice.engine.types import declared_type
+from sluice.errors import ConnectionError, LoadError
+from sluice.extract.contract import Job, Landed, literal, quoted
+from sluice.extract.database.common import (
+    BROKEN,
+    CONNECT_SECONDS,
+    SILENCE_SECONDS,
+    Range,
+    chosen_columns,
+    key_and_cursor,
+    land_keys,
+    server_of,
+    some_are_late,
+    wanted_range,
+)
+from sluice.extract.silence import Watch
+
+
+def land(
+    url: str, table: Table[DatabaseTable], source: Source[DatabaseSource, DatabaseTable], job: Job
+) -> Landed:
+    """What is wanted of a table, by dlt's `sql_table` with its arrow backend."""
+    import sqlalchemy
+    from sqlalchemy import Integer, Numeric
+
+    schema, _, name = (table.load.table or table.name).rpartition(".")
+    watch, where = server_of(url)
+    engine = _connected(url, watch, f"{where} (connection {source.load.connection!r})", source, job)
+    listening = ExitStack()
+    try:
+        if watch:
+            listening.enter_context(watch.on(SILENCE_SECONDS))
+        reflected = sqlalchemy.inspect(engine).get_columns(name, schema or None)
+        columns = [c["name"] for c in reflected]
+        chosen = chosen_columns(table, columns, job)
+        keys = None
+        own = {c["name"]: _ordered_as(c["type"]) for c in reflected}.get(table.load.cursor or "", "")
+        wanted = wanted_range(table, own, job)
+        if table.load.deletes:
+            filtering = key_and_cursor(table) if not table.load.filter else columns
+            keys = land_keys(table, job, _fetched(engine, table, filtering, None, job))
+            if wanted and some_are_late(table, keys, wanted, job):
+                wanted = None
+        wanted = wanted and wanted.at_source(own)
+        relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, job)
+    except sqlalchemy.exc.NoSuchTableError:
+        raise LoadError(
+            f"{table.qualified}: the source has no table {table.load.table or table.name!r}; "
+            "mend `table:` or the table's name, or grant the user the right to see it"
+        ) from None
+    except LoadError:
+        raise
+    except Exception as error:  # of the driver, of SQLAlchemy, or of Arrow, which has no room for every value
+        said = _said(error, watch, job)
+        if getattr(error, "connection_invalidated", False) or BROKEN.search(said):
+            raise ConnectionError(
+                f"{table.qualified}: the connection {source.load.connection!r} to {where} broke or was refused "
+                f"({said}). Nothing of the table was loaded; load again"
+            ) from None
+        raise LoadError(
+            f"{table.qualified}: {said}; nothing was loaded. A column "
+            "with values its type has no room for, such as the date 0000-00-00, can be declared as text"
+        ) from None
+    finally:
+        listening.close()
+        engine.dispose()
+    filtered = f" where {table.load.filter}" if table.load.filter else ""
+    types = {
+        normalized(column["name"]): _decimal(column["type"])
+        for column in reflected
+        if isinstance(column["type"], (Integer, Numeric)) and _as_text(column["type"], engine.dialect)
+    }
+    return Landed(
+        f"select {', '.join(map(quoted, chosen))} from ({relation}){filtered}", types=types, keys=keys
+    )
+
+
+def _connected(
+    url: str, watch: Watch | None, where: str, source: Source[DatabaseSource, DatabaseTable], job: Job
+) -> Any:
+    """An engine that could connect; raises ConnectionError."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(url)
+    except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
+        raise ConnectionError(
+            f"{source.name}: nothing here reads {where}: {_said(error, watch, job)}. Install the SQLAlchemy dialect of "
+            "the database and its driver"
+        ) from None
+    try:
+        with watch.on(CONNECT_SECONDS * 2) if watch else nullcontext():
+            engine.connect().close()
+    except Exception as error:  # of any driver
+        engine.dispose()
+        raise ConnectionError(
+            f"{source.name}: cannot connect to {where}: {_said(error, watch, job)}. Check the url, and that the user "
+            "may log in"
+        ) from None
+    return engine
+
+
+def _said(error: Exception, watch: Watch | None, job: Job) -> str:
+    """What the driver said, in one line without secrets."""
+    if watch and watch.seconds:
+        return f"nothing came for {watch.seconds:.0f} seconds"
+    cause: BaseException = error
+    while cause.__cause__:
+        cause = cause.__cause__
+    return (job.connections.redact(str(cause)).strip() or type(cause).__name__).splitlines()[0]
+
+
+def _ordered_as(kind: Any) -> str:
+    """The DuckDB type that orders values as those of an SQLAlchemy type, or the name of that."""
+    import sqlalchemy as sa
+
+    if isinstance(kind, sa.Enum) or type(kind).__name__ == "SET":
+        return type(kind).__name__
+    if isinstance(kind, sa.DateTime):
+        return "TIMESTAMP WITH TIME ZONE" if kind.timezone else "TIMESTAMP"
+    if isinstance(kind, sa.Time):
+        return "time beyond a day" if hasattr(kind, "fsp") else "TIME"  # MySQL's
+    if type(kind).__name__ == "YEAR":
+        return "BIGINT"
+    types: dict[Any, str] = {
+        sa.Integer: "BIGINT",
+        sa.Float: "DOUBLE",
+        sa.Numeric: "DECIMAL(38,10)",
+        sa.Date: "DATE",
+        sa.String: "VARCHAR",
+        sa.Uuid: "UUID",
+    }
+    return next((name for base, name in types.items() if isinstance(kind, base)), type(kind).__name__)
+
+
+def _within(cursor: Any, kind: Any, wanted: Range, dialect: Any) -> Any:
+    """The condition on the rows of a range; None where the database cannot be asked for them."""
+    import sqlalchemy as sa
+
+    begin, end = (sa.bindparam(None, value, type_=kind) for value in (wanted.begin, wanted.end))
+
+    def within(place: Any) -> Any:
+        bounds = [place >= begin] if wanted.begin is not None else []
+        return sa.and_(*bounds, *([place < end] if wanted.end is not None else []))
+
+    rows = within(cursor)
+    if isinstance(kind, sa.String):
+        place = _bytewise(cursor, dialect)
+        if place is None:
+            return None
+        # it may rise as raw orders texts, or as the source does
+        rows = sa.or_(within(place), rows) if wanted.end is None else within(place)
+    return sa.or_(rows, cursor.is_(None)) if wanted.nulls else rows
+
+
+def _bytewise(column: Any, dialect: Any) -> Any:
+    """A column of texts, ordered as raw orders texts; None where it is not known how that is said."""
+    import sqlalchemy as sa
+
+    if dialect.name in ("mysql", "mariadb"):
+        return sa.collate(sa.func.convert(column.op("using")(sa.text("utf8mb4"))), "utf8mb4_bin")
+    names = {"postgresql": "C", "sqlite": "binary"}
+    return sa.collate(column, names[dialect.name]) if dialect.name in names else None
+
+
+def _as_text(kind: Any, dialect: Any) -> bool:
+    """Whether a column of an SQLAlchemy type is read as the server's text of it: Arrow has no room for its values."""
+    from sqlalchemy import Float, Integer, Numeric, Time
+
+    if isinstance(kind, Numeric) and not isinstance(kind, Float):
+        # a driver that is not known for decimals may give doubles; SQLite has no others
+        return dialect.name != "sqlite" and (not dialect.supports_native_decimal or not _fits(kind))
+    if isinstance(kind, Integer):
+        return bool(getattr(kind, "unsigned", False))
+    # MySQL's times go beyond a day; its sets would come in any order
+    return (isinstance(kind, Time) and hasattr(kind, "fsp")) or type(kind).__name__ == "SET"
+
+
+def _fits(kind: Any) -> bool:
+    """Whether a numeric type of SQLAlchemy's is one of DuckDB's."""
+    return kind.precision is not None and 0 <= (kind.scale or 0) <= kind.precision <= 38
+
+
+def _decimal(kind: Any) -> str:
+    """Raw's type of a number that is read as text."""
+    if not hasattr(kind, "precision"):
+        return "DECIMAL(38,0)"
+    return f"DECIMAL({kind.precision},{kind.scale or 0})" if _fits(kind) else "DECIMAL(38,10)"
+
+
+def _fetched(
+    engine: Any, table: Table[DatabaseTable], columns: Sequence[str], wanted: Range | None, job: Job
+) -> str:
+    """A SELECT of the columns of the rows in the wanted range."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import sqlalchemy as sa
+    from dlt.sources.sql_database import sql_table
+    from dlt.sources.sql_database.arrow_helpers import row_tuples_to_arrow
+
+    declared = {normalized(c): declared_type(kind).name for c, kind in table.data_types.items()}
+    texts: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+
+    def adapt(reflected: Any) -> None:
+        for column in reflected.c:
+            own.setdefault(column.name, column.type)
+            wanted = declared.get(normalized(column.name)) == "VARCHAR"
+            if _as_text(column.type, engine.dialect) or (wanted and not isinstance(column.type, sa.String)):
+                short = isinstance(column.type, (sa.Numeric, sa.Integer, sa.Date, sa.DateTime, sa.Time))
+                texts[column.name] = sa.cast(column, sa.String(255 if short else None)).label(column.name)
+                column.type = sa.String()
+            elif isinstance(column.type, sa.Float) or (
+                isinstance(column.type, sa.Numeric) and not engine.dialect.supports_native_decimal
+            ):  # SQLAlchemy would round to a scale on the way to a decimal
+                column.type = sa.Numeric(asdecimal=False)  # dlt's sign for a double
+            elif isinstance(column.type, sa.types._Binary):  # Arrow's binaries of a length have exactly that
+                column.type = sa.LargeBinary()
+
+    def newer(_: Any, reflected: Any) -> Any:
+        query = sa.select(*(texts.get(column.name, column) for column in reflected.c))
+        if wanted is None:
+            return query
+        cursor = reflected.c[table.load.cursor]
+        within = _within(cursor, own[cursor.name], wanted, engine.dialect)
+        return query if within is None else query.where(within)
+
+    schema, _, name = (table.load.table or table.name).rpartition(".")
+    resource = sql_table(
+        engine,
+        table=name,
+        schema=schema or None,
+        backend="pyarrow",
+        reflection_level="full_with_precision",
+        query_adapter_callback=newer,
+        table_adapter_callback=adapt,
+        included_columns=list(columns),
+    )
+    file = job.folder / f"{table.name}.{len(columns)}.fetched.parquet"
+    hints: Any = resource.compute_table_schema()["columns"]
+    writer = None
+    try:
+        for batch in chain(resource, [None]):
+            if batch is None and writer is None:  # no row, but columns and their types
+                empty = {c: hints.get(c, {"name": c}) for c in columns}
+                batch = row_tuples_to_arrow([], columns=empty, tz="UTC")
+            if batch is None:
+                break
+            if writer is None:  # a column that has no value yet may still get one: as text
+                types = [(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in batch.schema]
+                writer = pq.ParquetWriter(file, pa.schema(types))
+            writer.write_table(batch.cast(writer.schema))
+            job.progress(table.name, batch.num_rows)
+    finally:
+        if writer:
+            writer.close()
+    return f"select * from read_parquet({literal(str(file))})"

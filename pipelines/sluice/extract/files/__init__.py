@@ -1,0 +1,287 @@
+"""Files in a folder, a bucket or on an SFTP server; each loaded once, and again when its content changes.
+
+A file is identified by its path below the source's url. Its rows carry `_file` and `_line`; when its
+content changes, the rows it brought before are replaced in the same transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from http import HTTPStatus
+from io import BufferedReader
+from typing import Any
+
+import fsspec
+
+from sluice.config.declaration import FilesSource, FilesTable, Source, Table
+from sluice.errors import ConnectionError, LoadError
+from sluice.extract.contract import Delivery, Job, Landed, each_table, unexplained
+from sluice.extract.files.common import FileLanding, Found
+from sluice.extract.files.formats import READERS
+from sluice.extract.files.parquet import ParquetFiles
+from sluice.extract.files.text import unpack
+
+S3 = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 5, "mode": "standard"}}
+"""Of each request; what the network breaks is asked for again, with waits that double and differ by chance."""
+S3_TRIES = 3
+"""Of what those tries did not bring, and of a body that breaks off."""
+UNSETTLED_SECONDS = 5
+"""A file changed so shortly ago may have changed again without another time or size."""
+
+
+def extract(
+    source: Source[FilesSource, FilesTable], tables: Sequence[Table[FilesTable]], job: Job
+) -> Generator[Delivery, None, None]:
+    """Land the new and changed files of every table."""
+    store, base = _store(source, job)
+    tries = _S3Tries(job)
+    if "s3" in store.protocol:
+        tries.watch(store)
+
+    def land(table: Table[FilesTable]) -> Landed | None:
+        tries.table = table.name
+        return _land(store, base, table, job)
+
+    yield from each_table(tables, land)
+
+
+class _S3Tries:
+    """Tells of what a bucket is asked for again, which botocore and s3fs do by themselves."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.table = ""
+        """The one that is read."""
+        self._asked: set[str] = set()
+        """Objects asked for since the bucket was listed."""
+
+    def watch(self, store: Any) -> None:
+        store.connect()
+        events = store.s3.meta.events
+        events.register("needs-retry.s3", self._answered)
+        events.register("before-parameter-build.s3.ListObjectsV2", self._listing)
+        events.register("before-parameter-build.s3.GetObject", self._asking)
+
+    def _answered(
+        self,
+        response: tuple[Any, Any] | None,
+        caught_exception: Exception | None,
+        operation: Any,
+        attempts: int,
+        **_: Any,
+    ) -> None:
+        status = response[0].status_code if response else 0
+        if caught_exception or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            said = type(caught_exception).__name__ if caught_exception else f"answered {status}"
+            self._job.retried(self.table, f"{operation.name}: {said}; that was try {attempts}")
+
+    def _listing(self, **_: Any) -> None:
+        self._asked.clear()
+
+    def _asking(self, params: dict[str, Any], **_: Any) -> None:
+        name = params["Key"]
+        if name in self._asked:
+            place = params.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
+            self._job.retried(self.table, f"{name} broke off; going on at byte {place}")
+        self._asked.add(name)
+
+
+def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]:
+    """The file system of the source's url, and the url's path on it."""
+    url = job.connections.fill(source.load.url)
+    keys = job.connections.all(source.load.connection) if source.load.connection else {}
+    if url.startswith("s3://"):
+        store = fsspec.filesystem(
+            "s3",
+            key=keys.get("access_key_id"),
+            secret=keys.get("secret_access_key"),
+            token=keys.get("session_token"),
+            client_kwargs={
+                k: v for k in ("endpoint_url", "region_name") if (v := keys.get(k.replace("_name", "")))
+            },
+            config_kwargs=dict(S3),
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            max_concurrency=1,  # parts of one object side by side are not gone on with when they break off
+        )
+        store.retries = S3_TRIES
+        return store, url.removeprefix("s3://").rstrip("/")
+    if url.startswith("sftp://"):
+        host, _, path = url.removeprefix("sftp://").partition("/")
+        name, _, port = host.partition(":")
+        try:
+            store = fsspec.filesystem(
+                "sftp",
+                host=keys.get("host", name),
+                port=int(keys.get("port", port or 22)),
+                username=keys.get("username"),
+                password=keys.get("password"),
+                key_filename=keys.get("key_file"),
+                skip_instance_cache=True,
+            )
+        except Exception as error:  # paramiko has no common base for refused, unreachable and unknown
+            raise ConnectionError(
+                f"{source.name}: cannot reach the SFTP server {host}: {job.connections.redact(str(error))}"
+            ) from None
+        return store, f"/{path}".rstrip("/")
+    folder = job.root / url.removeprefix("file://")
+    if not folder.is_dir():
+        raise ConnectionError(f"{source.name}: there is no folder {url!r} (below the project's root)")
+    return fsspec.filesystem("file"), str(folder)
+
+
+def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed | None:
+    known = {} if job.full_refresh else dict(job.state(table.name).get("files", {}))
+    if job.retry_quarantine:
+        from sluice.load.quarantine import quarantined_files
+
+        unread = quarantined_files(table, job)
+        found = [f for f in _changed(store, base, table, {}, job) if f.name in unread]
+        known_contents: dict[str, list[str]] = {}
+    else:
+        found = list(_changed(store, base, table, known, job))
+        known_contents = known
+    if not found:
+        return None
+    _fetch(store, base, found, table, job)
+    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as beside:
+        return _landed(found, known, known_contents, table, job, beside)
+
+
+def _landed(
+    found: Sequence[Found],
+    known: Mapping[str, list[str]],
+    known_contents: Mapping[str, list[str]],
+    table: Table[FilesTable],
+    job: Job,
+    beside: ThreadPoolExecutor,
+) -> Landed | None:
+    """Read those of the fetched files whose content is new; a thread beside adds up what they contain."""
+    digests: dict[str, Future[str]] = {}
+    loaded: list[Found] = []
+    landing = FileLanding(job, table)
+    for before, file in zip([None, *found], found, strict=False):
+        if before:  # one at a time: a process may not open as many files as there are
+            digests[before.name].result()
+        digest = digests[file.name] = beside.submit(_sha256, file.local.open("rb"))
+        unpack(file, table, landing)
+        if file.name in known_contents and known_contents[file.name][1] == digest.result():
+            landing.forget(file)
+        else:
+            loaded.append(file)
+    parquet = ParquetFiles(table, job, set(known))
+    if table.load.format == "parquet":
+        for file in loaded:
+            parquet.add(file)
+        relation = parquet.relation()
+    else:
+        for file in loaded:
+            READERS[table.load.format](file, table, landing, set(known))
+            landing.settle()
+        relation = landing.close()
+    form = {"parquet": "rows", "json": "records", "jsonl": "records"}.get(table.load.format, "text")
+    if relation is None:
+        columns = landing.columns()
+        if not columns:
+            return None
+        relation = f"select {', '.join(columns)} where false"
+    remembered = {file.name: [file.version, digests[file.name].result()] for file in found}
+    return Landed(
+        relation,
+        form=form,  # type: ignore[arg-type]
+        is_exact=landing.is_exact,
+        identity=("_file",),
+        replaces=True,
+        rejected=landing.rejected(),
+        places=tuple(file.name for file in loaded),
+        remember={"files": {**known, **remembered}},
+        release=landing.release,
+        types=parquet.types,
+        explain=parquet.explain if table.load.format == "parquet" else unexplained,
+    )
+
+
+def _sha256(content: BufferedReader) -> str:
+    """Of the file as it came: what is unpacked in its place is another one."""
+    with content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _changed(
+    store: Any, base: str, table: Table[FilesTable], known: dict[str, list[str]], job: Job
+) -> Iterator[Found]:
+    """Files whose size, time or e-tag differs from what the last load saw."""
+    files = _listed(store, base, table, job)
+    if not files and not known:
+        raise LoadError(f"{table.qualified}: no file matches {table.load.path!r} below {base}")
+    now = time.time()
+    for number, (path, info) in enumerate(sorted(files.items())):
+        name = path.removeprefix(base).lstrip("/")
+        version = _version(info)
+        if not info.get("ETag") and abs(_seconds(_stamp(info)) - now) < UNSETTLED_SECONDS:
+            version += f" at {now}"  # may change again within the clock's resolution: look at it next time
+        if known.get(name, [None])[0] != version:
+            # without its ending: readers would unpack by it what is unpacked already
+            local = job.folder / f"{table.name}.files" / str(number)
+            yield Found(name, path, version, local)
+
+
+def _listed(store: Any, base: str, table: Table[FilesTable], job: Job) -> dict[str, dict[str, Any]]:
+    """What the store tells of each file of the table, by its path there."""
+    pattern = f"{base}/{table.load.path}"
+    try:
+        listing = store.glob(pattern, detail=True)
+    except Exception as error:
+        raise ConnectionError(
+            f"{table.qualified}: cannot list {pattern}: {job.connections.redact(str(error))}"
+        ) from None
+    return {path: info for path, info in listing.items() if info["type"] == "file"}
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    return f"{info['size']} {_stamp(info)}"
+
+
+def _stamp(info: Mapping[str, Any]) -> Any:
+    return info.get("ETag") or info.get("mtime") or info.get("LastModified")
+
+
+def _fetch(store: Any, base: str, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
+    """Copy files to this machine, each as it was at one moment."""
+    found[0].local.parent.mkdir(parents=True, exist_ok=True)
+    seen = {file.remote: file.version for file in found}
+    for _ in range(S3_TRIES):
+        _copy(store, found, table, job)
+        if "s3" not in store.protocol:
+            return
+        # of a bucket a large object comes in parts, and one that breaks off is gone on with: another may have taken
+        # its place meanwhile
+        now = {path: _version(info) for path, info in _listed(store, base, table, job).items()}
+        found = [file for file in found if now.get(file.remote, seen[file.remote]) != seen[file.remote]]
+        if not found:
+            return
+        seen |= now
+        job.retried(table.name, f"{found[0].name} changed while it was fetched; fetching it once more")
+    raise LoadError(
+        f"{table.qualified}: {found[0].name} changed each of {S3_TRIES} times while it was fetched; nothing was "
+        "loaded. Load again when it stays as it is"
+    )
+
+
+def _copy(store: Any, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
+    try:
+        store.get([f.remote for f in found], [str(f.local) for f in found])
+    except Exception as error:  # each kind of store has its own
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConnectionError(
+            f"{table.qualified}: cannot fetch {found[0].remote}{' and others' if found[1:] else ''}: "
+            f"{job.connections.redact(said)}; nothing was loaded. Load again"
+        ) from None
+
+
+def _seconds(changed: Any) -> float:
+    return changed.timestamp() if isinstance(changed, datetime) else float(changed or 0)

@@ -1,0 +1,169 @@
+"""A file at its source, and where its rows land."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sluice.config.column_names import normalized
+from sluice.config.declaration import FilesTable, Table
+from sluice.extract.contract import Job, literal, quoted
+from sluice.extract.row_buffer import LandedRows, numbers
+
+HELD_BYTES = 32 * 2**20
+"""Rows of one file up to this size are not landed until it is settled."""
+NAMES = pa.dictionary(pa.int32(), pa.string())
+"""Files' names, each once for all of its rows."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file at the source, and its unpacked UTF-8 copy on this machine."""
+
+    name: str
+    """Path below the source's url: the file's identity."""
+    remote: str
+    version: str
+    """Size and time or e-tag, as the store tells them: unchanged means not read again."""
+    local: Path
+
+
+class FileLanding:
+    """Collects rows as text (or JSON records) with file and line, by their columns.
+
+    What a file brings can be taken back until it is settled: a small one waits until then, a large one lands apart.
+    """
+
+    def __init__(self, job: Job, table: Table[FilesTable]) -> None:
+        self._job = job
+        self._table = table
+        self._ordered: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Columns as the first file with them has them."""
+        self._shared: dict[tuple[str, ...], LandedRows] = {}
+        self._apart: dict[tuple[str, ...], LandedRows] = {}
+        self._held: dict[tuple[str, ...], list[pa.Table]] = {}
+        self._held_bytes = 0
+        self._files: list[LandedRows] = []
+        self._rows: dict[str, int] = {}
+        self._headers: dict[str, None] = {}
+        self._rejected: list[tuple[str, int, str, str]] = []
+        self.raw_columns = {
+            c
+            for c in job.raw_columns(table)
+            if not c.startswith("_") and c not in (table.load.columns.exclude or [])
+        }
+
+    def write(self, file: Found, columns: dict[str, Any], lines: Sequence[int] | pa.Int64Array) -> None:
+        """Append text columns of equal length, and the line each row stands on."""
+        rows = len(lines)
+        self._rows[file.name] = self._rows.get(file.name, 0) + rows
+        key = tuple(sorted(columns))
+        ordered = self._ordered.setdefault(key, tuple(columns))
+        schema = pa.schema([("_file", NAMES), ("_line", pa.int64()), *((c, pa.string()) for c in ordered)])
+        names = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), [file.name])
+        arrays = [names, numbers(lines), *(columns[c] for c in ordered)]
+        batch = pa.Table.from_arrays(arrays, schema=schema)
+        self._held.setdefault(key, []).append(batch)
+        self._held_bytes += batch.nbytes
+        if self._held_bytes > HELD_BYTES:
+            self._move(self._apart)
+        self._job.progress(self._table.name, rows)
+
+    def settle(self) -> None:
+        """The rows of this file stay."""
+        self._move(self._apart or self._shared)
+        for apart in self._apart.values():
+            apart.close()
+        self._apart = {}
+
+    def take_back(self, file: Found) -> None:
+        """Drop the rows that this file, which is not settled, has brought so far."""
+        for apart in self._apart.values():
+            apart.close()
+            apart.release()
+            self._files.remove(apart)
+        self._held, self._held_bytes, self._apart = {}, 0, {}
+        self._job.progress(self._table.name, -self._rows.get(file.name, 0))
+        self._rows[file.name] = 0
+
+    def _move(self, files: dict[tuple[str, ...], LandedRows]) -> None:
+        """Write what is held."""
+        for key, batches in self._held.items():
+            if key not in files:
+                path = self._job.folder / f"{self._table.name}.landed.{len(self._files)}.parquet"
+                files[key] = LandedRows(path, batches[0].schema, self._job)
+                self._files.append(files[key])
+            for batch in batches:
+                files[key].write(batch)
+        self._held, self._held_bytes = {}, 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no record has a number that a double might have no room for; known once it is closed."""
+        return all(file.is_exact for file in self._files)
+
+    def headers(self, names: Sequence[str]) -> None:
+        """Remember the columns of a file: the files after it must have them, too."""
+        self._headers.update(dict.fromkeys(names))
+        self.raw_columns |= {normalized(name) for name in names}
+
+    def reject(self, file: Found, line: int, reason: str, text: str) -> None:
+        """Keep a line that is no row."""
+        self._rejected.append((file.name, line, reason, text))
+
+    def undecodable(self, file: Found, first: int, last: int) -> str | None:
+        """What is wrong with the first of these lines that could not be read."""
+        reasons = (
+            f"line {n}: {why}"
+            for name, n, why, _ in self._rejected
+            if name == file.name and first <= n <= last
+        )
+        return next(reasons, None)
+
+    def forget(self, file: Found) -> None:
+        """Drop what was rejected of a file that is not loaded, because its content is known."""
+        self._rejected = [r for r in self._rejected if r[0] != file.name]
+
+    def rejected(self) -> str | None:
+        """The relation of all lines that are no rows."""
+        if not self._rejected:
+            return None
+        path = self._job.folder / f"{self._table.name}.rejected.parquet"
+        names = ("_file", "_line", "_reason", "_record")
+        pq.write_table(pa.table(dict(zip(names, zip(*self._rejected, strict=True), strict=True))), path)
+        return f"select * from read_parquet({literal(str(path))})"
+
+    def columns(self) -> list[str]:
+        """Typed nulls for a relation without rows: of the metadata and the columns of headers, or declarations and raw.
+
+        The latter where every file is known already, so that no header was read.
+        """
+        declared = [*self._headers] or [c.name for c in self._table.columns if not c.name.startswith("_")]
+        if not self._headers:
+            have = {normalized(name) for name in declared}
+            declared += sorted(name for name in self.raw_columns if name not in have)
+        if self._table.load.format in ("json", "jsonl"):
+            declared = ["_record"]
+        texts = [f"cast(null as varchar) as {quoted(c)}" for c in declared]
+        return ["cast(null as varchar) as _file", "cast(null as bigint) as _line", *texts] if declared else []
+
+    def close(self) -> str | None:
+        """The relation of all rows; None without any."""
+        for shared in self._shared.values():
+            shared.close()
+        if not self._files:
+            return None
+        parts = [file.relation() for file in self._files if file.is_held]
+        if paths := ", ".join(literal(str(file.path)) for file in self._files if not file.is_held):
+            parts.append(f"select * from read_parquet([{paths}], union_by_name = true)")
+        return " union all by name ".join(parts)
+
+    def release(self) -> None:
+        """Let go of rows in memory."""
+        for file in self._files:
+            file.release()

@@ -1,0 +1,425 @@
+"""The HTTP side of the rest kind: retries that honour Retry-After, renewed tokens, exact JSON, safe errors.
+
+dlt's own session gives up after a few seconds, parses every page several times, rounds long numbers and knows
+no login; requests' session underneath keeps cookies, proxies and redirects.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from base64 import urlsafe_b64decode
+from codecs import BOM_UTF8
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import requests
+from dlt.common import jsonpath
+from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
+from dlt.sources.helpers.rest_client.redaction import SENSITIVE_PARAMS
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from requests.hooks import default_hooks, dispatch_hook
+
+from sluice.config.connections import Connections
+from sluice.extract import retries
+from sluice.extract.exact_json import loads
+from sluice.extract.silence import Deadline
+
+ATTEMPTS = 6
+"""Tries of one request; with the waits between them a server may be away for about ten seconds."""
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+"""A server that asks for more patience than this is asked again by the next load."""
+TIMEOUT_SECONDS = (10.0, 60.0)
+"""To connect, and between two pieces of an answer."""
+ANSWER_SECONDS = 600.0
+"""For one answer in all: a server that sends a byte now and then never runs into the other time-outs."""
+RETRIED = {408, 425, 429, *range(500, 600)}
+TOKEN_LIFE_USED = 0.8
+"""A token that says when it ends is renewed when this part of its life has passed."""
+
+
+class BadAnswer(requests.RequestException):
+    """The server answered, but not with what can be read."""
+
+
+class TooLong(requests.RequestException):
+    """The server asks to wait longer than a load waits."""
+
+
+class TooSlow(requests.RequestException):
+    """An answer did not end."""
+
+
+class Betrayed(requests.RequestException):
+    """A redirect would carry secrets to another host."""
+
+
+class Login(AuthBase):
+    """`auth: {type: login}`: asks a URL for a token and sends it in a header; renews it before it ends or on 401.
+
+    path | url: where to log in, relative to the base URL or absolute; body: JSON sent; form: or form fields;
+    token_path: JSON path of the token in the answer; header: default Authorization; scheme: word before the
+    token, default Bearer, may be empty; method: default POST; expires_path: JSON path of seconds of life (a JWT
+    tells itself).
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        base_url: str,
+        *,
+        token_path: str,
+        path: str | None = None,
+        url: str | None = None,
+        body: dict[str, Any] | None = None,
+        form: dict[str, Any] | None = None,
+        header: str = "Authorization",
+        scheme: str = "Bearer",
+        method: str = "POST",
+        expires_path: str | None = None,
+    ) -> None:
+        self.url = url or f"{base_url.rstrip('/')}/{(path or '').lstrip('/')}"
+        self._session = session
+        self._request = requests.Request(method=method, url=self.url, json=body, data=form)
+        self._token_path = jsonpath.compile_path(token_path)
+        self._expires_path = jsonpath.compile_path(expires_path) if expires_path else None
+        self._header = header
+        self._scheme = scheme
+        self._token: str | None = None
+        self._ends = float("inf")
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is None or time.monotonic() >= self._ends:
+            self._log_in()
+        request.headers[self._header] = f"{self._scheme} {self._token}".strip()
+        return request
+
+    def renew(self) -> None:
+        """Log in again with the next request."""
+        self._token = None
+
+    def _log_in(self) -> None:
+        response = self._session.send(self._session.prepare_request(self._request))
+        if response.status_code >= 400:
+            raise requests.HTTPError("the login was refused", response=response)
+        found = jsonpath.find_values(self._token_path, response.json())
+        if not found or not isinstance(found[0], str) or not found[0]:
+            raise BadAnswer(f"the login's answer has no token at {self._token_path}", response=response)
+        self._token = found[0]
+        self._session.connections.conceal(self._token)
+        seconds = _jwt_seconds(self._token)
+        if self._expires_path and (stated := jsonpath.find_values(self._expires_path, response.json())):
+            seconds = float(stated[0])
+        self._ends = time.monotonic() + TOKEN_LIFE_USED * seconds if seconds else float("inf")
+
+
+def _jwt_seconds(token: str) -> float | None:
+    """How long a JSON web token lives from now on, by the server's clock when it says when it was issued."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"] - claims.get("iat", time.time()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class Session(requests.Session):
+    """A session that sends until there is a readable answer or patience ends.
+
+    Answers of status >= 400 that are not worth a retry are returned, as dlt's client expects. `json()` of an
+    answer is parsed once and exactly (`exact_json.loads`). `tell` is told of every try that is made again.
+    """
+
+    def __init__(self, connections: Connections, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self.connections = connections
+        self._tell = tell
+        self.headers["User-Agent"] = "sluice"
+        self.headers["Accept"] = "application/json, */*;q=0.5"
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, HTTPAdapter(pool_maxsize=4))
+        self._environment: dict[str, Any] = {}
+        self._sent_with: tuple[requests.PreparedRequest, Any] | None = None
+        self._concealed: str | None = None
+        self._deadline = Deadline(ANSWER_SECONDS)
+
+    def close(self) -> None:
+        self._deadline.close()
+        super().close()
+
+    def merge_environment_settings(self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Proxies and certificates of a host; requests would look them up for every page, 0.1 ms each."""
+        host = urlsplit(url).netloc
+        if host not in self._environment:
+            self._environment[host] = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return dict(self._environment[host])
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        # not what a .netrc says: secrets come from connections, and looking there for every page takes 0.1 ms
+        self.trust_env = False
+        try:
+            prepared = super().prepare_request(request)
+        finally:
+            self.trust_env = True
+        self._sent_with = (prepared, request.auth)
+        authorization = str(prepared.headers.get("Authorization") or "")
+        if authorization != self._concealed:
+            self._concealed = authorization
+            self.connections.conceal(authorization.rpartition(" ")[2])
+        return prepared
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take no secrets along when a redirect leads to another host, whatever they stand in."""
+        if self._is_same_host(response.request.url, prepared_request.url):
+            return
+        headers, body = prepared_request.headers, prepared_request.body
+        for name, value in list(headers.items()):
+            if name.lower() == "authorization" or self._is_secret(str(value)):
+                del headers[name]
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+        if self._is_secret(text):
+            raise Betrayed(
+                "the server sends this request on to another host, which would get the secrets in it",
+                request=response.request,
+            )
+
+    def _is_secret(self, text: str) -> bool:
+        return self.connections.redact(text) != text
+
+    def _is_same_host(self, one: str | None, other: str | None) -> bool:
+        """Whether credentials for one URL are for the other: the same host and port, or the same host over TLS."""
+        return not self.should_strip_auth(one or "", other or "")
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT_SECONDS
+        if (
+            kwargs.get("allow_redirects") is False
+        ):  # where a redirect leads: what fails there is tried from its start
+            return super().send(request, **kwargs)
+        hooks, request.hooks = request.hooks, default_hooks()  # they judge the last answer, not every try
+        auth = self._sent_with[1] if self._sent_with and self._sent_with[0] is request else None
+        renewed = False
+        attempt = 1
+        while True:
+            failure: requests.RequestException | None = None
+            response: requests.Response | None = None
+            try:
+                response = self._send_in_time(request, **kwargs)
+                _parse_once(response)
+                if response.status_code == 401 and not renewed and self._renew(auth, request, response):
+                    renewed = True
+                    continue
+                if response.status_code not in RETRIED:
+                    break
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if isinstance(error, requests.exceptions.SSLError):
+                    raise
+                failure = error
+            except (
+                requests.exceptions.ChunkedEncodingError,
+                requests.exceptions.ContentDecodingError,
+                BadAnswer,
+            ) as error:
+                failure = error
+            if attempt >= ATTEMPTS:
+                if failure is not None:
+                    failure.request = failure.request or request
+                    failure.tries = attempt  # type: ignore[attr-defined]
+                    raise failure
+                break
+            wait = _wait(attempt, response)
+            what = _shortly(failure, response)
+            where = f"{request.method} {safe_url(request.url, self.connections)}"
+            self._tell(f"{where}: {what}; try {attempt + 1} of {ATTEMPTS} in {wait:.1f} s")
+            retries.pause(wait)
+            attempt += 1
+        assert response is not None
+        dispatched: requests.Response = dispatch_hook("response", hooks, response, **kwargs)
+        return dispatched
+
+    def _send_in_time(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        parts = urlsplit(request.url or "")
+        with self._deadline.on(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)):
+            try:
+                return super().send(request, **kwargs)
+            except requests.RequestException:
+                if not self._deadline.passed:
+                    raise
+        raise TooSlow(f"did not end within {self._deadline.seconds:.0f} seconds", request=request)
+
+    def _renew(self, auth: Any, request: requests.PreparedRequest, refusal: requests.Response) -> bool:
+        """Give the request a new token; False when there is none, or when another host refused it."""
+        return self._is_same_host(request.url, refusal.url) and renew(auth, request)
+
+
+def renew(auth: Any, request: requests.PreparedRequest) -> bool:
+    """Give the request a new token; False when `auth` holds none that could be renewed."""
+    if isinstance(auth, Login):
+        auth.renew()
+    elif isinstance(auth, OAuth2ClientCredentials):
+        auth.access_token = None
+    else:
+        return False
+    auth(request)
+    return True
+
+
+def _shortly(failure: requests.RequestException | None, response: requests.Response | None) -> str:
+    """What went wrong, in a few words."""
+    if failure is None:
+        return f"status {response.status_code if response is not None else 0}"
+    if isinstance(failure, requests.Timeout):
+        return "no answer in time"
+    if isinstance(failure, requests.ConnectionError):
+        return "no connection"
+    return "the answer is not whole"
+
+
+def _wait(attempt: int, response: requests.Response | None) -> float:
+    """Seconds to wait before the next try: what the server asks for, and on top of it doubling with jitter.
+
+    Everybody who was told the same time must not come back at the same time, and "at once" must not be a loop.
+    """
+    headers = response.headers if response is not None else {}
+    asked = retry_after(headers.get("Retry-After"), headers.get("Date"))
+    if asked is not None and asked > LONGEST_RETRY_AFTER_SECONDS:
+        raise TooLong(f"asks to wait {asked:.0f} seconds", response=response)
+    return (asked or 0.0) + retries.backoff(attempt)
+
+
+def retry_after(header: str | None, date: str | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for, given as a number or an HTTP date; None when it asks nothing.
+
+    `date` is the answer's Date header: what a server means by a date depends on its own clock.
+    """
+    if not header:
+        return None
+    header = header.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", header):
+        return float(header)
+    when, now = _moment(header), _moment(date or "") or datetime.now(UTC)
+    return max(0.0, (when - now).total_seconds()) if when else None
+
+
+def _moment(text: str) -> datetime | None:
+    """An HTTP date."""
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _parse_once(response: requests.Response) -> None:
+    """Give the response a `json()` that parses once; BadAnswer when what should be JSON was cut off on its way.
+
+    HTML never is what was asked for: it comes from a gateway whose service is away for a moment.
+    """
+    documents: list[Any] = []
+
+    def parsed(**_: Any) -> Any:
+        if not documents:
+            try:
+                documents.append(loads(_utf8(response)))
+            except ValueError as error:
+                raise BadAnswer(f"the body is not whole JSON ({error})", response=response) from None
+        return documents[0]
+
+    if response.status_code == 204:  # "no content" is no record
+        documents.append([])
+    response.json = parsed  # type: ignore[method-assign]
+    content_type = response.headers.get("Content-Type", "")
+    if response.status_code < 400 and ("json" in content_type or "html" in content_type) and response.content:
+        parsed()
+
+
+def _utf8(response: requests.Response) -> bytes:
+    """The body in UTF-8, without a mark at its begin."""
+    charset = re.search(r"charset=[\"']?([\w.-]+)", response.headers.get("Content-Type", ""), re.IGNORECASE)
+    body = response.content
+    if charset and charset[1].lower() not in ("utf-8", "utf8"):
+        try:
+            body = body.decode(charset[1]).encode()
+        except LookupError:
+            raise ValueError(f"the charset {charset[1]} is unknown") from None
+    return body.removeprefix(BOM_UTF8)
+
+
+# -- errors ----------------------------------------------------------------------------------------------
+
+
+def safe_url(url: str | None, connections: Connections) -> str:
+    """A URL that may be shown: without user, password, and parameters that are or hold a secret."""
+    parts = urlsplit(url or "")
+    clean = connections.redact
+    query = [
+        (key, "***" if key.lower() in SENSITIVE_PARAMS or clean(value) != value else value)
+        for key, value in parse_qsl(parts.query, keep_blank_values=True)
+    ]
+    path = unquote(parts.path)
+    shown = clean(path) if clean(path) != path else parts.path
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, shown, urlencode(query, safe="*:/,", quote_via=quote), ""))
+
+
+ADVICE: Mapping[int, str] = {
+    400: "The request is not what the API expects: compare endpoint.path, params and json with its documentation.",
+    401: "The credentials were refused, also after a new login where there is one: check the secrets that "
+    "`auth` names.",
+    403: "These credentials may not read this: ask whoever runs the API for the right, or check `auth`.",
+    404: "There is nothing at this address: check client.base_url and endpoint.path.",
+    405: "The API does not take this method here: check endpoint.method.",
+    429: "The API limits how often it may be asked: load less often, or ask for larger pages.",
+}
+
+
+def explain(error: requests.RequestException, connections: Connections) -> tuple[str, int | None]:
+    """What happened and what to do, safe to print, and the status if there was an answer."""
+    response = error.response
+    request = response.request if response is not None else error.request
+    where = (
+        f"{request.method} {safe_url(str(request.url), connections)}"
+        if request is not None
+        else "the request"
+    )
+    tried = f" after {error.tries} tries" if hasattr(error, "tries") else ""
+    if isinstance(error, TooLong):
+        return f"{where} {error}; a load waits {LONGEST_RETRY_AFTER_SECONDS:.0f}. Load again later.", None
+    if response is not None and response.status_code >= 400:
+        status = response.status_code
+        # blotted out before it is cut, for a secret that is cut in two is not found
+        body = " ".join(connections.redact(response.text).split())[:200]
+        advice = ADVICE.get(status) or (
+            "The server has a problem of its own: load again later."
+            if status >= 500
+            else "Check the endpoint."
+        )
+        refused = f", {error}" if str(error) == "the login was refused" else ""
+        many = f" after {ATTEMPTS} tries" if status in RETRIED else ""
+        said = f": {body}" if body else ""
+        return f"{where} answered {status} {response.reason or ''}{many}{refused}{said}. {advice}", status
+    if isinstance(error, BadAnswer):
+        return f"{where}: {error}{tried}. Check endpoint.path, or ask whoever runs the API.", None
+    if isinstance(error, TooSlow):
+        return f"{where}: the answer {error}. Ask for smaller pages, or load again later.", None
+    if isinstance(error, Betrayed):
+        return f"{where}: {error}. Check client.base_url.", None
+    if isinstance(error, requests.TooManyRedirects):
+        return f"{where}: the server redirects in a circle. Check client.base_url and endpoint.path.", None
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"{where}: the server's certificate is not trusted. Check client.base_url.", None
+    if isinstance(error, requests.Timeout):
+        return f"{where} was not answered in time{tried}. Load again later, or ask for smaller pages.", None
+    if isinstance(error, requests.exceptions.JSONDecodeError):
+        return f"{where}: the answer is not JSON. Check endpoint.path.", None
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        return f"{where}: the answer broke off{tried}. Load again later, or ask for smaller pages.", None
+    if isinstance(error, requests.ConnectionError):
+        return f"{where}: no connection{tried}. Check client.base_url and whether the server runs.", None
+    return f"{where}: {connections.redact(str(error))}", None

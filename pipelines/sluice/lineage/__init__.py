@@ -1,0 +1,46 @@
+"""Lineage: for any column, where its value comes from and what influences it, up and down the project.
+
+`column_lineage` answers for one query, `load_graph` for a dbt project, `describe` prints the answer of a project,
+`export_openlineage` writes it for other tools. docs/lineage.md tells what is meant by value and influence.
+"""
+
+from sluice.lineage.columns import column_lineage
+from sluice.lineage.graph import Edge, EdgeType, Graph, Node, Reached, Ref
+from sluice.lineage.model import (
+    ROWS,
+    ColumnLineage,
+    How,
+    Influence,
+    Kind,
+    QueryLineage,
+    Unknown,
+    ValueSource,
+    paths_overlap,
+)
+from sluice.lineage.openlineage import export_openlineage
+from sluice.lineage.project import load_graph
+from sluice.lineage.render import describe, read_project, text_tree
+
+__all__ = [
+    "ROWS",
+    "ColumnLineage",
+    "Edge",
+    "EdgeType",
+    "Graph",
+    "How",
+    "Influence",
+    "Kind",
+    "Node",
+    "QueryLineage",
+    "Reached",
+    "Ref",
+    "Unknown",
+    "ValueSource",
+    "column_lineage",
+    "describe",
+    "export_openlineage",
+    "load_graph",
+    "paths_overlap",
+    "read_project",
+    "text_tree",
+]

@@ -1,0 +1,176 @@
+"""A load: every declared source side by side into raw, and what became of each.
+
+What takes long is begun first: sources are read while dlt is still being imported, which takes as long as a small file.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from sluice.config.connections import Connections
+from sluice.config.declaration import Source
+from sluice.config.settings import Settings
+from sluice.engine.connection import open_raw
+from sluice.engine.locks import locked
+from sluice.load.read_ahead import (
+    LoadOptions,
+    ProgressListener,
+    Reading,
+    SourceResult,
+    TableResult,
+    extractor,
+)
+from sluice.runs.raw_copy import copy_to_raw
+from sluice.runs.store import LoadRecord, RunStore
+
+BREAKING_OFF_SECONDS = 0.6
+"""What waits for an answer from a network is not waited for."""
+SWITCH_SECONDS = 0.0002
+"""After which a thread lets another have the interpreter; by default 5 ms."""
+THREADS = 4
+"""Sources loaded at once; more only wait for each other on two cores."""
+
+
+def load(
+    settings: Settings,
+    sources: Sequence[Source[Any, Any]],
+    run_id: str,
+    *,
+    full_refresh: bool = False,
+    window: tuple[str | None, str | None] | None = None,
+    retry_quarantine: bool = False,
+    watcher: ProgressListener | None = None,
+) -> list[SourceResult]:
+    """Load `sources` into raw; one that fails does not stop the others.
+
+    `full_refresh` drops the raw tables first; `window` loads a range of the cursor (from, to) again;
+    `retry_quarantine` loads the quarantined rows again, and nothing else.
+    Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`.
+    """
+    connections = Connections(settings.root, settings.connections)
+    ledger = RunStore(settings.ledger)
+    asked = LoadOptions(full_refresh, window, retry_quarantine)
+    with locked(settings.home, "sluice load", settings.lock_seconds):
+        shutil.rmtree(settings.landing, ignore_errors=True)
+        con = open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
+        began = datetime.now(UTC)
+        readings = [
+            Reading(
+                settings,
+                source,
+                con,
+                connections,
+                asked,
+                watcher or ProgressListener(),
+                began + timedelta(microseconds=n),
+            )
+            for n, source in enumerate(sources)
+        ]
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="load")
+        through_dlt: Future[Any] = Future()
+        try:
+            loads = [pool.submit(_load, reading, through_dlt) for reading in readings]
+            with _beside_reading():
+                through_dlt.set_result(_imported(sources))
+            results = []
+            for done in as_completed(loads):
+                _record(ledger, run_id, done.result())
+                results.append(done.result())
+        except BaseException:
+            # Ctrl-C above all: what runs is broken off, not waited for; the next load finishes what was packed
+            through_dlt.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            _break_off(readings, loads)
+            raise
+        pool.shutdown()
+        copy_to_raw(con, ledger, settings.landing)
+        con.close()
+        shutil.rmtree(settings.landing, ignore_errors=True)
+    return sorted(results, key=lambda result: result.source)
+
+
+@contextmanager
+def _beside_reading() -> Iterator[None]:
+    """Importing, while sources are read, which ask for the interpreter often and shortly.
+
+    What is imported stays: to look for garbage among it, now and at the end, takes as long as a tenth of the imports.
+    """
+    if "sluice.load.dlt_pipeline" in sys.modules:
+        yield
+        return
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(before)
+
+
+def _imported(sources: Sequence[Source[Any, Any]]) -> Any:
+    """The module that loads through dlt, and every extractor with it: modules that import each other do not bear two
+    threads.
+    """
+    from sluice.load import dlt_pipeline as through_dlt
+    from sluice.load.dlt_context import enter_dlt
+
+    enter_dlt()
+    for source in sources:
+        extractor(source)
+    return through_dlt
+
+
+def _load(reading: Reading, through_dlt: Future[Any]) -> SourceResult:
+    reading.begin(through_dlt.done)
+    result: SourceResult = through_dlt.result().SourceLoad(reading).run()
+    return result
+
+
+def _break_off(readings: Sequence[Reading], loads: Sequence[Future[SourceResult]]) -> None:
+    """Interrupt every statement, and those that begin after that: one that goes on keeps the process from ending."""
+    until = time.monotonic() + BREAKING_OFF_SECONDS
+    while not all(load.done() for load in loads) and time.monotonic() < until:
+        for reading in readings:
+            with suppress(duckdb.ConnectionException):  # it has ended, and closed its connection
+                reading.job.con.interrupt()
+        time.sleep(0.02)
+
+
+def _record(ledger: RunStore, run_id: str, result: SourceResult) -> None:
+    def loaded(table: TableResult) -> LoadRecord:
+        error = table.error or result.error
+        lost = table.error or (result.error and not result.committed)
+        return LoadRecord(
+            run_id=run_id,
+            source=result.source,
+            table_name=table.table,
+            started_at=table.started,
+            ended_at=datetime.now(UTC),
+            status="failed" if error else table.status,
+            rows_read=table.read,
+            rows_loaded=0 if lost else table.rows,
+            rows_deleted=0 if lost else table.deleted,
+            rows_quarantined=table.quarantined if result.committed or not result.error else 0,
+            retries=table.retries,
+            bytes=0 if lost else table.bytes,
+            cursor_from=table.cursor[0],
+            cursor_to=table.cursor[0] if lost else table.cursor[1],
+            package=None if lost else table.package,
+            error=error,
+            new_columns=", ".join(table.new_columns) or None,
+            lost_columns=", ".join(table.lost_columns) or None,
+        )
+
+    ledger.record(*map(loaded, result.tables))

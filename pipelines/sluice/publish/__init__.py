@@ -1,0 +1,77 @@
+"""Write, audit, publish: one verified, immutable copy per audience, switched for all of them at once.
+
+What readers open is never the warehouse. A version is built beside the one in use, audited before, read back
+after, and becomes current by one rename; whoever has a file open keeps it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluice.config.settings import Settings
+from sluice.errors import PublishError
+
+if TYPE_CHECKING:  # the engine and the SQL parser are not needed to go back, which is to be quick
+    from sluice.publish.publication import Published as Published
+    from sluice.publish.publication import Rotated
+
+
+def publish(settings: Settings, *, run_id: str | None = None, accept_rows: bool = False) -> Published:
+    """Publish the granted models of the warehouse; `run_id` is the run they come from (default: the last).
+
+    Raises DeclarationError for a wrong policy, PublishError when the audit refuses; readers then keep what
+    they had.
+    """
+    from sluice.publish.publication import Publication
+
+    publication = Publication(settings)
+    with publication.versions.locked(), publication.recorded("publish") as row:
+        published = publication.run(run_id or publication.ledger.last_run(), accept_rows)
+        row.update(version=published.version, detail="; ".join(published.held) or None)
+        return published
+
+
+def rollback(settings: Settings, version: str | None = None) -> str:
+    """Give readers `version` again (default: the one before the current); returns its name.
+
+    Raises PublishError when there is no such version, or when it shows what the policy forbids by now.
+    """
+    from sluice.publish.attempt import Attempt
+    from sluice.publish.forbidden import forbidden
+
+    attempt = Attempt(settings)
+    versions = attempt.versions
+    with versions.locked(), attempt.recorded("rollback") as row:
+        current = versions.current
+        if current is None:
+            raise PublishError("nothing is published yet")
+        wanted = version or versions.before(current)
+        row.update(version=wanted)
+        if wanted not in versions.names:
+            raise PublishError(f"there is no version {wanted}; there are {', '.join(versions.names)}")
+        old = versions.read(wanted)
+        newest = versions.read(
+            versions.names[-1]
+        )  # the current one may be of before a grant or a class was given
+        if reasons := list(forbidden(old, attempt.policy, newest)):
+            raise PublishError(f"{wanted} shows more than is allowed now: {'; '.join(reasons)}")
+        versions.switch(wanted)
+        for mirror in attempt.mirrors:
+            mirror.switch(wanted)
+    return wanted
+
+
+def rotate_key(settings: Settings, name: str) -> Rotated:
+    """Write every kept version of an audience anew with its next key; returns which, and what is left to do.
+
+    The content stays as it is. Cut short, it is finished by calling it again: files that the next key opens
+    are done.
+    """
+    from sluice.publish.publication import Publication
+
+    publication = Publication(settings)
+    audience = publication.policy.audience(name)
+    with publication.versions.locked(), publication.recorded("rotate_key", name) as row:
+        rotated = publication.rotate(audience)
+        row.update(version=publication.versions.current)
+    return rotated

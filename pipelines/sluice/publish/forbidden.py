@@ -1,0 +1,37 @@
+"""What an old version, or a held table of it, shows that must not be shown any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sluice.config.audiences import UNCLASSED, Audience, Policy
+from sluice.publish.versions import PublishedTable, Version
+
+
+def forbidden(old: Version, policy: Policy, newest: Version) -> Iterator[str]:
+    """What an old version shows that must not be shown any more; `newest` has the grants and classes of today."""
+    known = {a.name: a for a in policy.audiences}
+    for name, published in old.audiences.items():
+        now = newest.audiences.get(name)
+        if name not in known or now is None:
+            yield f"the audience {name} is gone"
+            continue
+        for table_name, table in published.tables.items():
+            if table_name not in now.tables:
+                yield f"{name} is not granted {table_name} any more"
+            elif now.tables[table_name].condition != table.condition:
+                yield f"{name} has another row filter for {table_name}"
+            else:
+                classes = {column: found[0] for column, found in now.tables[table_name].classed.items()}
+                yield from forbidden_columns(table_name, table, known[name], classes)
+
+
+def forbidden_columns(
+    name: str, table: PublishedTable, audience: Audience, classes: Mapping[str, str]
+) -> Iterator[str]:
+    """Columns of an old table that are masked otherwise by now; `classes` are the data classes of today."""
+    for column in table.columns:
+        data_class, treatment = table.classed.get(column, (UNCLASSED, "clear"))
+        wanted = audience.treatment(classes.get(column, data_class))
+        if wanted != treatment:
+            yield f"{audience.name} would see {name}.{column} as {treatment}, not {wanted}"

@@ -1,0 +1,221 @@
+"""The audit before a publication: every reason not to show what is in the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+
+from sluice.config.declaration import Source
+from sluice.dbt.run_results import Outcome
+from sluice.publish.project import Model, Project, Test
+from sluice.publish.versions import PublishedTable, Version
+from sluice.publish.write import warehouse_columns
+from sluice.runs.status import status
+from sluice.runs.store import RunStore
+from sluice.sql import quoted
+
+SAMPLE = 3
+"""Rows of a failed test a message shows."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A broken rule; `speaks_against` are the models (unique ids) that cannot be trusted for it."""
+
+    rule: str
+    message: str
+    speaks_against: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.message}"
+
+
+def audit(
+    con: duckdb.DuckDBPyConnection,
+    project: Project,
+    outcomes: Mapping[str, Outcome],
+    sources: Sequence[Source[Any, Any]],
+    ledger: RunStore,
+    previous: Version | None,
+    *,
+    accept_rows: bool = False,
+) -> list[Violation]:
+    """Every broken rule, the gravest kinds first; an empty list means: publish."""
+    found = [
+        *_tests(con, project, outcomes),
+        *_builds(project, outcomes),
+        *_contracts(con, project),
+        *_freshness(project, sources, ledger),
+    ]
+    return found if accept_rows else [*found, *_row_counts(con, project, previous)]
+
+
+def _tests(
+    con: duckdb.DuckDBPyConnection, project: Project, outcomes: Mapping[str, Outcome]
+) -> Iterator[Violation]:
+    for test in project.tests.values():
+        outcome = outcomes.get(test.unique_id)
+        if outcome and outcome.failed and test.is_error:
+            first = (outcome.message.strip().splitlines() or ["no message"])[0]
+            yield Violation("failed test", f"{test.name}: {first}{_sample(con, project, test)}", test.models)
+
+
+def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Violation]:
+    """Models that failed or were left out after a failure, and tests that have not seen what was built."""
+    for model in project.models.values():
+        built = outcomes.get(model.unique_id)
+        if built is None:
+            message = f"{model.name}: nothing is known of a build of it; run `sluice build`"
+            yield Violation("not built", message, (model.unique_id,))
+            continue
+        if built.status != "success":
+            first = (built.message.strip().splitlines() or ["no message"])[0]
+            rule = "broken contract" if "contract" in built.message.lower() else "failed model"
+            rule = "not built" if built.status == "skipped" else rule
+            yield Violation(rule, f"{model.name}: {built.status}: {first}", (model.unique_id,))
+            continue
+        for test in project.tests.values():
+            if (
+                model.unique_id not in test.models
+                or not test.is_error
+                or test.unique_id.startswith("unit_test.")
+            ):
+                continue
+            tested = outcomes.get(test.unique_id)
+            if tested and tested.status == "skipped":
+                if not _is_looked_at_later(test, outcomes):
+                    message = f"{test.name} was skipped, so {model.name} is not verified; run `sluice build`"
+                    yield Violation("not tested", message, (model.unique_id,))
+            elif tested is None or tested.completed_at < built.completed_at:
+                message = f"{test.name} has not run since {model.name} was built; run `sluice build`"
+                yield Violation("not tested", message, (model.unique_id,))
+
+
+def _is_looked_at_later(test: Test, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether a test was skipped for another model that failed, which is held back: see orphans."""
+    parents = [outcomes[i] for i in test.parents if i in outcomes and i not in test.models]
+    return test.kind == "relationships" and any(parent.status != "success" for parent in parents)
+
+
+def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Violation]:
+    """The warehouse against the declared columns, whatever dbt said of them."""
+    for model in project.models.values():
+        there = warehouse_columns(con, model)
+        wrong = []
+        if not there:
+            wrong = ["there is no such table in the warehouse (a view cannot be published; make it a table)"]
+        elif model.is_contracted:
+            declared = {c.name: c.data_type for c in model.columns}
+            wrong = [f"{name} is missing" for name in declared if name not in there]
+            wrong += [f"{name} is not declared" for name in there if name not in declared]
+            for name, data_type in declared.items():
+                if data_type and name in there and there[name] != (wanted := _type(con, data_type)):
+                    wrong.append(f"{name} is {there[name]}, declared is {wanted}")
+        if wrong:
+            yield Violation("broken contract", f"{model.name}: {'; '.join(wrong)}", (model.unique_id,))
+
+
+def _freshness(
+    project: Project, sources: Sequence[Source[Any, Any]], ledger: RunStore
+) -> Iterator[Violation]:
+    limits = {s.name: s.freshness.get("error_after") for s in sources}
+    for state in status(sources, ledger):
+        limit = limits[state.source]
+        readers = tuple(sorted(project.readers_of(state.source) & set(project.models)))
+        if not limit or not readers:
+            continue
+        allowed = timedelta(**{f"{limit['period']}s": int(limit["count"])})
+        if state.lag is None or state.lag > allowed:
+            age = f"{state.lag.total_seconds() / 3600:.1f} h" if state.lag else "never loaded whole"
+            message = f"{state.source}: {age}, allowed are {allowed.total_seconds() / 3600:g} h"
+            yield Violation("stale source", message, readers)
+
+
+def _row_counts(
+    con: duckdb.DuckDBPyConnection, project: Project, previous: Version | None
+) -> Iterator[Violation]:
+    before = {
+        t.model: t for a in (previous.audiences.values() if previous else []) for t in a.tables.values()
+    }
+    for model in project.models.values():
+        known = before.get(model.unique_id)
+        if known is None or not warehouse_columns(con, model):
+            continue
+        now, then = count(con, model), known.rows_in_warehouse
+        lost = 100 * (then - now) / then if then else 0.0
+        if lost > model.limits.max_loss_percent:
+            limit = f"lost {lost:.2f} %, allowed are {model.limits.max_loss_percent:g} %"
+        elif then and -lost > model.limits.max_gain_percent:
+            limit = f"gained {-lost:.2f} %, allowed are {model.limits.max_gain_percent:g} %"
+        else:
+            continue
+        message = f"{model.name}: {then} rows became {now}: {limit} (if that is right: `sluice publish --accept-rows`)"
+        yield Violation("row count", message, (model.unique_id,))
+
+
+def orphans(
+    con: duckdb.DuckDBPyConnection, project: Project, tables: Mapping[str, tuple[str, PublishedTable]]
+) -> Iterator[str]:
+    """References from a held table to a new one, or back, that lead nowhere: such a version would not fit together.
+
+    `tables` are the queries of one audience by model id. Filtered tables are let pass, they lose rows on purpose.
+    """
+    for test in project.tests.values():
+        if test.kind != "relationships" or not test.models:
+            continue
+        child, field = test.models[0], str(test.arguments.get("field"))
+        column = str(test.arguments.get("column_name"))
+        for parent in test.parents:
+            if parent == child or child not in tables or parent not in tables:
+                continue
+            (child_sql, child_table), (parent_sql, parent_table) = tables[child], tables[parent]
+            if (child_table.held_from is None) == (parent_table.held_from is None) or parent_table.condition:
+                continue
+            row = con.execute(
+                f"select count(*) from ({child_sql}) c where c.{quoted(column)} is not null and not exists "
+                f"(select 1 from ({parent_sql}) p where p.{quoted(field)} = c.{quoted(column)})"
+            ).fetchone()
+            if row and row[0]:
+                yield (
+                    f"{project.models[child].name}.{column} would lead nowhere in {row[0]} rows: "
+                    f"{project.models[parent].name} is of another version"
+                )
+
+
+def count(con: duckdb.DuckDBPyConnection, model: Model) -> int:
+    """Rows in the warehouse."""
+    row = con.execute(f"select count(*) from {model.relation}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _type(con: duckdb.DuckDBPyConnection, data_type: str) -> str:
+    row = con.execute(f"select typeof(cast(null as {data_type}))").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str:
+    """Rows a failed test finds, without what is personal: values of columns without a class, by lineage too."""
+    if not test.compiled or len(test.models) != 1:
+        return ""
+    column = str(test.arguments.get("column_name") or "").lower()
+    plain = project.plain_columns(test.models[0])
+    if column in plain:
+        plain |= {
+            "from_field",
+            "unique_field",
+            "value_field",
+        }  # what dbt's generic tests call the tested column
+    try:
+        found = con.execute(f"select * from ({test.compiled}) limit {SAMPLE}")
+        names = [d[0].lower() for d in found.description]
+        rows = found.fetchall()
+    except duckdb.Error:
+        return ""
+    shown = [", ".join(f"{n}={v}" for n, v in zip(names, row, strict=True) if n in plain) for row in rows]
+    return "".join(f"\n    {row}" for row in shown if row)

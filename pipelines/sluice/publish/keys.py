@@ -1,0 +1,200 @@
+"""Keys of published files and of the hash mask: handed in by reference, or made on this machine. Never published."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from sluice.config.audiences import Audience, Policy
+from sluice.config.connections import Connections
+from sluice.config.declaration import REFERENCE
+from sluice.errors import ConnectionError, PublishError
+from sluice.publish import keyring
+
+NEXT = "_next"
+"""What the key to rotate to is called, after the one it follows."""
+
+
+class Keys:
+    """Looks where Connections looks (environment, .dlt/secrets.toml, connections.toml), then in SLUICE_HOME/keys.
+
+    `${keyring.<entry>}` is an entry of the operating system's keyring, unless one of those places has a value for it.
+    It never falls back to anything: an entry that is missing is an error, as the file would be in the open.
+    """
+
+    def __init__(self, folder: Path, connections: Connections) -> None:
+        self._folder = folder
+        self._connections = connections
+
+    def find(self, audience: Audience) -> str | None:
+        """The key an audience's file is written with; None: it is not encrypted.
+
+        Raises ConnectionError when it should be in the keyring and is not.
+        """
+        return self._required(audience.key) or self._kept(audience.name)
+
+    def masking(self, policy: Policy, published: Path | None) -> str:
+        """The hash mask's key as 64 hex digits; made on first use where none is given.
+
+        `published`: where a version is that has hashed values. Raises PublishError when their key is gone: with another
+        one everybody would get a new pseudonym, and nothing would tell.
+        """
+        key = self._required(policy.publishing.masking_key) or self._kept("masking")
+        if key is None and published:
+            raise PublishError(
+                f"not published: the hash mask's key was in {self._folder / 'masking'} and is gone; with a new one "
+                "values would get other hashes than those readers have and join by. Put the file back, or give the key "
+                f"as masking_key in audiences.yml. (Lost for good? Remove {published}, tell the readers, and publish.)"
+            )
+        if key is None:
+            key = self._make()
+            self._keep("masking", key)
+        return hashlib.sha256(f"sluice masking {key}".encode()).hexdigest()
+
+    def begin_rotation(self, audience: Audience) -> tuple[str | None, str]:
+        """The key files have now, and the one to rotate to, which is kept before it is used.
+
+        The new one is `<key>_next`, where the key is handed in or kept in the keyring; else, or where the keyring has
+        none, one is made. Begun again, it is the same one.
+        """
+        old = self._given(audience.key) or self._kept(audience.name)
+        if entry := self._entry(audience.key):
+            new = self._secret(keyring.get(entry + NEXT)) or self._make()
+            keyring.put(entry + NEXT, new)
+        elif self._given(audience.key):
+            new = self._handed_in_next(audience, old)
+        else:
+            new = self._kept(f"{audience.name}.next") or self._make()
+            self._keep(f"{audience.name}.next", new)
+        return old, new
+
+    def end_rotation(self, audience: Audience, new: str) -> None:
+        """Let the new key take the old one's place, where that is ours to do."""
+        if entry := self._entry(audience.key):
+            keyring.put(entry, new)
+            keyring.remove(entry + NEXT)
+            self._forget(audience.name)  # a key of this machine, from before the keyring had one
+        elif not self._given(audience.key):
+            self._keep(audience.name, new)
+            self._forget(f"{audience.name}.next")
+
+    def left_to_do(self, audience: Audience) -> str:
+        """What the person who rotated has to do now."""
+        if entry := self._entry(audience.key):
+            return f"It is the keyring's entry {entry!r} now; readers need it: `keyring get {keyring.SERVICE} {entry}`"
+        if self._given(audience.key):
+            return (
+                f"Let it take the old one's place now: {self._exchange(audience)}. Until then nothing is published; "
+                "readers need the new one already"
+            )
+        return (
+            f"It is kept in {self._folder / audience.name}, and nowhere else: without it nobody can read these files. "
+            "Readers need it from now on"
+        )
+
+    def missing(self, audience: Audience, opens: Callable[[str], bool], published: Path) -> str:
+        """Why the key of today does not open what is published, and what to do; `opens` tries a key."""
+        if (following := self._given(_next(audience.key))) and opens(following):
+            return f"since a rotation it has the next key, which has to take its place: {self._exchange(audience)}"
+        kept = self._folder / audience.name
+        if match := REFERENCE.fullmatch(audience.key or ""):
+            place = self._connections.place(match[1], match[2])
+            if self._entry(audience.key):
+                place = f"the keyring's entry {match[2]!r}"
+            if self.find(audience) is None:
+                what = f"{audience.key} has no value here: set {place} (or put {kept} back, if the key was there)"
+            else:
+                what = (
+                    f"the key set now ({place}) does not open it: set the right one; a new one is brought in by "
+                    f"`sluice publish --rotate-key {audience.name}`"
+                )
+        elif kept.is_file():
+            what = f"the key in {kept} does not open it: put the right one there"
+        else:
+            what = f"{kept} is gone, and audiences.yml names no other key: put the file back, or name one under `key`"
+        return (
+            f"{what}. (Lost for good? Then nobody reads the kept versions again: set another key, remove {published}, "
+            "and publish.)"
+        )
+
+    def _exchange(self, audience: Audience) -> str:
+        old, new = (REFERENCE.fullmatch(name or "") for name in (audience.key, _next(audience.key)))
+        assert old
+        assert new
+        places = [self._connections.place(match[1], match[2]) for match in (old, new)]
+        return f"set {places[0]} to the value of {places[1]}, and remove the latter"
+
+    def _handed_in_next(self, audience: Audience, old: str | None) -> str:
+        match = REFERENCE.fullmatch(_next(audience.key) or "")
+        assert match
+        place = self._connections.place(match[1], match[2])
+        key = self._given(match[0])
+        if key is None:
+            raise ConnectionError(
+                f"the key of {audience.name} is handed in as {audience.key}, so the next one is, too: set {place}, and "
+                "call this again"
+            )
+        if key == old:
+            raise ConnectionError(
+                f"the next key of {audience.name} ({place}) is the one it has: set another one"
+            )
+        return key
+
+    def _make(self) -> str:
+        """A new key of 256 bits."""
+        key = secrets.token_hex(32)
+        self._connections.conceal(key)
+        return key
+
+    def _keep(self, name: str, key: str) -> None:
+        """Write a key to this machine, readable by its owner only; there is no moment with half a key."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = self._folder / f".{name}.{os.getpid()}"
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._folder / name)
+
+    def _forget(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def _kept(self, name: str) -> str | None:
+        file = self._folder / name
+        return self._secret(file.read_text(encoding="utf-8").strip()) if file.is_file() else None
+
+    def _required(self, reference: str | None) -> str | None:
+        key = self._given(reference)
+        if key is None and (entry := self._entry(reference)):
+            raise ConnectionError(
+                f"{reference}: the keyring ({keyring.name()}) has no entry {entry!r}; "
+                f"`keyring set {keyring.SERVICE} {entry}` sets it, and `sluice publish --rotate-key AUDIENCE` makes a "
+                "new key for an audience"
+            )
+        return key
+
+    def _given(self, reference: str | None) -> str | None:
+        if entry := self._entry(reference):
+            return self._secret(keyring.get(entry))
+        match = REFERENCE.fullmatch(reference or "")
+        return self._secret(self._connections.get(match[1], match[2])) if match else None
+
+    def _entry(self, reference: str | None) -> str | None:
+        """The keyring's entry a reference names; None when it leads elsewhere."""
+        match = REFERENCE.fullmatch(reference or "")
+        if match is None or match[1] != keyring.CONNECTION or self._connections.get(match[1], match[2]):
+            return None
+        return match[2]
+
+    def _secret(self, key: str | None) -> str | None:
+        if key:
+            self._connections.conceal(key)
+        return key or None
+
+
+def _next(reference: str | None) -> str | None:
+    """What the key to rotate to is referred to as."""
+    return reference.removesuffix("}") + NEXT + "}" if reference else None

@@ -1,0 +1,227 @@
+"""Versions on disk: built aside, sealed, and made current by one rename for all audiences at once.
+
+published/building/           a version on its way; whatever a killed run left there is thrown away
+published/versions/<version>/ sealed: manifest.json and a file or folder per audience; a new key alone replaces those
+published/current             a link to the version readers get
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from sluice.config.audiences import Treatment
+from sluice.errors import LockedError, PublishError
+
+LOCK_SECONDS = 60
+
+
+class PublishedTable(BaseModel):
+    """One table of one audience."""
+
+    model: str
+    """dbt's unique id."""
+    rows: int
+    fingerprint: str
+    """Sum of a 64-bit hash of every row as published; does not depend on the order of the rows."""
+    columns: dict[str, str]
+    """DuckDB type by column, in order."""
+    classed: dict[str, tuple[str, Treatment]]
+    """Data class of a column, and what was done to it."""
+    condition: str | None
+    """The row filter."""
+    rows_in_warehouse: int
+    """Before the row filter; the limits of the next version count from it."""
+    partition_by: tuple[str, ...] = ()
+    """Of a Parquet folder."""
+    held_from: str | None = None
+    """The version the table was taken over from, because what is in the warehouse was refused."""
+
+
+class PublishedAudience(BaseModel):
+    """What one audience gets."""
+
+    format: Literal["duckdb", "parquet"]
+    is_encrypted: bool
+    tables: dict[str, PublishedTable]
+    to: str | None = None
+
+
+class Version(BaseModel):
+    """manifest.json."""
+
+    version: str
+    created_at: datetime
+    run_id: str | None
+    """The run in the ledger after which this was published."""
+    git_commit: str | None
+    """Of the project; ends in `+` where files were changed since."""
+    load_packages: dict[str, str]
+    """dlt's load id by source table."""
+    tests: dict[str, str]
+    """Status of every test dbt ran, by its unique id."""
+    held: dict[str, str] = {}
+    """Models that were held back, and why; without the rows that tell, as every audience reads this."""
+    audiences: dict[str, PublishedAudience]
+
+    def content(self) -> str:
+        """What readers see: equal for two versions that differ only in when they were made."""
+        return "|".join(
+            f"{name}:{audience.format}:{table}:{list(published.columns.items())}:{published.fingerprint}"
+            for name, audience in sorted(self.audiences.items())
+            for table, published in sorted(audience.tables.items())
+        )
+
+
+class Versions:
+    """The folder `published`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.building = folder / "building"
+        self._current = folder / "current"
+
+    @property
+    def current(self) -> str | None:
+        """Name of the version readers get."""
+        return self._current.readlink().name if self._current.is_symlink() else None
+
+    @property
+    def names(self) -> list[str]:
+        """Sealed versions, oldest first."""
+        return sorted(path.parent.name for path in self.folder.glob("versions/*/manifest.json"))
+
+    def path(self, version: str) -> Path:
+        return self.folder / "versions" / version
+
+    def read(self, version: str) -> Version:
+        """The manifest of a sealed version."""
+        return Version.model_validate_json((self.path(version) / "manifest.json").read_bytes())
+
+    def read_current(self) -> Version | None:
+        return self.read(self.current) if self.current else None
+
+    @contextmanager
+    def locked(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Keep other publications out; raises LockedError after `seconds`."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("a")
+        except OSError as error:
+            raise PublishError(f"nothing can be published into {self.folder}: {error}") from None
+        with lock as file:
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise LockedError(
+                            f"another process publishes into {self.folder}; waited {seconds:.0f} s, try again later"
+                        ) from None
+                    time.sleep(0.1)
+            yield
+
+    def begin(self) -> Path:
+        """An empty folder for the next version; what a killed run left is gone after this."""
+        self.discard()
+        self.building.mkdir(parents=True)
+        return self.building
+
+    def discard(self) -> None:
+        """Throw away what was built and not sealed."""
+        shutil.rmtree(self.building, ignore_errors=True)
+
+    def seal(self, version: Version) -> None:
+        """Make what was built a version; it is whole and on disk when this returns, and nobody reads it yet."""
+        (self.building / "manifest.json").write_text(version.model_dump_json(indent=2), encoding="utf-8")
+        for file in sorted(self.building.rglob("*"), reverse=True):
+            if not file.is_dir():
+                file.chmod(0o444)
+            _sync(file)
+        _sync(self.building)
+        self.path(version.version).parent.mkdir(exist_ok=True)
+        self.building.rename(self.path(version.version))
+        _sync(self.path(version.version).parent)
+
+    def amend(self, version: Version) -> None:
+        """Replace the manifest of a sealed version."""
+        new = self.building / "manifest.json"
+        new.write_text(version.model_dump_json(indent=2), encoding="utf-8")
+        new.chmod(0o444)
+        _sync(new)
+        new.replace(self.path(version.version) / "manifest.json")
+
+    def replace(self, path: Path, new: Path) -> None:
+        """Put the file or folder `new` where `path` is in a version: readers find the old one or the new one, whole.
+
+        A folder cannot be replaced by a rename, so `path` is a link to one beside it.
+        """
+        if not new.is_dir():
+            new.replace(path)
+            return
+        folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        new.rename(folder)
+        link = path.with_name(f".{path.name}.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name, target_is_directory=True)
+        link.replace(path)
+        for old in path.parent.glob(f".{path.name}.*"):
+            if old.name != folder.name:
+                shutil.rmtree(old)
+
+    def switch(self, version: str) -> None:
+        """Give readers `version` from now on: one rename, so they get the old one or this one, whole."""
+        link = self.folder / "current.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("versions") / version, target_is_directory=True)
+        link.replace(self._current)
+        _sync(self.folder)
+
+    def prune(self, keep: int) -> list[str]:
+        """Remove all but the newest `keep` versions of different content, and the current one."""
+        seen: set[str] = set()
+        removed = []
+        for name in reversed(self.names):
+            content = self.read(name).content()
+            if name == self.current or (content not in seen and len(seen) < keep):
+                seen.add(content)
+            else:
+                # without its manifest it is no version any more, should this be the last that happens
+                (self.path(name) / "manifest.json").unlink()
+                removed.append(name)
+        for path in self.folder.glob("versions/*"):
+            if path.name != self.current and not (path / "manifest.json").exists():
+                shutil.rmtree(path)
+        return removed
+
+    def before(self, version: str) -> str:
+        """The version before `version`; raises PublishError when there is none."""
+        if older := [name for name in self.names if name < version]:
+            return older[-1]
+        raise PublishError(f"there is no version before {version} in {self.folder}")
+
+
+def new_name() -> str:
+    """A version's name, which sorts by time."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def _sync(path: Path) -> None:
+    """To disk, so that a power cut after the switch does not leave a hollow version."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

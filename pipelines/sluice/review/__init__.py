@@ -1,0 +1,10 @@
+"""Reviews of pull requests: what a branch changes in meaning, in data, in what is promised, and what to do about it.
+
+`review` compares the work tree with a base and returns a `Review`; `markdown` and `html` write it.
+"""
+
+from sluice.review.findings import Finding, Level
+from sluice.review.report import html, markdown
+from sluice.review.run import Review, compare, review
+
+__all__ = ["Finding", "Level", "Review", "compare", "html", "markdown", "review"]

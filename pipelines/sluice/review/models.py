@@ -1,0 +1,363 @@
+"""Which models changed in meaning, which in text only, and what lies below them."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from sluice.lineage import ROWS, EdgeType, Ref
+from sluice.review.clauses import FINAL, Clause, changed_clauses
+from sluice.review.declared import owner, storage
+from sluice.review.findings import Finding, Level
+from sluice.review.meaning import same_meaning
+from sluice.review.revision import Revision
+
+Renamed = dict[str, str]
+ALIKE = 0.6
+"""Likeness from which a model that is new counts as one that is gone; git asks for half of the lines."""
+
+
+@dataclass
+class Change:
+    """A model, seed or snapshot that changed.
+
+    `how`: added, removed, renamed, meaning, config, seed, text; unknown without a base. `columns`: output columns
+    whose values can differ; `rows`: which rows there are can differ. `old`: its id in the base.
+    """
+
+    id: str
+    name: str
+    how: str
+    old: str | None = None
+    clauses: list[Clause] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    rows: bool = False
+    why: str = ""
+
+    @property
+    def rebuilds(self) -> bool:
+        """False for what cannot change any data."""
+        return self.how not in ("text", "renamed") or bool(self.clauses)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A model or exposure below a change: columns whose values follow, and whether its rows do."""
+
+    id: str
+    name: str
+    kind: str
+    columns: tuple[str, ...]
+    rows: bool
+    owner: str
+
+
+def renames(old: Revision, new: Revision) -> Renamed:
+    """New id to old id of models that go by another name: those with the same meaning, then the most alike."""
+    before, after = old.nodes("model"), new.nodes("model")
+    gone = {k: n for k, n in before.items() if k not in after}
+    fresh = {k: n for k, n in after.items() if k not in before}
+    found: Renamed = {}
+    for key, node in fresh.items():
+        for former, was in gone.items():
+            if former not in found.values() and same_meaning(
+                was["compiled_code"], node["compiled_code"], old.columns, new.columns
+            ):
+                found[key] = former
+                break
+    alike = sorted(
+        ((_likeness(was, node), key, former) for key, node in fresh.items() for former, was in gone.items()),
+        reverse=True,
+    )
+    for likeness, key, former in alike:
+        if likeness >= ALIKE and key not in found and former not in found.values():
+            found[key] = former
+    return found
+
+
+def _likeness(before: Any, after: Any) -> float:
+    """Share of lines that two models have in common, 0 to 1."""
+    texts = [[line.strip() for line in node["raw_code"].splitlines()] for node in (before, after)]
+    return SequenceMatcher(None, texts[0], texts[1], autojunk=False).ratio()
+
+
+def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[str, str]:
+    """New relation to old relation of nodes that are called or placed otherwise than before."""
+    before = {**old.nodes("model", "seed", "snapshot"), **old.sources}
+    found = {}
+    for key, node in {**new.nodes("model", "seed", "snapshot"), **new.sources}.items():
+        former = before.get(renamed.get(key, key))
+        if (
+            former is not None
+            and node.get("relation_name")
+            and former["relation_name"] != node["relation_name"]
+        ):
+            found[node["relation_name"]] = former["relation_name"]
+    return found
+
+
+def with_old_names(sql: str, relations: Mapping[str, str]) -> str:
+    """Compiled SQL that reads the relations by their old names."""
+    for new, old in relations.items():
+        sql = sql.replace(new, old)
+    return sql
+
+
+def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
+    """Every model, seed and snapshot that changed, in the order of the project."""
+    before, after = old.nodes("model", "seed", "snapshot"), new.nodes("model", "seed", "snapshot")
+    relations = renamed_relations(old, new, renamed)
+    bare = {n.replace('"', "").lower(): o.replace('"', "").lower() for n, o in relations.items()}
+    columns = {bare.get(table, table): types for table, types in new.columns.items()}
+    found = []
+    for key, node in after.items():
+        former = renamed.get(key, key)
+        if former not in before:
+            found.append(Change(key, node["name"], "added", rows=True, columns=list(_outputs(new, key))))
+            continue
+        change = _change(old, new, key, former, relations, columns)
+        if change is not None:
+            found.append(change)
+    for key, node in before.items():
+        if key not in after and key not in renamed.values():
+            found.append(
+                Change(key, node["name"], "removed", key, rows=True, dropped=list(_outputs(old, key)))
+            )
+    return found
+
+
+def changed_by_file(new: Revision, files: Collection[str]) -> list[Change]:
+    """Models, seeds and snapshots whose own file, or a macro they use, is among `files`."""
+    macros = new.manifest.get("macros", {})
+
+    def uses(key: str, seen: set[str]) -> bool:
+        if key in seen or key not in macros:
+            return False
+        seen.add(key)
+        above = macros[key]["depends_on"]["macros"]
+        return macros[key]["original_file_path"] in files or any(uses(k, seen) for k in above)
+
+    found = []
+    for key, node in new.nodes("model", "seed", "snapshot").items():
+        above = node["depends_on"].get("macros") or []
+        if node["original_file_path"] in files or any(uses(k, set()) for k in above):
+            found.append(Change(key, node["name"], "unknown", rows=True, columns=list(_outputs(new, key))))
+    return found
+
+
+def _change(
+    old: Revision, new: Revision, key: str, former: str, relations: Mapping[str, str], columns: Any
+) -> Change | None:
+    before = {**old.nodes("model", "seed", "snapshot")}[former]
+    after = {**new.nodes("model", "seed", "snapshot")}[key]
+    name = after["name"]
+    if after["resource_type"] == "seed":
+        if before["checksum"] != after["checksum"]:
+            return _seed_change(old, new, key, before, after)
+        return None
+    sql = [before.get("compiled_code") or "", with_old_names(after.get("compiled_code") or "", relations)]
+    change = Change(key, name, "text", former)
+    if key != former:
+        change.how = "renamed"
+    config = storage(before, after)
+    config.pop("alias", None)
+    if key != former:
+        config.pop("schema", None)
+    outputs = [set(_outputs(r, k)) for r, k in ((old, former), (new, key))]
+    if not same_meaning(sql[0], sql[1], old.columns, columns):
+        change.how = "meaning"
+        change.clauses = changed_clauses(sql[0], sql[1])
+        if not change.clauses:
+            change.why = "its columns follow from what it reads" if sql[0] == sql[1] else "its query changed"
+        change.rows = any(c.affects_rows for c in change.clauses)
+        shared = sorted(outputs[0] & outputs[1])
+        change.columns = [c for c in shared if change.rows or _column_differs(c, sql, old.columns, columns)]
+        change.columns += sorted(outputs[1] - outputs[0])
+        change.dropped = sorted(outputs[0] - outputs[1])
+    increments = [r.incremental.get(k, "") for r, k in ((old, former), (new, key))]
+    increments[1] = with_old_names(increments[1], relations)
+    if any(increments) and not (
+        all(increments) and same_meaning(increments[0], increments[1], old.columns, columns)
+    ):
+        base = increments[0] or sql[0]
+        change.how = "meaning" if change.how in ("text", "renamed") else change.how
+        change.rows = True
+        change.why = "its incremental query changed"
+        change.clauses += [
+            _incremental(c) for c in changed_clauses(base, increments[1] or sql[1]) if c not in change.clauses
+        ]
+    elif config and change.how in ("text", "renamed"):
+        change.how, change.why = "config", ", ".join(config)
+    if change.how == "text" and before["raw_code"] == after["raw_code"] and sql[0] == sql[1]:
+        return None
+    return change
+
+
+def _incremental(clause: Clause) -> Clause:
+    return Clause(
+        f"incremental-{clause.kind}",
+        clause.scope,
+        f"in a run that adds: {clause.text}",
+        clause.affects_rows,
+        clause.column,
+    )
+
+
+def _column_differs(column: str, sql: list[str], before: Any, after: Any) -> bool:
+    queries = [f'select "{column}" from ({text}) as model' for text in sql]
+    return not same_meaning(queries[0], queries[1], before, after)
+
+
+def _outputs(revision: Revision, key: str) -> Iterable[str]:
+    node = revision.graph.nodes.get(key)
+    return node.columns if node is not None else ()
+
+
+def _seed_change(old: Revision, new: Revision, key: str, before: Any, after: Any) -> Change:
+    rows = [_rows(r.root / n["original_file_path"]) for r, n in ((old, before), (new, after))]
+    added, removed = rows[1] - rows[0], rows[0] - rows[1]
+    if not added and not removed:
+        return Change(key, after["name"], "text", key)
+    change = Change(key, after["name"], "seed", key, rows=True, columns=list(_outputs(new, key)))
+    change.why = f"{sum(added.values())} lines added, {sum(removed.values())} removed"
+    return change
+
+
+def _rows(file: Path) -> Counter[tuple[tuple[str, str], ...]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return Counter(
+            tuple(sorted((k, v or "") for k, v in row.items() if k)) for row in csv.DictReader(lines)
+        )
+
+
+def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Reach]:
+    """All models and exposures below the changes, by lineage; removed columns are followed in the base."""
+    columns: dict[str, set[str]] = {}
+    rows: set[str] = set()
+    for change in changed:
+        if not change.rebuilds:
+            continue
+        starts = [(new, change.id, c) for c in change.columns if change.how != "removed"]
+        starts += [(old, change.old or change.id, c) for c in change.dropped]
+        if change.rows:
+            starts.append((old if change.how == "removed" else new, change.id, ROWS))
+        for revision, key, column in starts:
+            if key not in revision.graph.nodes:
+                continue
+            for found in revision.graph.downstream(key, column):
+                below = found.ref.node
+                if below == key:
+                    continue
+                if found.ref.column == ROWS and found.type is not EdgeType.VALUE:
+                    rows.add(below)
+                elif found.ref.column != ROWS:
+                    columns.setdefault(below, set()).add(found.ref.column)
+                else:
+                    columns.setdefault(below, set())
+    result = []
+    for key in sorted({*columns, *rows}):
+        graph = new.graph if key in new.graph.nodes else old.graph
+        entry = {**old.manifest.get("exposures", {}), **new.manifest.get("exposures", {})}.get(key)
+        node = graph.nodes[key]
+        who = owner(entry) if entry else node.owner
+        result.append(Reach(key, node.name, node.kind, tuple(sorted(columns.get(key, ()))), key in rows, who))
+    return result
+
+
+def change_findings(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Finding]:
+    """Findings of changed models, from their queries alone."""
+    found: list[Finding] = []
+    for change in changed:
+        found += _rename_findings(old, change)
+        if change.how == "added":
+            found.append(Finding("model-added", change.name, Level.SAFE, f"new model `{change.name}`"))
+        elif change.how == "removed":
+            below = exposures_below(old, change.old or change.id, [ROWS, *change.dropped])
+            level = Level.STOP if below else Level.LOOK
+            text = f"`{change.name}` is gone" + (f"; {_asked(below)}" if below else "")
+            found.append(Finding("model-removed", change.name, level, text))
+        elif change.how == "seed":
+            found.append(
+                Finding("seed-changed", change.name, Level.LOOK, f"seed `{change.name}`: {change.why}")
+            )
+        elif change.how == "meaning":
+            found += _meaning_findings(old, change)
+    return found
+
+
+def _rename_findings(old: Revision, change: Change) -> Iterator[Finding]:
+    former = old.nodes("model").get(change.old or "")
+    if former is None or change.how == "removed" or change.old == change.id:
+        return
+    public = former.get("access") == "public"
+    text = f"`{former['name']}` is called `{change.name}` now" + ("; it is public" if public else "")
+    yield Finding("model-renamed", change.name, Level.LOOK if public else Level.SAFE, text)
+
+
+def _meaning_findings(old: Revision, change: Change) -> list[Finding]:
+    found = []
+    level_of = {"column-added": Level.SAFE, "columns-reordered": Level.SAFE, "order-changed": Level.LOOK}
+    for clause in change.clauses:
+        subject = change.name + ("" if clause.scope == FINAL else f".{clause.scope}")
+        if clause.column and not clause.affects_rows:
+            subject += f".{clause.column}"
+        level = level_of.get(clause.kind, Level.LOOK)
+        where = "" if clause.scope == FINAL else f" in `{clause.scope}`"
+        found.append(Finding(clause.kind, subject, level, f"`{change.name}`{where}: {clause.sentence}"))
+    if not change.clauses and (change.columns or change.rows):
+        is_new = change.why.startswith("its columns") and not change.dropped
+        level = Level.SAFE if is_new else Level.LOOK
+        found.append(
+            Finding("meaning", change.name, level, f"`{change.name}`: {change.why or 'its meaning changed'}")
+        )
+    for column in change.dropped:
+        below = exposures_below(old, change.old or change.id, [column])
+        if below:
+            text = f"`{change.name}.{column}` is gone; {_asked(below)}"
+            found.append(Finding("exposure-loses", f"{change.name}.{column}", Level.STOP, text))
+    return found
+
+
+def exposures_below(revision: Revision, key: str, columns: Iterable[str]) -> list[Any]:
+    """Exposures that use any of the columns (or the rows, `*`) of a node."""
+    found: set[str] = set()
+    for column in columns:
+        if key in revision.graph.nodes:
+            found |= {
+                r.ref.node
+                for r in revision.graph.downstream(*Ref(key, column))
+                if r.ref.node.startswith("exposure.")
+            }
+    exposures = revision.manifest.get("exposures", {})
+    return [exposures[k] for k in sorted(found) if k in exposures]
+
+
+def _asked(exposures: list[Any]) -> str:
+    return "; ".join(f"{e.get('label') or e['name']} uses it, ask {owner(e)}" for e in exposures)
+
+
+def must_rebuild(old: Revision, new: Revision, changed: Iterable[Change]) -> list[str]:
+    """Ids (of the head) of what changed in meaning and of all below it, parents first."""
+    nodes = new.nodes("model", "seed", "snapshot")
+    dirty = {c.id for c in changed if c.rebuilds and c.id in nodes}
+    parents = {k: [p for p in (n["depends_on"].get("nodes") or []) if p in nodes] for k, n in nodes.items()}
+    order: list[str] = []
+
+    def visit(key: str) -> None:
+        if key not in order:
+            for parent in parents[key]:
+                visit(parent)
+            order.append(key)
+
+    for key in sorted(nodes):
+        visit(key)
+    for key in order:
+        if any(p in dirty for p in parents[key]):
+            dirty.add(key)
+    return [k for k in order if k in dirty]

@@ -1,0 +1,156 @@
+"""One review from beginning to end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sluice.config.settings import Settings
+from sluice.errors import SluiceError
+from sluice.review import declared
+from sluice.review.data import DataReview, compare_data
+from sluice.review.findings import Finding, Level, accept, accepted_reasons, verdict
+from sluice.review.lint import convention_findings, lint_findings
+from sluice.review.models import Change, Reach, change_findings, changed_by_file, changes, reached, renames
+from sluice.review.revision import (
+    Revision,
+    changed_files,
+    changed_lines,
+    compile_both,
+    resolve_base,
+    write_base,
+)
+
+
+@dataclass
+class Review:
+    """All a report shows."""
+
+    base: str
+    commit: str
+    findings: list[Finding] = field(default_factory=list)
+    models: list[Change] = field(default_factory=list)
+    reach: list[Reach] = field(default_factory=list)
+    data: DataReview = field(default_factory=DataReview)
+    coverage: tuple[declared.Coverage, declared.Coverage] | None = None
+    files: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Level:
+        return verdict(self.findings)
+
+    @property
+    def command(self) -> str:
+        return f"sluice review --base {self.commit[:12] or self.base}"
+
+
+def review(settings: Settings, base: str, *, with_data: bool = True, accepted: str = "") -> Review:
+    """Compare the work tree with the branch point of `base`.
+
+    accepted: text with lines that accept findings (a pull request's description). Raises SluiceError if git does not
+    know the base.
+    """
+    started = time.monotonic()
+    commit, remark = resolve_base(settings.root, base)
+    kept = settings.home / "review"
+    project = write_base(settings.root, commit, kept)
+    cache = kept / "lineage.sqlite"
+    old = Revision(project, base, cache=cache)
+    new = Revision(settings.root, "work tree", cache=cache)
+    files, lines = changed_files(settings.root, commit), changed_lines(settings.root, commit)
+    with tempfile.TemporaryDirectory(dir=kept) as scratch_name, ThreadPoolExecutor(1) as aside:
+        scratch = Path(scratch_name)
+        linted = aside.submit(lint_findings, settings.root, lines)
+        compile_both(old, new, kept / commit / "target", scratch / "head", files)
+        targets = kept / commit / "target", scratch / "head"
+        named = aside.submit(convention_findings, settings.root, *targets, files, scratch / "bouncer")
+        result = compare(settings if with_data else None, old, new, scratch / "data", files)
+        result.findings += linted.result() + named.result()
+    result.base, result.commit, result.files = base, commit, files
+    if remark:
+        result.remarks.append(remark)
+    written = "\n".join(_lines(settings.root / name, numbers) for name, numbers in lines.items())
+    reasons = {**accepted_reasons(written), **accepted_reasons(accepted)}
+    result.findings = accept(result.findings, reasons)
+    result.seconds = time.monotonic() - started
+    if old.error:  # it may be mended by an installed package or a variable: try again next time
+        shutil.rmtree(kept / commit / "target", ignore_errors=True)
+    return result
+
+
+def compare(
+    settings: Settings | None, old: Revision, new: Revision, scratch: Path, files: Collection[str] = ()
+) -> Review:
+    """Compare two compiled revisions; without settings no data is looked at.
+
+    files: those that differ, all there is to go by where the base does not compile.
+    """
+    result = Review(old.name, "")
+    if new.error:
+        result.findings.append(
+            Finding("compile", "head", Level.STOP, f"this branch does not compile: {new.error}")
+        )
+        return result
+    if old.error:
+        return _without_base(result, old, new, files)
+    renamed = renames(old, new)
+    result.models = changes(old, new, renamed)
+    if settings is not None:
+        result.data = compare_data(settings, old, new, result.models, renamed, scratch)
+        result.remarks += [result.data.remark] if result.data.remark else []
+    result.reach = reached(old, new, result.models)
+    result.coverage = (declared.coverage(old), declared.coverage(new))
+    result.findings = [
+        *change_findings(old, new, result.models),
+        *declared.model_findings(old, new, renamed),
+        *declared.privacy_findings(old, new, renamed),
+        *declared.source_findings(old, new),
+        *declared.findings_of_tests(old, new, renamed),
+        *result.data.findings,
+    ]
+    result.findings = accept(result.findings, {})
+    return result
+
+
+def _without_base(result: Review, old: Revision, new: Revision, files: Collection[str]) -> Review:
+    """What can be said of a branch when the base does not compile: which models' files changed, and what is below."""
+    text = f"the base does not compile, so meaning, data and promises cannot be compared: {old.error}"
+    result.models = changed_by_file(new, files)
+    result.reach = reached(old, new, result.models)
+    result.coverage = (declared.Coverage(0, 0, 0, 0), declared.coverage(new))
+    result.findings = [
+        Finding("compile", "base", Level.LOOK, text),
+        *(
+            Finding("not-compared", m.name, Level.LOOK, f"`{m.name}` changed, in a way that cannot be told")
+            for m in result.models
+        ),
+        *declared.policy_findings(old, new),
+    ]
+    return result
+
+
+def _lines(file: Path, numbers: set[int]) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "\n".join(text[n - 1] for n in sorted(numbers) if n <= len(text))
+
+
+def read_accepted(file: Path | None) -> str:
+    """The text of --accept-file; raises SluiceError if there is none."""
+    if file is None:
+        return ""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SluiceError(
+            f"{file} cannot be read: {error.strerror}. It holds the pull request's description."
+        ) from None

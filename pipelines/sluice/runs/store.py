@@ -1,0 +1,294 @@
+"""What was loaded when: one row a run, source and table, in a SQLite file that survives kills.
+
+dbt reads the file as the source `sluice`; `sluice status` reads it too.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluice.errors import RunStoreError
+
+CLOCK_SECONDS = 2
+"""How much later than its first line a process may seem to have begun."""
+SCHEMA = """
+create table if not exists runs (
+    run_id text primary key,
+    command text not null,
+    started_at text not null,
+    ended_at text,
+    status text not null,
+    process integer
+);
+create table if not exists loads (
+    run_id text not null,
+    source text not null,
+    table_name text not null,
+    started_at text not null,
+    ended_at text not null,
+    status text not null,
+    rows_read integer not null,
+    rows_loaded integer not null,
+    rows_deleted integer not null,
+    rows_quarantined integer not null,
+    retries integer not null default 0,
+    bytes integer not null,
+    cursor_from text,
+    cursor_to text,
+    package text,
+    error text,
+    new_columns text,
+    lost_columns text,
+    primary key (run_id, source, table_name)
+);
+create table if not exists publications (
+    publication_id integer primary key,
+    action text not null,
+    audience text,
+    version text,
+    who text not null,
+    started_at text not null,
+    ended_at text,
+    status text not null,
+    detail text
+);
+create table if not exists served (
+    served_id integer primary key,
+    audience text not null,
+    session text,
+    event text not null,
+    version text,
+    who text not null,
+    at text not null,
+    detail text
+);
+"""
+
+
+@dataclass(frozen=True)
+class LoadRecord:
+    """How one table fared in one run; times are UTC, sizes bytes."""
+
+    run_id: str
+    source: str
+    table_name: str
+    started_at: datetime
+    ended_at: datetime
+    status: str
+    """loaded, unchanged or failed."""
+    rows_read: int = 0
+    """Rows the source delivered."""
+    rows_loaded: int = 0
+    """New and changed rows merged into raw; deletions are among them."""
+    rows_deleted: int = 0
+    rows_quarantined: int = 0
+    retries: int = 0
+    """What failed on a network and was made again."""
+    bytes: int = 0
+    cursor_from: str | None = None
+    cursor_to: str | None = None
+    package: str | None = None
+    """dlt's load id; also in the `_load_id` of the rows."""
+    error: str | None = None
+    new_columns: str | None = None
+    """Columns the source has and raw had not, by comma."""
+    lost_columns: str | None = None
+    """Columns raw has and the source has no more, by comma."""
+
+
+class RunStore:
+    """The ledger of one warehouse; every write is committed at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunStoreError(f"the ledger {path} cannot be made: {error}") from None
+        with self._open() as con:
+            con.execute("pragma journal_mode = wal")
+            con.executescript(SCHEMA)
+            added = [
+                ("loads", "new_columns", "text"),
+                ("loads", "lost_columns", "text"),
+                ("loads", "retries", "integer not null default 0"),
+                ("runs", "process", "integer"),
+            ]
+            for table, name, kind in added:  # a ledger of an earlier version
+                if name not in {row["name"] for row in con.execute(f"pragma table_info({table})")}:
+                    con.execute(f"alter table {table} add column {name} {kind}")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=30)) as con, con:
+                con.row_factory = sqlite3.Row
+                yield con
+        except sqlite3.OperationalError as error:
+            raise RunStoreError(
+                f"the ledger {self._path} cannot be written: {error}. Is the disk full, or read-only?"
+            ) from error
+
+    def begin(self, command: str) -> str:
+        """Open a run; returns its id, which sorts by time."""
+        now = datetime.now(UTC)
+        run_id = now.strftime("%Y%m%dT%H%M%S.%fZ")
+        with self._open() as con:
+            _close_killed(con)
+            con.execute(
+                "insert into runs (run_id, command, started_at, status, process) values (?, ?, ?, 'running', ?)",
+                [run_id, command, now.isoformat(), os.getpid()],
+            )
+        return run_id
+
+    def end(self, run_id: str, status: str) -> None:
+        """Close a run as `ok`, `failed` or `interrupted`."""
+        with self._open() as con:
+            con.execute(
+                "update runs set ended_at = ?, status = ? where run_id = ?",
+                [datetime.now(UTC).isoformat(), status, run_id],
+            )
+
+    def record(self, *rows: LoadRecord) -> None:
+        """Keep what became of tables."""
+        with self._open() as con:
+            for row in rows:
+                values: dict[str, Any] = {
+                    k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(row).items()
+                }
+                names = ", ".join(values)
+                marks = ", ".join("?" * len(values))
+                con.execute(f"insert or replace into loads ({names}) values ({marks})", list(values.values()))
+
+    def runs(self, limit: int) -> list[sqlite3.Row]:
+        """The newest runs with what their loads add up to, newest first."""
+        with self._open() as con:
+            _close_killed(con)
+            return con.execute(
+                "select r.*, count(l.run_id) as tables, coalesce(sum(l.rows_loaded), 0) as rows_loaded,"
+                " coalesce(sum(l.rows_deleted), 0) as rows_deleted,"
+                " coalesce(sum(l.rows_quarantined), 0) as rows_quarantined,"
+                " coalesce(sum(l.status = 'failed'), 0) as failed"
+                " from runs r left join loads l using (run_id) group by r.run_id order by r.run_id desc limit ?",
+                [limit],
+            ).fetchall()
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Columns of a table of the ledger, and SQLite's types."""
+        with self._open() as con:
+            return {row["name"]: row["type"].lower() for row in con.execute(f"pragma table_info({table})")}
+
+    def since(self, table: str, run_id: str, also: Sequence[str]) -> list[dict[str, Any]]:
+        """Rows of `runs` or `loads` of all runs after `run_id`, and of those in `also`."""
+        marks = ", ".join("?" * len(also))
+        with self._open() as con:
+            rows = con.execute(
+                f"select * from {table} where run_id > ? or run_id in ({marks}) order by run_id",
+                [run_id, *also],
+            )
+            return [dict(row) for row in rows]
+
+    def latest(self) -> list[sqlite3.Row]:
+        """The last load of every table, and when it last succeeded (`succeeded_at`)."""
+        with self._open() as con:
+            return con.execute(
+                "select l.*, (select max(ended_at) from loads s where s.source = l.source"
+                " and s.table_name = l.table_name and s.status <> 'failed') as succeeded_at"
+                " from loads l where run_id = (select max(run_id) from loads m where m.source = l.source"
+                " and m.table_name = l.table_name) order by source, table_name"
+            ).fetchall()
+
+    def last_run(self) -> str | None:
+        """Id of the newest run."""
+        with self._open() as con:
+            return con.execute("select max(run_id) from runs").fetchone()[0]  # type: ignore[no-any-return]
+
+    def packages(self) -> dict[str, str]:
+        """The load package that last changed a table, by `source.table`."""
+        with self._open() as con:
+            rows = con.execute(
+                "select source || '.' || table_name, package, max(run_id) from loads where package is not null"
+                " group by source, table_name order by 1"
+            )
+            return {row[0]: row[1] for row in rows}
+
+    def begin_publication(self, action: str, audience: str | None, who: str) -> int:
+        """Note a publish, rollback or rotate_key before it starts; returns its number."""
+        with self._open() as con:
+            cursor = con.execute(
+                "insert into publications (action, audience, who, started_at, status) values (?, ?, ?, ?, 'running')",
+                [action, audience, who, datetime.now(UTC).isoformat()],
+            )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def end_publication(self, number: int, status: str, version: str | None, detail: str | None) -> None:
+        """Close it as `done`, `refused` or `failed`; `version` is the one it was about."""
+        with self._open() as con:
+            con.execute(
+                "update publications set ended_at = ?, status = ?, version = ?, detail = ? where publication_id = ?",
+                [datetime.now(UTC).isoformat(), status, version, detail, number],
+            )
+
+    def close_publications(self, current: str | None) -> None:
+        """Close what a kill left open as `interrupted`; `current` is the version readers got after all."""
+        with self._open() as con:
+            con.execute(
+                "update publications set status = 'interrupted', detail = ? where status = 'running'",
+                [f"readers had {current or 'no version'} afterwards"],
+            )
+
+    def publications(self, limit: int) -> list[sqlite3.Row]:
+        """The newest publications, rollbacks and key rotations, newest first."""
+        with self._open() as con:
+            return con.execute(
+                "select * from publications order by publication_id desc limit ?", [limit]
+            ).fetchall()
+
+    def serve(
+        self,
+        audience: str,
+        session: str | None,
+        event: str,
+        version: str | None,
+        who: str,
+        detail: str | None,
+    ) -> None:
+        """Note something of a served session: start, connect, query, refused, …"""
+        with self._open() as con:
+            con.execute(
+                "insert into served (audience, session, event, version, who, at, detail) values (?, ?, ?, ?, ?, ?, ?)",
+                [audience, session, event, version, who, datetime.now(UTC).isoformat(), detail],
+            )
+
+    def served(self, audience: str) -> list[sqlite3.Row]:
+        """All that was noted of an audience's sessions, oldest first."""
+        with self._open() as con:
+            return con.execute(
+                "select * from served where audience = ? order by served_id", [audience]
+            ).fetchall()
+
+
+def _close_killed(con: sqlite3.Connection) -> None:
+    """Mark runs without an end as `killed` where their process is gone; a number may be another process's by now."""
+    open_runs = con.execute(
+        "select run_id, process, started_at from runs where status = 'running'"
+    ).fetchall()
+    if not open_runs:
+        return
+    import psutil
+
+    for run in open_runs:
+        try:
+            born = psutil.Process(run["process"]).create_time() if run["process"] else None
+        except psutil.Error:
+            born = None
+        if born is None or born > datetime.fromisoformat(run["started_at"]).timestamp() + CLOCK_SECONDS:
+            con.execute("update runs set status = 'killed' where run_id = ?", [run["run_id"]])

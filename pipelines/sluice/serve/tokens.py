@@ -1,0 +1,77 @@
+"""Tokens of remote readers: shown once, kept as hashes, compared in constant time, gone when revoked."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sluice.errors import SluiceError
+
+
+class Tokens:
+    """The tokens of all audiences, in one file that only its owner reads."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def issue(self, audience: str, name: str) -> str:
+        """A new token for `name`, which replaces one of that name; the only time it is seen."""
+        token = secrets.token_urlsafe(32)
+        issued = {"sha256": _digest(token), "issued_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        with self._changed() as known:
+            known.setdefault(audience, {})[name] = issued
+        return token
+
+    def revoke(self, audience: str, name: str) -> None:
+        """Running servers refuse the token from the next call on."""
+        with self._changed() as known:
+            if known.get(audience, {}).pop(name, None) is None:
+                raise SluiceError(
+                    f"{audience} has no token {name!r}; there are {', '.join(self.names(audience)) or 'none'}"
+                )
+
+    def names(self, audience: str) -> list[str]:
+        return sorted(self._read().get(audience, {}))
+
+    def owner(self, audience: str, token: str) -> str | None:
+        """Whose token this is. Every hash is looked at, so the time tells nothing.
+
+        A token is 256 random bits: a plain SHA-256 of it cannot be tried out.
+        """
+        digest = _digest(token)
+        found = None
+        for name, issued in self._read().get(audience, {}).items():
+            if hmac.compare_digest(digest, issued["sha256"]):
+                found = name
+        return found
+
+    def _read(self) -> dict[str, dict[str, dict[str, str]]]:
+        if not self._file.is_file():
+            return {}
+        known: dict[str, dict[str, dict[str, str]]] = json.loads(self._file.read_text(encoding="utf-8"))
+        return known
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, dict[str, dict[str, str]]]]:
+        """The tokens, written when the block ends; one at a time, or what is revoked meanwhile would come back."""
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._file.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = self._read()
+            yield known
+            new = self._file.with_suffix(".new")
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(known, file, indent=2)
+            new.replace(self._file)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

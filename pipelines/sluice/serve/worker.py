@@ -1,0 +1,145 @@
+"""The process a query runs in: one published file, opened for strangers, and nothing else of the machine.
+
+It has no environment, and ends with its query when that takes too long or too much: DuckDB can interrupt neither
+`repeat('x', 1000000000)` nor count its memory. Requests are lines of JSON; the answer to each is
+
+{"ok": true} and an Arrow stream, then {"ok": true} or {"error": <kind>, "words": <DuckDB's>}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import duckdb
+import pyarrow as pa
+
+from sluice.sql import literal
+
+ROWS = 10_000
+"""Rows of a batch."""
+
+SLACK = 512_000_000
+"""Bytes of addresses that allocators reserve and do not use."""
+
+
+def main() -> None:
+    """Answer requests until the server is gone; the first one says what to open."""
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    answers = sys.stdout.buffer
+    opened = json.loads(requests.get())
+    try:
+        con = _open(opened["file"], opened["key"], opened["memory_mb"])
+    except duckdb.Error as error:
+        _say(answers, _mistake(error))
+        return
+    _bound(opened["memory_mb"])
+    _say(answers, {"ok": True})
+    while True:
+        request = json.loads(requests.get())
+        _answer(con, request["sql"], answers, with_rows=request["rows"])
+
+
+def _listen(requests: SimpleQueue[bytes]) -> None:
+    """Take requests in; end at once, also in the middle of a query, when the server is gone."""
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+def _open(file: str, key: str | None, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(
+        ":memory:",
+        config={
+            "temp_directory": "",
+            "memory_limit": f"{memory_mb}MB",
+            "python_enable_replacements": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+        },
+    )
+    option = f", encryption_key {literal(key)}" if key else ""
+    for statement in (
+        f"attach {literal(file)} as published (read_only{option})",
+        "use published",
+        "set global TimeZone = 'UTC'",
+        "set enable_external_access = false",
+        "set lock_configuration = true",
+    ):
+        con.execute(statement)
+    return con
+
+
+def _bound(memory_mb: int) -> None:
+    """An end to what is allocated between two looks of the server, whatever for; addresses are not all memory."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        there = int(statm.read_text().split()[0]) * resource.getpagesize()
+        limit = there + 2 * memory_mb * 1_000_000 + SLACK
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the table
+
+
+def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with_rows: bool) -> None:
+    cursor = con.cursor()
+    try:
+        cursor.execute("use published")
+        # its columns with names of their own
+        found = cursor.execute(f"select * from (\n{sql}\n) limit 0").to_arrow_reader(1).schema
+        schema = pa.schema([field.with_type(_plain(field.type)) for field in found])
+        reader = cursor.execute(sql).to_arrow_reader(ROWS) if with_rows else ()
+    except (duckdb.Error, MemoryError) as error:
+        _say(answers, _mistake(error))
+        cursor.close()
+        return
+    _say(answers, {"ok": True})
+    ending: dict[str, Any] = {"ok": True}
+    with pa.ipc.new_stream(answers, schema) as writer:
+        try:
+            for batch in reader:
+                columns = [
+                    column if column.type == kind else column.cast(kind)
+                    for column, kind in zip(batch.columns, schema.types, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+                answers.flush()
+        except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
+            ending = _mistake(error)
+    _say(answers, ending)
+    cursor.close()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type without dictionaries, as DuckDB makes them of ENUMs: pyarrow's Flight server does not send any."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
+    return kind
+
+
+def _mistake(error: Exception) -> dict[str, Any]:
+    return {"error": type(error).__name__, "words": str(error)}
+
+
+def _say(answers: BinaryIO, words: dict[str, Any]) -> None:
+    answers.write(json.dumps(words).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()
