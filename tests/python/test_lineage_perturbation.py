@@ -5,14 +5,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -29,18 +24,12 @@ from tests.python.lineage_corpus.perturb import (
     run,
     table_types,
 )
-from tests.python.lineage_corpus.warehouse import ModelReport, Warehouse
 
-ROOT = Path(__file__).parents[2]
 CASES = read_cases()
 
 # The shares of predicted edges that a perturbation confirmed, as measured with DuckDB 1.5.5 and rounded down. They
 # fall when lineage claims more than is so; a missing edge fails the test at once, whatever the share.
 CORPUS_VALUE_FLOOR, CORPUS_INFLUENCE_FLOOR = 0.98, 0.92
-PROJECT_VALUE_FLOOR = 0.90
-
-# Every source kind once (database, stream with documents, REST with lists, Python); all others in the full run.
-QUICK_TABLES = ["shop__refunds", "web__page_views", "wholesale__invoices", "reference__exchange_rates"]
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +42,6 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.fixture(scope="module")
 def schema(database: duckdb.DuckDBPyConnection) -> Schema:
     return {table: columns for table, columns in table_types(database).items() if table != "made"}
-
-
-@pytest.fixture(scope="session")
-def manifest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This project, compiled without a warehouse."""
-    folder = tmp_path_factory.mktemp("compiled")
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "compile", "--target", "check"]
-    command += ["--target-path", str(folder), "--log-path", str(folder)]
-    environment = {**os.environ, "SLUICE_HOME": str(folder / "home")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"the project does not compile:\n{done.stdout}\n{done.stderr}"
-    return folder / "manifest.json"
-
-
-@pytest.fixture(scope="session")
-def warehouse(manifest_file: Path) -> Warehouse:
-    return Warehouse(json.loads(manifest_file.read_text(encoding="utf-8")), ROOT)
 
 
 def shares(reports: list[Report]) -> tuple[float, float]:
@@ -186,35 +158,3 @@ def test_many_fuzzed_queries(
     reports = fuzzed(database, schema, range(1000, 1600), limit=5)
     with capsys.disabled():
         sys.stdout.write(f"\nlineage, fuzzed: {summary(reports)}\n")
-
-
-def check_models(report: ModelReport) -> str:
-    assert not report.missed, "\n".join(report.missed[:10])
-    values = len(report.values & report.confirmed) / len(report.values)
-    others = report.predicted - report.values
-    return (
-        f"{report.runs} perturbations ({report.failed_runs} failed to run), 0 missed; confirmed: "
-        f"{values:.1%} of {len(report.values)} value connections, "
-        f"{len(others & report.confirmed) / len(others):.1%} of {len(others)} others"
-    )
-
-
-@pytest.mark.timeout(300)
-def test_models_sampled(warehouse: Warehouse) -> None:
-    tables = [table for table in QUICK_TABLES if table in warehouse.sources]
-    check_models(warehouse.examine(limit=1, tables=tables, rng=random.Random(1)))
-
-
-@pytest.mark.timeout(300)
-def test_models_are_known_throughout(warehouse: Warehouse) -> None:
-    assert warehouse.graph.unknowns == []
-
-
-@pytest.mark.full
-@pytest.mark.timeout(3600)
-def test_models_perturbed_everywhere(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
-    report = warehouse.examine(limit=8, tables=list(warehouse.sources), rng=random.Random(1))
-    text = check_models(report)
-    with capsys.disabled():
-        sys.stdout.write(f"\nlineage of the models: {text}\n")
-    assert len(report.values & report.confirmed) >= PROJECT_VALUE_FLOOR * len(report.values)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from sluice.system import NICENESS
-from tests.python.publish.real import RealProject
+from tests.python.small_project import SmallProject
 
 SHOWN = """
 import os, threading
@@ -46,7 +46,7 @@ def test_nobody_comes_forward() -> None:
 
 def test_commands_that_write_step_aside(tmp_path: Path) -> None:
     """And dbt, when it is called by itself."""
-    project = RealProject(tmp_path)
+    project = SmallProject(tmp_path)
     for command in (["sluice", "load"], ["dbt", "build"], ["sluice", "publish"]):
         seen = set()
         with project.running(*command) as process:

@@ -1,4 +1,4 @@
-"""The example company's tests: its world in small, and the real servers it is written to.
+"""The example company's tests: its world in small.
 
 small_world       DuckDB connection with schema `events`: the sandbox's world at scale 0.01 until 2026-10-30
 """
@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
-
-from servers.fixtures import *  # noqa: F403 - fixtures are found by their names
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,6 @@ from sluice.dbt.warehouse import open_warehouse
 from sluice.errors import DeclarationError, LockedError, SluiceError
 from tests.python.catalog.small import MODELS, Company
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Company:

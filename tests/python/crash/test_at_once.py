@@ -19,8 +19,8 @@ from sluice.engine.connection import open_raw
 from sluice.errors import Exit
 from sluice.load.run import load
 from tests.python.project import Project
+from tests.python.small_project import FILES as SMALL_PROJECT
 
-ROOT = Path(__file__).parents[3]
 WAITING = """
 import time
 from pathlib import Path
@@ -67,8 +67,8 @@ def test_a_second_load_goes_on_when_the_first_has_ended(tmp_path: Path) -> None:
 
 
 def dbt(project: Project, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A plain `dbt build` of one model on raw, with this repository's profile."""
-    shutil.copy(ROOT / "profiles.yml", project.root)
+    """A plain `dbt build` of one model on raw, with the profile of the small project."""
+    shutil.copy(SMALL_PROJECT / "profiles.yml", project.root)
     (project.root / "dbt_project.yml").write_text("{name: throw_away, profile: sluice, version: '1.0'}")
     (project.root / "models").mkdir(exist_ok=True)
     (project.root / "models" / "counted.sql").write_text(

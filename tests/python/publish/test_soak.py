@@ -15,9 +15,9 @@ import pytest
 
 from sluice.engine.connection import load_extension
 from sluice.publish.versions import Versions
+from tests.python.small_project import SmallProject
 
 from .conftest import Company
-from .real import RealProject
 
 READERS = 8
 LOOP_SECONDS = 300
@@ -135,7 +135,7 @@ def test_readers_for_five_minutes_of_load_build_publish(tmp_path: Path, record_p
     More readers than processors, so that writers could only come at their cost. The readers alone are looked at before
     and after, and the slowest of each minute is taken, for now and then a machine halts all that runs on it.
     """
-    project = RealProject(tmp_path)
+    project = SmallProject(tmp_path)
     turns = 0
 
     def go_on(seconds: float) -> None:

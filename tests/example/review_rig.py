@@ -19,8 +19,8 @@ from sluice.extract.contract import quoted
 from sluice.review import Review, compare
 from sluice.review.revision import PARSED, Revision, read_compiled
 
-ROOT = Path(__file__).parents[3]
-PATCHES = ROOT / "tests" / "review"
+ROOT = Path(__file__).parents[2]
+PATCHES = ROOT / "tests" / "example" / "patches"
 PARTS = (
     *("models", "sources", "macros", "seeds", "tests/generic", "tests/data"),
     *("dbt_project.yml", "profiles.yml", "selectors.yml", "audiences.yml"),

@@ -1,4 +1,4 @@
-"""The engine's tests: in which order they run, and the real servers they use."""
+"""All tests: in which order they run, and the real servers they use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_end_to_end.py", "catalog", "review", "publish", "serve")
+LONGEST = ("test_end_to_end.py", "test_review.py", "catalog", "review", "publish", "serve")
 """Files, and folders of files, that build a whole project first."""
 
 

@@ -1,4 +1,4 @@
-"""Reviews of the patches in tests/review, against the table beside them."""
+"""Reviews of the patches, against the table beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from sluice.review import Level, Review, html, markdown
 from sluice.review.clauses import FINAL
 from sluice.review.models import renames
-from tests.python.review.rig import PATCHES, Bench, Loaded, patches
+from tests.example.review_rig import PATCHES, Bench, Loaded, patches
 
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((PATCHES / "expected.yml").read_text(encoding="utf-8"))
 QUICK = [

@@ -13,7 +13,7 @@ import pytest
 from sluice.config.declaration import load_sources
 from sluice.publish.versions import Versions
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 MARK = "canaryqx"
 DIGITS = "771177117711"
 """The mark of phone numbers, of which only digits are left on the way."""

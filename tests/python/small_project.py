@@ -1,6 +1,6 @@
 """A small project that is loaded, built and published by the commands people use.
 
-shop = RealProject(tmp_path)
+shop = SmallProject(tmp_path)
 shop.turn(7)      # the shop's tables say 7; sluice load, build, publish
 """
 
@@ -13,88 +13,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-COPIED = ("profiles.yml", "macros/generate_schema_name.sql", "macros/duckdb__apply_grants.sql")
+FILES = Path(__file__).with_suffix("")
+"""The project as it is copied: two tables, a model of each, one audience."""
 ORDERS = 20_000
 PRODUCTS = 50
 
-FILES = {
-    "dbt_project.yml": """
-name: shop
-version: "1.0.0"
-profile: sluice
-model-paths: ["models", "sources"]
-flags: {send_anonymous_usage_stats: false}
-models:
-  shop:
-    +materialized: table
-    +schema: marts
-    +contract: {enforced: true}
-    +grants: {select: [analysts]}
-""",
-    "audiences.yml": """
-publish: {keep: 3}
-audiences:
-  - {name: analysts, description: They read all the time.}
-""",
-    "sources/shop.yml": """
-version: 2
-sources:
-  - name: shop
-    description: A shop whose tables change all at once.
-    database: raw
-    schema: shop
-    config:
-      loaded_at_field: _loaded_at
-      freshness: {warn_after: {count: 1, period: day}, error_after: {count: 2, period: day}}
-      meta: {owner: shop@anycompany.example, load: {kind: database, connection: shop}}
-    tables:
-      - name: orders
-        config: {meta: {load: {primary_key: order_id, cursor: step}}}
-      - name: products
-        config: {meta: {load: {primary_key: sku}}}
-""",
-    "models/dim_products.sql": """
-select sku, step from {{ source("shop", "products") }}
-""",
-    "models/fct_orders.sql": """
-select order_id, sku, step, amount from {{ source("shop", "orders") }}
-""",
-    "models/_models.yml": """
-version: 2
-models:
-  - name: dim_products
-    description: One row per product.
-    columns:
-      - {name: sku, data_type: bigint, data_tests: [unique, not_null]}
-      - {name: step, data_type: bigint, data_tests: [not_null]}
-  - name: fct_orders
-    description: One row per order.
-    columns:
-      - {name: order_id, data_type: bigint, data_tests: [unique, not_null]}
-      - name: sku
-        data_type: bigint
-        data_tests:
-          - relationships: {arguments: {to: ref('dim_products'), field: sku}}
-      - {name: step, data_type: bigint, data_tests: [not_null]}
-      - {name: amount, data_type: double}
-""",
-}
 
-
-class RealProject:
+class SmallProject:
     """A project folder, its SLUICE_HOME, and a SQLite shop that changes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.home = root / "warehouse"
         self._shop = root / "shop.sqlite"
-        for name in COPIED:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-        for name, text in FILES.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text.lstrip())
+        shutil.copytree(FILES, root, dirs_exist_ok=True)
         with sqlite3.connect(self._shop) as con:
             con.execute("create table products (sku integer primary key, step integer not null)")
             con.execute(

@@ -1,0 +1,2 @@
+{# one row per product #}
+select sku, step from {{ source("shop", "products") }}
