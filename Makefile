@@ -107,7 +107,7 @@ bench: install ## measure loads against DuckDB alone; ARGS="--only csv", "--larg
 .PHONY: schema
 schema: install ## write the JSON Schema editors use for sources/*.yml
 	@mkdir -p schemas
-	@$(BIN)/python -c "import json; from sluice.config.declaration import json_schema as s; print(json.dumps(s(), indent=2))" \
+	@$(BIN)/python -c "import json; from sluice.config.json_schema import json_schema as s; print(json.dumps(s(), indent=2))" \
 	  > schemas/source.schema.json
 
 .PHONY: lock

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sluice.config.declaration import load_sources
+from sluice.config.sources import load_sources
 from sluice.publish.versions import Versions
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.config.declaration import json_schema, read_sources
+from sluice.config.json_schema import json_schema
+from sluice.config.sources import read_sources
 
 ROOT = Path(__file__).parents[2]
 

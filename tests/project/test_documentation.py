@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from sluice.cli import app
-from sluice.config.declaration import json_schema, read_sources
+from sluice.config.json_schema import json_schema
+from sluice.config.sources import read_sources
 from sluice.errors import Exit
 
 ROOT = Path(__file__).parents[2]

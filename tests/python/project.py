@@ -23,8 +23,8 @@ from typing import Any
 import duckdb
 import yaml
 
-from sluice.config.declaration import load_sources
 from sluice.config.settings import Settings, quiet_tools
+from sluice.config.sources import load_sources
 from sluice.load.read_ahead import SourceResult, TableResult
 from sluice.load.run import load
 

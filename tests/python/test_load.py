@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.config.declaration import load_sources
+from sluice.config.sources import load_sources
 from sluice.engine.locks import locked
 from sluice.errors import Exit, LockedError
 from sluice.runs.status import status

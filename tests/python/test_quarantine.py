@@ -153,7 +153,7 @@ def test_files_are_read_again_after_the_declaration_is_mended(tmp_path: Path) ->
 
 def retry(project: Project) -> Outcome:
     """`sluice load --retry-quarantine`."""
-    from sluice.config.declaration import load_sources
+    from sluice.config.sources import load_sources
     from sluice.load.run import load
 
     sources = load_sources(project.settings.sources)

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from confluent_kafka import Producer
 
-from sluice.config.declaration import load_sources
+from sluice.config.sources import load_sources
 from sluice.engine.connection import load_extension
 from sluice.load.run import load
 from tests.python.extract.test_rest import Answer, Api

@@ -19,8 +19,9 @@ from rich.table import Table as Grid
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from sluice.config.declaration import Source, load_sources, read_sources
+from sluice.config.declaration import Source
 from sluice.config.settings import Settings, load_settings, quiet_tools
+from sluice.config.sources import load_sources, read_sources
 from sluice.errors import Exit, SluiceError
 from sluice.system import lower_priority
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from sluice.config.declaration import IDENTIFIER, REFERENCE, Lines, Problem, Strict
+from sluice.config.connections import REFERENCE
+from sluice.config.declaration import Strict
+from sluice.config.yaml_file import IDENTIFIER, LITERAL_SECRET, Problem, explain, read_yaml
 from sluice.errors import DeclarationError, SluiceError
 
 Mask = Literal["hash", "partial", "generalise", "null"]
@@ -24,7 +26,9 @@ def _null(value: Any) -> Any:
 
 def _reference(value: Any) -> Any:
     if value is not None and not (isinstance(value, str) and REFERENCE.fullmatch(value)):
-        raise ValueError("a key is never written here; name it as ${connection.key} and set it elsewhere")
+        raise PydanticCustomError(
+            LITERAL_SECRET, "a key is never written here; name it as ${connection.key} and set it elsewhere"
+        )
     return value
 
 
@@ -130,15 +134,13 @@ def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
     """The policy, or every mistake found; (None, []) where there is no such file."""
     if not file.is_file():
         return None, []
-    try:
-        lines = Lines(yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
-    except yaml.MarkedYAMLError as error:
-        line = (error.problem_mark.line + 1) if error.problem_mark else 1
-        return None, [Problem(file, line, "file", f"is not YAML: {error.problem}")]
+    lines = read_yaml(file)
+    if isinstance(lines, Problem):
+        return None, [lines]
     try:
         parsed = _File.model_validate(lines.value)
     except ValidationError as error:
-        return None, sorted((_problem(file, lines, d) for d in error.errors()), key=lambda p: p.line)
+        return None, sorted(explain(error, _File, file, lines), key=lambda p: p.line)
     names = [a.name for a in parsed.audiences]
     twice = [i for i, name in enumerate(names) if names.index(name) != i]
     if twice:
@@ -168,24 +170,3 @@ def load_policy(file: Path) -> Policy:
     if policy is None:
         raise DeclarationError(f"{file} does not exist: it says who may read what; see docs/publishing.md")
     return policy
-
-
-def _problem(file: Path, lines: Lines, detail: Any) -> Problem:
-    location = [part for part in detail["loc"] if part != "[key]"]
-    where = []
-    value: Any = lines.value
-    for part in location:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            value = None
-        named = isinstance(part, int) and isinstance(value, dict)
-        where.append(str(value.get("name", part)) if named and isinstance(value, dict) else str(part))
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        message = "is not a key here"
-    elif detail["type"] == "missing":
-        message = "is missing"
-    elif not isinstance(value, dict | list) and location and location[-1] not in ("key", "masking_key"):
-        message = f"is {value!r}: {message[0].lower()}{message[1:]}"
-    return Problem(file, lines.line(location), ".".join(where) or "file", message)

@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from sluice.config.declaration import REFERENCE, SECRET_KEYS
 from sluice.errors import ConnectionError
 
+REFERENCE = re.compile(r"\$\{([a-zA-Z_][a-zA-Z0-9_]*)\.([a-zA-Z_][a-zA-Z0-9_]*)\}")
+"""How a declaration names a value of a connection: `${connection.key}`."""
+SECRET_KEYS = re.compile(r"(password|passwd|secret|token|api_key|access_key)$", re.IGNORECASE)
+"""Keys whose value is a secret in every kind; a literal there is refused."""
+URL_PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@$]+(?=@)")
+"""User and password in a URL."""
 INSIDE = re.compile(
     r"(?:(?:password|passwd|pwd|secret|token|api_?key|access_?key)=|\b(?:bearer|basic|token)\s+)([^\s&;\"']+)",
     re.IGNORECASE,

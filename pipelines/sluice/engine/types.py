@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import duckdb
+from sluice.config.data_types import duckdb_type
 
 NESTED = re.compile(r"^(STRUCT|MAP|UNION)\b|\]$")
 DECIMAL = re.compile(r"^DECIMAL\((\d+),\s*(\d+)\)$")
@@ -85,32 +85,7 @@ def ordering(kind: str) -> str | None:
 @cache
 def declared_type(data_type: str) -> RawType:
     """The raw type of a declared `data_type`; raises ValueError when DuckDB does not know it."""
-    if not re.fullmatch(r"[A-Za-z0-9_ (),\[\]]+", data_type):
-        raise ValueError("is not an SQL type")
-    try:
-        with _in_memory().cursor() as con:
-            row = con.execute(f"describe select cast(null as {data_type}) as c").fetchone()
-    except duckdb.Error:
-        raise ValueError(
-            "is not an SQL type; write e.g. text, bigint, decimal(18,2), double, boolean, date, timestamp, "
-            "timestamp with time zone, json"
-        ) from None
-    assert row is not None
-    return raw_type(row[1])
-
-
-@cache
-def _in_memory() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(":memory:")
-
-
-def declared_type_error(data_type: str) -> str | None:
-    """What is wrong with a declared `data_type`, or None."""
-    try:
-        declared_type(data_type)
-    except ValueError as error:
-        return str(error)
-    return None
+    return raw_type(duckdb_type(data_type))
 
 
 @dataclass(frozen=True)

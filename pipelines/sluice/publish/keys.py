@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluice.config.audiences import Audience, Policy
-from sluice.config.connections import Connections
-from sluice.config.declaration import REFERENCE
+from sluice.config.connections import REFERENCE, Connections
 from sluice.errors import ConnectionError, PublishError
 from sluice.publish import keyring
 

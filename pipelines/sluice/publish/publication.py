@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.audiences import Audience
-from sluice.config.declaration import load_sources
+from sluice.config.sources import load_sources
 from sluice.dbt.run_results import Outcome, merge_results
 from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish.attempt import Attempt

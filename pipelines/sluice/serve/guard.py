@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from sluice.config.declaration import IDENTIFIER
+from sluice.config.yaml_file import IDENTIFIER
 
 MAX_LENGTH = 100_000
 """Characters of a statement."""

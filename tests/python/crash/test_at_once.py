@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sluice.config.declaration import load_sources
+from sluice.config.sources import load_sources
 from sluice.engine.connection import open_raw
 from sluice.errors import Exit
 from sluice.load.run import load

@@ -23,8 +23,9 @@ from dlt.common.configuration.specs.config_section_context import ConfigSectionC
 from dlt.common.pipeline import StateInjectableContext
 
 from sluice.config.connections import Connections
-from sluice.config.declaration import Source, read_sources
+from sluice.config.declaration import Source
 from sluice.config.settings import quiet_tools
+from sluice.config.sources import read_sources
 from sluice.extract.contract import Job, Landed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.config.declaration import read_sources
+from sluice.config.sources import read_sources
 from sluice.extract import rest
 
 PAGES = sorted((Path(__file__).parents[3] / "docs" / "sources").glob("*.md"))

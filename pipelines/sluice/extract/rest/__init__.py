@@ -32,8 +32,8 @@ from dlt.sources.rest_api.config_setup import (
     setup_incremental_object,
 )
 
-from sluice.config.connections import Connections
-from sluice.config.declaration import REFERENCE, RestSource, RestTable, Source, Table
+from sluice.config.connections import REFERENCE, Connections
+from sluice.config.declaration import RestSource, RestTable, Source, Table
 from sluice.errors import ConnectionError, LoadError, SluiceError
 from sluice.extract.contract import Delivery, Job, Landed
 from sluice.extract.exact_json import dumps

@@ -18,7 +18,9 @@ from dlt.sources.rest_api.config_setup import (
     setup_incremental_object,
 )
 
-from sluice.config.declaration import REFERENCE, Lines, Problem, RestSource, RestTable, Source, Table
+from sluice.config.connections import REFERENCE
+from sluice.config.declaration import RestSource, RestTable, Source, Table
+from sluice.config.yaml_file import Lines, Problem
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]

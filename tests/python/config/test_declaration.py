@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.config.declaration import json_schema, load_sources, read_sources
+from sluice.config.json_schema import json_schema
+from sluice.config.sources import load_sources, read_sources
 from sluice.errors import DeclarationError
 
 DATABASE = """\
@@ -116,7 +117,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_each_mistake_is_told(tmp_path: Path, name: str) -> None:
+def test_each_mistake_is_reported(tmp_path: Path, name: str) -> None:
     text, line, where, message = BROKEN[name]
     file = tmp_path / "broken.yml"
     file.write_text(text)

@@ -1,0 +1,72 @@
+"""JSON Schema of a source file, made from the models that also check it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from pydantic import BaseModel
+
+from sluice.config.declaration import KINDS, Open, Strict
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a source file, for editors; made from the models that also check it."""
+    definitions: dict[str, Any] = {}
+    variants: dict[str, Any] = {}
+    for model in KINDS.values():
+        schema = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+        definitions |= schema.pop("$defs", {})
+        variants[_title(model)] = schema
+        table = model.__pydantic_generic_metadata__["args"][1]
+        if not any(field.is_required() for field in table.model_fields.values()):
+            for entry in ("TableEntry", "TableConfig", "TableMeta"):  # a table may do without a load block
+                required = definitions[f"{entry}_{table.__name__}_"]["required"]
+                required[:] = [key for key in required if key == "name"]
+    for block in (*_blocks(Strict), *_blocks(Open)):
+        properties = (definitions | variants).get(_title(block), {}).get("properties", {})
+        for name, text in _attribute_docs(block).items():
+            if name in properties:
+                properties[name]["description"] = text
+    load: dict[str, Any] = {"required": ["load"]}
+    for key in ("meta", "config"):
+        load = {"required": [key], "properties": {key: load}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Sluice source file",
+        "type": "object",
+        "required": ["sources"],
+        "properties": {
+            "version": {"const": 2},
+            "sources": {"type": "array", "items": {"if": load, "then": {"anyOf": list(variants.values())}}},
+        },
+        "$defs": definitions,
+    }
+
+
+def _title(model: type[BaseModel]) -> str:
+    return re.sub(r"\W", "_", model.__name__)
+
+
+def _blocks(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for block in model.__subclasses__():
+        yield block
+        yield from _blocks(block)
+
+
+def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
+    """What the source says below each field; read here only, for pydantic would read it whenever anything starts."""
+    docs: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not issubclass(base, (Strict, Open)) or "[" in base.__name__:
+            continue  # parametrised: made by pydantic from a class that is in the order, too
+        body = ast.parse(inspect.getsource(base)).body[0].body  # type: ignore[attr-defined]
+        for field, text in pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                    docs[name] = inspect.cleandoc(said)
+    return docs
