@@ -24,7 +24,7 @@ from bench.case import (
     run,
 )
 from servers import MariaDB, Postgres
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 
 KEYS = {"lineitem": ["l_orderkey", "l_linenumber"], "orders": ["o_orderkey"], "customer": ["c_custkey"]}
 UPDATED = "timestamptz '2026-01-01 00:00:00+00' + to_microseconds(row_number() over ())"

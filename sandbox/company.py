@@ -10,11 +10,10 @@ A crash leaves every system at a date of its own; the next `up` or `advance` bri
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -24,7 +23,8 @@ import duckdb
 
 from sandbox import marketplace, shop, stores, web, wholesale, world
 from servers import Nats, PocketBase, Postgres, SeaweedFS, Server, start_all, stop_all, write_private
-from sluice.errors import LockedError, SluiceError
+from sluice.engine.locks import locked
+from sluice.errors import SluiceError
 
 SEED, SCALE, DATE = 42, 1.0, dt.date(2026, 9, 30)
 FIRST_DATE = dt.date(2024, 10, 1)
@@ -89,18 +89,9 @@ class _Company:
             ports={server.name: server.ports for server in self.servers},
         )
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One process at a time changes a sandbox."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockedError(
-                    f"Another process starts, stops or advances the sandbox in {self.folder}. Wait for it to end."
-                ) from None
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """One process at a time changes a sandbox; others are refused at once."""
+        return locked(self.folder, "sluice sandbox", 0, "the sandbox")
 
     # --- the systems --------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from servers import MariaDB, Postgres
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 from sluice.extract import retries
 from tests.python.extract.test_database import maria
 from tests.python.extract.test_rest import Answer, Api, Request

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from sluice.config.sources import load_sources
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 from sluice.load.run import load
 from tests.python.extract.test_rest import Answer, Api
 from tests.python.project import Outcome, Project

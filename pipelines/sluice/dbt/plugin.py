@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import time
-
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
 from sluice.config.settings import load_settings
-from sluice.engine.locks import file_holder
+from sluice.engine.duckdb import attach_when_free
+from sluice.errors import LockedError
 from sluice.system import lower_priority
 
 
@@ -22,20 +21,9 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Wait up to SLUICE_LOCK_SECONDS; raises DbtRuntimeError that names who holds the file."""
         lower_priority()
-        attachments = self.creds.attach if self.creds else None
         seconds = load_settings().lock_seconds
-        deadline = time.monotonic() + seconds
-        for attachment in attachments or []:
-            while True:
-                try:
-                    conn.execute(attachment.to_sql())
-                    break
-                except duckdb.IOException as error:
-                    if not (holder := file_holder(error)):
-                        raise
-                    if time.monotonic() > deadline:
-                        raise DbtRuntimeError(
-                            f"{attachment.path} is in use by {holder}, most likely a load. Waited {seconds:.0f} s; "
-                            "try again when it has ended"
-                        ) from None
-                time.sleep(0.2)
+        try:
+            for attachment in (self.creds.attach if self.creds else None) or []:
+                attach_when_free(conn, attachment.to_sql(), attachment.path, seconds)
+        except LockedError as error:
+            raise DbtRuntimeError(str(error)) from None

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from sluice.config.settings import Settings
 from sluice.dbt.manifest import Project
-from sluice.errors import LockedError
-from sluice.sql import literal
+from sluice.engine import engine
 
 
 @contextmanager
@@ -28,28 +25,8 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
     if not there:
         yield None
         return
-    connection = duckdb.connect(":memory:")
-    try:
-        connection.execute("set TimeZone = 'UTC'; set threads = 2; set memory_limit = '2GB'")
-        connection.execute(f"set temp_directory = {literal(settings.home / 'tmp')}")
-        for name, file in there.items():
-            _attach(connection, name, file, time.monotonic() + wait)
+    with engine().open_read_only(there, settings.home / "tmp", wait) as connection:
         yield connection
-    finally:
-        connection.close()
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, name: str, file: Path, until: float) -> None:
-    while True:
-        try:
-            connection.execute(f"attach {literal(file)} as {name} (read_only)")
-            return
-        except duckdb.IOException as error:
-            if time.monotonic() > until:
-                raise LockedError(
-                    f"{file} is being written by another process: wait until it is done and try again."
-                ) from error
-            time.sleep(0.2)
 
 
 def catalog_of(connection: duckdb.DuckDBPyConnection | None, project: Project) -> dict[str, Any]:

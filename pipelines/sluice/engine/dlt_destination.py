@@ -13,7 +13,7 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
-from sluice.extract.contract import literal
+from sluice.sql import literal
 
 CATALOG = "raw"
 """What DuckDB calls the database in the file raw.duckdb."""

@@ -28,7 +28,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from sluice.config.column_names import LOAD_ID, normalized
 from sluice.config.declaration import Table
-from sluice.engine.dlt_destination import raw_destination
+from sluice.engine import engine
 from sluice.errors import LoadError
 from sluice.extract.contract import Delivery, Landed, literal, quoted, unexplained
 from sluice.load.dlt_context import package_called
@@ -94,7 +94,7 @@ class SourceLoad:
     def _pipeline(self) -> dlt.Pipeline:
         return dlt.pipeline(
             self.source.name,
-            destination=raw_destination(self.settings.raw),
+            destination=engine().dlt_destination(self.settings.raw),
             dataset_name=self.source.schema,
             pipelines_dir=str(self.settings.pipelines),
         )

@@ -20,7 +20,7 @@ import duckdb
 from sluice.config.connections import Connections
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
-from sluice.engine.connection import open_raw
+from sluice.engine import engine
 from sluice.engine.locks import locked
 from sluice.load.read_ahead import (
     LoadOptions,
@@ -62,7 +62,7 @@ def load(
     asked = LoadOptions(full_refresh, window, retry_quarantine)
     with locked(settings.home, "sluice load", settings.lock_seconds):
         shutil.rmtree(settings.landing, ignore_errors=True)
-        con = open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
+        con = engine().open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
         began = datetime.now(UTC)
         readings = [
             Reading(

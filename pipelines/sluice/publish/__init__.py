@@ -25,7 +25,7 @@ def publish(settings: Settings, *, run_id: str | None = None, accept_rows: bool 
     from sluice.publish.publication import Publication
 
     publication = Publication(settings)
-    with publication.versions.locked(), publication.recorded("publish") as row:
+    with publication.versions.locked(settings.lock_seconds), publication.recorded("publish") as row:
         published = publication.run(run_id or publication.ledger.last_run(), accept_rows)
         row.update(version=published.version, detail="; ".join(published.held) or None)
         return published
@@ -41,7 +41,7 @@ def rollback(settings: Settings, version: str | None = None) -> str:
 
     attempt = Attempt(settings)
     versions = attempt.versions
-    with versions.locked(), attempt.recorded("rollback") as row:
+    with versions.locked(settings.lock_seconds), attempt.recorded("rollback") as row:
         current = versions.current
         if current is None:
             raise PublishError("nothing is published yet")
@@ -71,7 +71,7 @@ def rotate_key(settings: Settings, name: str) -> Rotated:
 
     publication = Publication(settings)
     audience = publication.policy.audience(name)
-    with publication.versions.locked(), publication.recorded("rotate_key", name) as row:
+    with publication.versions.locked(settings.lock_seconds), publication.recorded("rotate_key", name) as row:
         rotated = publication.rotate(audience)
         row.update(version=publication.versions.current)
     return rotated

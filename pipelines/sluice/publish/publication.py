@@ -83,7 +83,8 @@ class Publication(Attempt):
             mirror.settle()
         previous = self.versions.read_current()
         hashed = self.versions.folder if previous and _has_hashes(previous) else None
-        with open_warehouse(self.settings.warehouse, self.keys.masking(self.policy, hashed)) as con:
+        masking_key = self.keys.masking(self.policy, hashed)
+        with open_warehouse(self.settings.warehouse, masking_key, self.settings.lock_seconds) as con:
             held = self._audit(con, previous, accept_rows)
             if unclassed := list(self.project.unclassed(held)):
                 raise DeclarationError("\n".join(unclassed))

@@ -7,13 +7,11 @@ published/current             a link to the version readers get
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -21,9 +19,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from sluice.config.audiences import Treatment
-from sluice.errors import LockedError, PublishError
-
-LOCK_SECONDS = 60
+from sluice.engine.locks import locked
+from sluice.errors import PublishError
 
 
 class PublishedTable(BaseModel):
@@ -112,25 +109,13 @@ class Versions:
         return self.read(self.current) if self.current else None
 
     @contextmanager
-    def locked(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    def locked(self, seconds: float) -> Iterator[None]:
         """Keep other publications out; raises LockedError after `seconds`."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("a")
-        except OSError as error:
-            raise PublishError(f"nothing can be published into {self.folder}: {error}") from None
-        with lock as file:
-            deadline = time.monotonic() + seconds
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise LockedError(
-                            f"another process publishes into {self.folder}; waited {seconds:.0f} s, try again later"
-                        ) from None
-                    time.sleep(0.1)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder, "sluice publish", seconds, "the folder"))
+            except OSError as error:
+                raise PublishError(f"nothing can be published into {self.folder}: {error}") from None
             yield
 
     def begin(self) -> Path:

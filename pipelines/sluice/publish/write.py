@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.audiences import UNCLASSED, Audience, Treatment
-from sluice.engine.connection import load_extension
-from sluice.errors import DeclarationError, LockedError, PublishError
+from sluice.engine import engine
+from sluice.errors import DeclarationError, PublishError
 from sluice.privacy.masks import KEY, masked, shown_type
 from sluice.publish.project import Model
 from sluice.publish.versions import PublishedTable
 from sluice.sql import literal, quoted
 
-LOCK_SECONDS = 60
 FEW_ROWS, REPEATED, MOST_VALUES = 100_000, 4, 1_000_000
 """Where a hash mask is looked up: from so many rows on, when a value comes so often on average, and up to so many
 values, which are 0.2 GB. Seven million rows of ten thousand values: 1.4 s of the processors instead of 10 s."""
@@ -84,36 +82,23 @@ def writing_connection() -> Iterator[duckdb.DuckDBPyConnection]:
     It has no temporary folder, so nothing that is not masked yet can be spilled to disk.
     """
     with duckdb.connect(":memory:", config={"temp_directory": ""}) as con:
-        load_extension(con, "httpfs")  # its OpenSSL is what writes encrypted files
+        engine().load_extension(con, "httpfs")  # its OpenSSL is what writes encrypted files
         con.execute("set TimeZone = 'UTC'")
         con.execute("set enable_progress_bar = false")
         yield con
 
 
 @contextmanager
-def open_warehouse(path: Path, masking_key: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_warehouse(path: Path, masking_key: str, seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """A writing connection that reads the warehouse as database `warehouse`.
 
-    Raises LockedError when a build writes the warehouse for longer than LOCK_SECONDS.
+    Raises LockedError when a build writes the warehouse for longer than `seconds`.
     """
     if not path.is_file():
         raise PublishError(f"{path} does not exist; `sluice run` builds it")
     with writing_connection() as con:
         con.execute(f"set variable {KEY} = $1", [masking_key])
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                con.execute(f"attach {literal(path)} as warehouse (read_only)")
-                break
-            except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
-                    raise
-                if time.monotonic() > deadline:
-                    raise LockedError(
-                        f"{path} is being written by another process. Waited {LOCK_SECONDS} s; try again when the "
-                        "build has ended"
-                    ) from None
-                time.sleep(0.2)
+        engine().attach(con, path, "warehouse", seconds)
         yield con
 
 

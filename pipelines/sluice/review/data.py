@@ -20,7 +20,8 @@ from typing import Any
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.extract.contract import quoted
+from sluice.engine import engine
+from sluice.errors import LockedError
 from sluice.lineage import Ref
 from sluice.privacy.personal_columns import scrub
 from sluice.review.clauses import counted
@@ -28,6 +29,7 @@ from sluice.review.declared import classes, keys_of
 from sluice.review.findings import Finding, Level
 from sluice.review.models import Change, must_rebuild
 from sluice.review.revision import Revision
+from sluice.sql import quoted
 
 EXAMPLES = 3
 MASK = "•••"
@@ -114,11 +116,9 @@ def compare_data(
             for name in ("base", "head"):
                 connection.execute(f"attach '{scratch / f'{name}.duckdb'}' as {name}")
             for name, file in (("raw", settings.raw), ("warehouse", settings.warehouse)):
-                connection.execute(f"attach '{file}' as {name} (read_only)")
+                engine().attach(connection, file, name, seconds=0)
             return _Builder(connection, old, new, changed, renamed).run(scratch)
-    except duckdb.IOException as error:
-        if "lock" not in str(error):
-            raise
+    except LockedError:
         return DataReview(remark="The warehouse is being written by another command, so nothing was built.")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock
 
 from sluice.errors import SluiceError
 
@@ -63,8 +64,7 @@ class Tokens:
     def _changed(self) -> Iterator[dict[str, dict[str, dict[str, str]]]]:
         """The tokens, written when the block ends; one at a time, or what is revoked meanwhile would come back."""
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._file.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(self._file.with_suffix(".lock")):
             known = self._read()
             yield known
             new = self._file.with_suffix(".new")

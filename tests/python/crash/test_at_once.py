@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from sluice.config.sources import load_sources
-from sluice.engine.connection import open_raw
+from sluice.engine.duckdb import open_raw
 from sluice.errors import Exit
 from sluice.load.run import load
 from tests.python.project import Project

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 import zstandard
 
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 from sluice.extract import files
 from sluice.extract.contract import Room
 from tests.python.project import Outcome, Project

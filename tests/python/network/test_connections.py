@@ -17,7 +17,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from servers import Postgres
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 from sluice.extract import database, retries
 from sluice.extract.database import sqlalchemy as database_sqlalchemy
 from sluice.extract.stream import nats as stream_nats

@@ -374,7 +374,7 @@ def test_a_table_that_was_never_published_cannot_be_held(company: Company) -> No
 
 def test_a_build_that_writes_is_waited_for(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     company.built()
-    monkeypatch.setattr(write, "LOCK_SECONDS", 1)
+    monkeypatch.setenv("SLUICE_LOCK_SECONDS", "1")
     program = (
         "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('open', flush=True); time.sleep(60)"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 from sluice.publish.versions import Versions
 from tests.python.small_project import SmallProject
 

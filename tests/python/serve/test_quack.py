@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 
 
 def _quack() -> duckdb.DuckDBPyConnection:
@@ -61,7 +61,7 @@ def test_a_query_cannot_be_stopped(server: tuple[duckdb.DuckDBPyConnection, str]
     assert not [n for (n,) in functions if "cancel" in n or "interrupt" in n or "kill" in n]
     slow = "select sum(a.range * b.range) from range(10000000) a, range(20) b"
     program = (
-        "from sluice.engine.connection import load_extension; import duckdb; c = duckdb.connect();"
+        "from sluice.engine.duckdb import load_extension; import duckdb; c = duckdb.connect();"
         "load_extension(c, 'httpfs'); load_extension(c, 'quack');"
         f"c.execute(\"from quack_query('{address}', '{slow}', token := 'secret')\")"
     )

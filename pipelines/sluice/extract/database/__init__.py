@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 import duckdb
 
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
-from sluice.engine.connection import load_extension
+from sluice.engine.duckdb import load_extension
 from sluice.engine.types import NESTED, ordering
 from sluice.errors import ConnectionError
 from sluice.extract.contract import Delivery, Job, Landed, each_table, literal, quoted
