@@ -46,7 +46,7 @@ def open_raw(file: Path, temp: Path, seconds: float) -> duckdb.DuckDBPyConnectio
     temp.mkdir(parents=True, exist_ok=True)
     con = _once_free(
         lambda: duckdb.connect(str(file)),
-        f"{file} is open in another process ({{}}), and DuckDB lets only one process in while it writes. Waited "
+        f"{file} is open in another process, {{}}, and DuckDB lets only one process in while it writes. Waited "
         f"{seconds:.0f} s; wait for it to end, or close the program that reads the file",
         seconds,
     )
@@ -82,7 +82,7 @@ def attach_when_free(
     """Run an ATTACH of `file` as soon as no other process writes it."""
     _once_free(
         lambda: con.execute(statement),
-        f"{file} is being written by another process ({{}}), most likely a load or a build. Waited {seconds:.0f} s; "
+        f"{file} is being written by another process, {{}}, most likely a load or a build. Waited {seconds:.0f} s; "
         "try again when it has ended",
         seconds,
     )
