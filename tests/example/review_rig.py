@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.extract.contract import quoted
+from sluice.sql import quoted
 from sluice.review import Review, compare
 from sluice.review.revision import PARSED, Revision, read_compiled
 

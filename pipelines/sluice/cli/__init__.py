@@ -27,7 +27,7 @@ from sluice.system import lower_priority
 
 if TYPE_CHECKING:  # dlt takes a second to import; what does not load does without
     from sluice.dbt.runner import BuildResult
-    from sluice.load.read_ahead import SourceResult
+    from sluice.load.results import SourceResult
     from sluice.publish import Published
 
 
@@ -85,13 +85,11 @@ def main() -> None:
 def check() -> None:
     """Check every declaration in sources/, and audiences.yml, with no network."""
     from sluice.config.audiences import read_policy
+    from sluice.extract import declaration_problems
 
     settings = load_settings()
     sources, problems = read_sources(settings.sources)
-    if apis := [s for s in sources if s.kind == "rest"]:
-        from sluice.extract import rest
-
-        problems += [problem for source in apis for problem in rest.problems(source)]
+    problems += [problem for source in sources for problem in declaration_problems(source)]
     problems += read_policy(settings.root / "audiences.yml")[1]
     for problem in problems:
         err.print(
@@ -434,7 +432,7 @@ def _load(
                 full_refresh=full_refresh,
                 window=window,
                 retry_quarantine=retry_quarantine,
-                watcher=watcher,
+                listener=watcher,
             )
         outcome = "failed" if any(r.errors for r in results) else "ok"
     except KeyboardInterrupt:

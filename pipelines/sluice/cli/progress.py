@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sluice.load.read_ahead import ProgressListener, SourceResult
+from sluice.load.results import ProgressListener, SourceResult
 
 
 class LoadProgress(ProgressListener):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,49 @@ from sluice.config.declaration import Table
 LOADED_AT = "_loaded_at"
 LOAD_ID = "_load_id"
 DELETED_AT = "_deleted_at"
+FILE, LINE = "_file", "_line"
+STREAM, SEQUENCE, SUBJECT = "_stream", "_sequence", "_subject"
+PARTITION, OFFSET, KEY, IS_TOMBSTONE = "_partition", "_offset", "_key", "_is_tombstone"
+RECEIVED_AT = "_received_at"
+RECORD = "_record"
+"""The text of a JSON record or of a bad row; in raw only in quarantines, as is the next."""
+REASON = "_reason"
 STAMPS = (LOADED_AT, LOAD_ID)
 """Written by every load, so they say nothing about whether a row changed."""
+POSITION = (FILE, LINE, STREAM, PARTITION, OFFSET, SEQUENCE)
+"""Where a row stood at the source."""
+
+
+@dataclass(frozen=True)
+class TechnicalColumn:
+    """A column that loading adds to raw tables; sources do not declare it."""
+
+    data_type: str
+    description: str
+    kind: str | None = None
+    """The kind of source whose tables have it; None: those of every kind."""
+
+
+TECHNICAL = {
+    LOADED_AT: TechnicalColumn("timestamp with time zone", "When the row was loaded."),
+    LOAD_ID: TechnicalColumn("text", "Load that brought the row."),
+    DELETED_AT: TechnicalColumn("timestamp with time zone", "When the row was found missing at the source."),
+    FILE: TechnicalColumn("text", "File the row was read from.", "files"),
+    LINE: TechnicalColumn("bigint", "Line of the file.", "files"),
+    STREAM: TechnicalColumn("text", "Stream the message was read from.", "stream"),
+    SEQUENCE: TechnicalColumn("bigint", "Number of the message in its stream.", "stream"),
+    SUBJECT: TechnicalColumn("text", "Subject or topic of the message.", "stream"),
+    PARTITION: TechnicalColumn("bigint", "Partition of the topic.", "stream"),
+    OFFSET: TechnicalColumn("bigint", "Offset in the partition.", "stream"),
+    KEY: TechnicalColumn("text", "Key of the message.", "stream"),
+    IS_TOMBSTONE: TechnicalColumn(
+        "boolean", "Whether the message has a key only, which marks a deletion.", "stream"
+    ),
+    RECEIVED_AT: TechnicalColumn(
+        "timestamp with time zone", "When the server received the message.", "stream"
+    ),
+}
+"""Columns that loading adds, by name; DELETED_AT only to tables whose deleted rows are found."""
 
 
 LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l"}

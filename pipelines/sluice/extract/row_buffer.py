@@ -1,4 +1,4 @@
-"""Where rows land, with bounded memory: in memory, then in Parquet files."""
+"""Extracted rows with bounded memory: held in memory, then in Parquet files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sluice.extract.contract import Job, literal, quoted
+from sluice.extract.contract import ExtractContext
 from sluice.extract.exact_json import LONG_NUMBER
+from sluice.sql import literal, quoted
 
 FLUSH_ROWS = 20_000
 FLUSH_BYTES = 32 * 2**20
@@ -27,26 +28,26 @@ REPEATED = ("_file", "_key", "_stream", "_subject")
 """Texts of metadata that many rows share."""
 
 
-class LandedRows:
-    """Rows that Arrow tables are appended to: in memory while the source has room there, else in one Parquet file.
+class RowBuffer:
+    """Takes Arrow tables: held in memory while the source's budget lasts, else in one Parquet file.
 
     Threads beside write the file, while more is read.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, job: Job) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, context: ExtractContext) -> None:
         self.path = path
         """Of the file, if there is one."""
         self.schema = schema
         self.is_exact = True
-        """Whether no JSON record in the column `_record` has a number that a double might have no room for."""
+        """Whether every number of the JSON records in the column `_record` fits a double exactly."""
         self.is_held = True
         """Whether the rows are in memory."""
-        self._job = job
+        self._context = context
         self._held: list[pa.Table] = []
         self._waiting: list[pa.Table] = []
         self._rows = self._bytes = 0
         self._writer: pq.ParquetWriter | None = None
-        self._beside = ThreadPoolExecutor(2, thread_name_prefix="landing")
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="buffer")
         self._under_way: list[Future[None]] = []
 
     def write(self, table: pa.Table) -> None:
@@ -78,13 +79,13 @@ class LandedRows:
         """A SELECT of the rows, once they are closed."""
         if not self.is_held:
             return f"select * from read_parquet({literal(str(self.path))})"
-        self._job.con.register(self._name, pa.concat_tables([self.schema.empty_table(), *self._held]))
+        self._context.con.register(self._name, pa.concat_tables([self.schema.empty_table(), *self._held]))
         return f"select * from {quoted(self._name)}"
 
     def release(self) -> None:
-        """Let go of rows in memory; nobody reads them any more."""
-        self._job.con.unregister(self._name)
-        self._job.room.left += sum(group.nbytes for group in self._held)
+        """Free rows in memory; nobody reads them any more."""
+        self._context.con.unregister(self._name)
+        self._context.memory.bytes_left += sum(group.nbytes for group in self._held)
         self._held = []
 
     @property
@@ -94,8 +95,8 @@ class LandedRows:
     def _send(self, group: pa.Table) -> None:
         self._settle()
         self._under_way = []
-        if self.is_held and group.nbytes <= self._job.room.left:
-            self._job.room.left -= group.nbytes
+        if self.is_held and group.nbytes <= self._context.memory.bytes_left:
+            self._context.memory.bytes_left -= group.nbytes
             self._held.append(group.combine_chunks())
         else:
             if self._writer is None:
@@ -129,17 +130,17 @@ class LandedRows:
         self.is_exact = not any(map(_has_long_number, records.chunks))
 
 
-class LandedValues(LandedRows):
-    """Rows that columns of Python values are appended to."""
+class ValueBuffer(RowBuffer):
+    """A row buffer that takes columns of Python values."""
 
-    def __init__(self, path: Path, schema: pa.Schema, job: Job) -> None:
-        super().__init__(path, schema, job)
+    def __init__(self, path: Path, schema: pa.Schema, context: ExtractContext) -> None:
+        super().__init__(path, schema, context)
         self.rows = 0
         self._columns: list[list[Any]] = [[] for _ in schema]
         self._size = 0
 
     def extend(self, *columns: Sequence[Any], size: int) -> None:
-        """Append rows: one sequence a column, all of one length; `size` is about how many bytes they take."""
+        """Append rows: one sequence per column, all of one length; `size` is about how many bytes they take."""
         for kept, more in zip(self._columns, columns, strict=True):
             kept.extend(more)
         self.rows += len(columns[0])
@@ -164,7 +165,7 @@ class LandedValues(LandedRows):
 
 
 def _has_long_number(records: pa.StringArray) -> bool:
-    """Whether a double might have no room for some number in a JSON text; all are looked at as one, which is faster."""
+    """Whether some number in the JSON texts may not fit a double; all texts are searched as one, which is faster."""
     _, offsets, data = records.buffers()
     if not len(records) or data is None:
         return False
@@ -176,7 +177,7 @@ def _has_long_number(records: pa.StringArray) -> bool:
 
 
 def texts(values: Sequence[bytes]) -> pa.StringArray:
-    """UTF-8 bytes as an Arrow string array; pa.ArrowInvalid when they are none.
+    """UTF-8 bytes as an Arrow string array; pa.ArrowInvalid when they are not valid.
 
     Six times as fast as `pa.array(values, pa.string())`, which looks at every value on its own.
     """

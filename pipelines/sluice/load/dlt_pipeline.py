@@ -1,6 +1,6 @@
 """A source through dlt: a pipeline of file imports into raw.
 
-dlt keeps state, schemas and load packages; what enters is checked by `shape` first, so a package that
+dlt keeps state, schemas and load packages; what enters is checked by `normalise` first, so a package that
 exists can be loaded, and loaded again after a crash with the same result.
 """
 
@@ -29,60 +29,65 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from sluice.config.column_names import LOAD_ID, normalized
 from sluice.config.declaration import Table
 from sluice.engine import engine
+from sluice.engine.raw import QUARANTINE, address, quarantine_address
 from sluice.errors import LoadError
-from sluice.extract.contract import Delivery, Landed, literal, quoted, unexplained
+from sluice.extract.contract import Extraction, Failed, JsonRecords, TypedRows
 from sluice.load.dlt_context import package_called
-from sluice.load.normalise import StagedFile
-from sluice.load.quarantine import ROW_ID, SUFFIX, Quarantined, address, quarantined_columns
-from sluice.load.read_ahead import Reading, SourceResult, TableResult
+from sluice.load.quarantine import ROW_ID
+from sluice.load.read_ahead import SourceReader
+from sluice.load.results import SourceResult, TableResult
+from sluice.load.staging import QuarantineFile, StagedFile, read_parquet
+from sluice.sql import literal, quoted
 
 
 class SourceLoad:
     """One source on its way into raw, in one thread."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
-        self.settings = reading.settings
-        self.source = reading.source
-        self.job = reading.job
-        self.results = reading.results
+    def __init__(self, reader: SourceReader) -> None:
+        self.reader = reader
+        self.settings = reader.settings
+        self.source = reader.source
+        self.context = reader.context
+        self.results = reader.results
         self.afterwards: list[Callable[[], object]] = []
         """What waits for the rows to be committed."""
         self.has_finished_packages = False
         """Whether an earlier run's rows came into raw since the reading began."""
-        self.deliveries: Generator[Delivery, None, None] | None = None
-        self.broken: Exception | None = None
-        self.waiting: dict[str, Landed | Exception] = {}
-        self.packed: dict[str, Quarantined | None] = {}
-        """Tables that are packed, and their bad rows."""
+        self.extractions: Generator[Extraction, None, None] | None = None
+        self.source_error: Exception | None = None
+        """Why the source as a whole could not be read further."""
+        self.waiting: dict[str, Extraction] = {}
+        """Tables that were extracted before dlt asked for them."""
+        self.bad_rows: dict[str, QuarantineFile | None] = {}
+        """By table, once it is staged."""
 
     def run(self) -> SourceResult:
         error, committed = None, False
         try:
-            _mend(self.reading.folder)
+            _repair(self.reader.folder)
             pipeline = self._pipeline()
             if pipeline.has_pending_data:
                 self.has_finished_packages = True
                 pipeline = self._finish_pending(pipeline)
-            anew: Any = {"refresh": "drop_resources"} if self.reading.asked.full_refresh else {}
-            with package_called(self.reading.load_id):
-                pipeline.run(self._dlt_source(), **anew)
+            fresh: Any = {"refresh": "drop_resources"} if self.reader.options.full_refresh else {}
+            with package_called(self.reader.load_id):
+                pipeline.run(self._dlt_source(), **fresh)
             committed = True
             self._finish()
         except Exception as caught:
-            error = self.reading.told(caught)
+            error = self.reader.format_error(caught)
         finally:
-            self.reading.close()
-            self.job.con.close()
-        seconds = time.monotonic() - self.reading.started
+            self.reader.close()
+            self.context.con.close()
+        seconds = time.monotonic() - self.reader.started
         result = SourceResult(self.source.name, list(self.results.values()), seconds, error, committed)
-        self.reading.watcher.finished(result)
+        self.reader.listener.finished(result)
         return result
 
     def _finish(self) -> None:
-        """All that waits for the commit; one step that fails does not keep the others. Raises the first error."""
+        """Do what waits for the commit; one step that fails does not keep the others from running. Raises the first error."""
         errors = []
-        self.job.known.clear()
+        self.context.raw.forget()
         for step in self.afterwards:
             try:
                 step()
@@ -100,7 +105,7 @@ class SourceLoad:
         )
 
     def _finish_pending(self, pipeline: dlt.Pipeline) -> dlt.Pipeline:
-        """Load what a run that was cut short had packed; what cannot be loaded is set aside, not in the way.
+        """Load what a run that was cut short had staged; what cannot be loaded is moved out of the way.
 
         Set aside goes dlt's whole working folder of the source: packages, and the state that counts their rows as
         loaded. The state of the last committed load is restored from raw, so those rows are read again.
@@ -110,9 +115,9 @@ class SourceLoad:
             pipeline.run()
             return pipeline
         except (LoadError, PipelineStepFailed) as error:
-            reason = self.reading.told(error)
+            reason = self.reader.format_error(error)
         aside = (
-            self.settings.home / "set_aside" / f"{self.source.name}-{self.reading.loaded_at:%Y%m%dT%H%M%SZ}"
+            self.settings.home / "set_aside" / f"{self.source.name}-{self.reader.loaded_at:%Y%m%dT%H%M%SZ}"
         )
         aside.parent.mkdir(exist_ok=True)
         self._take_back([*pipeline.list_extracted_load_packages(), *pipeline.list_normalized_load_packages()])
@@ -123,7 +128,7 @@ class SourceLoad:
             "aside read the same rows from the source again. Delete the folder when it is of no more use.\n",
             encoding="utf-8",
         )
-        self.reading.watcher.set_aside(self.source.name, aside, reason)
+        self.reader.listener.set_aside(self.source.name, aside, reason)
         return self._pipeline()
 
     def _take_back(self, packages: Sequence[str]) -> None:
@@ -136,15 +141,15 @@ class SourceLoad:
         ids = ", ".join(map(literal, packages))
         loads = f"{quoted(self.source.schema)}._dlt_loads"
         for table in self.source.tables:
-            known = self.job.raw_columns(table)
+            known = self.context.raw.columns(table)
             if LOAD_ID in known and not table.load.primary_key and table.load.disposition() == "append":
-                self.job.con.execute(
-                    f"delete from {quoted(table.schema)}.{quoted(table.name)} where {LOAD_ID} in ({ids})"
+                self.context.con.execute(
+                    f"delete from {address(table)} where {LOAD_ID} in ({ids})"
                     f" and {LOAD_ID} not in (select load_id from {loads} where status = 0)"
                 )
 
     def _dlt_source(self) -> DltSource:
-        self.reading.state = lambda table: dlt.current.resource_state(table)
+        self.reader.state = lambda table: dlt.current.resource_state(table)
 
         def resources() -> list[Any]:
             contract: Any = {"columns": "evolve", "data_type": "freeze"}
@@ -154,131 +159,135 @@ class SourceLoad:
                 for table in self.source.tables
                 for name, rows in {
                     table.name: self._rows(table),
-                    table.name + SUFFIX: self._bad_rows(table),
+                    table.name + QUARANTINE: self._bad_rows(table),
                 }.items()
             ]
 
         return dlt.source(resources, name=self.source.name, max_table_nesting=0)()
 
     def _rows(self, table: Table[Any]) -> Iterator[Any]:
-        """What dlt reads as a resource: the packed files of one table."""
+        """What dlt reads as a resource: the staged file of one table, if it brings something."""
         result = self.results[table.name]
-        before = copy.deepcopy(dict(self.job.state(table.name)))
-        explain: Callable[[Exception], Exception] = unexplained
+        before = copy.deepcopy(dict(self.context.state(table.name)))
+        extraction: Extraction | None = None
         try:
             if "_after" in before:  # a load that was killed may not have come to it
                 self._tidy(table, **before["_after"])
-            for landed in self._landed(table):
-                if isinstance(landed, Exception):
-                    raise landed
-                explain = landed.explain
-                highest = self._highest(table)
-                packed = self.reading.packed(table, landed)
-                result.read += packed.read
-                result.new_columns, result.lost_columns = packed.new_columns, packed.lost_columns
-                if packed.quarantine:
-                    result.quarantined += packed.quarantine.rows
-                    self.packed[table.name] = packed.quarantine
-                if packed.refused:
-                    raise LoadError(packed.refused)
-                state = self.job.state(table.name)
-                state.update(landed.remember)
-                gone = {landed.identity[0]: list(packed.gone)} if packed.gone else {}
-                state["_after"] = {"gone": gone, "settled": packed.settled}
-                if gone or packed.settled:
-                    self.afterwards.append(partial(self._tidy, table, gone, packed.settled))
-                else:
-                    del state["_after"]
-                if landed.committed:
-                    self.afterwards.append(landed.committed)
-                result.cursor = (highest, packed.cursor or highest)
-                if packed.file and not packed.rows and not self.job.raw_columns(table):
-                    self.afterwards.append(partial(self._make, table, packed.file))
-                elif packed.file:
-                    result.package = self.reading.load_id
-                    yield self._import(table, packed, packed.file, result)
+            extraction = self._extracted(table)
+            if isinstance(extraction, Failed):
+                raise extraction.error
+            if extraction is None:
+                return
+            staged = self._staged(extraction, result)
+            if staged.file and not staged.rows and not self.context.raw.columns(table):
+                self.afterwards.append(partial(self._create, table, staged.file))
+            elif staged.file:
+                result.package = self.reader.load_id
+                yield self._import(table, staged, staged.file, result)
         except Exception as caught:
-            state = self.job.state(table.name)
+            state = self.context.state(table.name)
             state.clear()
             state.update(before)
-            result.error = self.reading.told(explain(caught), f"{self.source.name}.{table.name}")
+            error = (
+                caught if extraction is None or isinstance(extraction, Failed) else extraction.explain(caught)
+            )
+            result.error = self.reader.format_error(error, table.qualified)
         finally:
-            self.packed.setdefault(table.name, None)
+            self.bad_rows.setdefault(table.name, None)
 
-    def _landed(self, table: Table[Any]) -> Iterator[Landed | Exception]:
-        """Deliveries of one table; what the extractor lands for others on the way waits for them."""
+    def _staged(self, extracted: TypedRows | JsonRecords, result: TableResult) -> StagedFile:
+        """The staged rows; notes what is to be saved with them, and done after them. LoadError for too many bad rows."""
+        table = extracted.table
+        highest = self._highest(table)
+        staged = self.reader.staged(extracted)
+        result.read += staged.read
+        result.new_columns, result.lost_columns = staged.new_columns, staged.lost_columns
+        if staged.quarantine:
+            result.quarantined += staged.quarantine.rows
+            self.bad_rows[table.name] = staged.quarantine
+        if staged.refused:
+            raise LoadError(staged.refused)
+        state = self.context.state(table.name)
+        state.update(extracted.state)
+        state.pop("_after", None)
+        if staged.emptied or staged.settled:
+            after: dict[str, Any] = {"gone": dict(staged.emptied), "settled": list(staged.settled)}
+            state["_after"] = after
+            self.afterwards.append(partial(self._tidy, table, **after))
+        if extracted.on_commit:
+            self.afterwards.append(extracted.on_commit)
+        result.cursor = (highest, staged.cursor or highest)
+        return staged
+
+    def _extracted(self, table: Table[Any]) -> Extraction | None:
+        """What is extracted of one table; what comes of others on the way waits for them."""
         if table.name in self.waiting:
-            yield self.waiting.pop(table.name)
-            return
-        if self.deliveries is None:
-            unsettled = any("_after" in self.job.state(t.name) for t in self.source.tables)
+            return self.waiting.pop(table.name)
+        if self.extractions is None:
+            unsettled = any("_after" in self.context.state(t.name) for t in self.source.tables)
             as_before = not self.has_finished_packages and not unsettled
-            self.deliveries = self.reading.deliveries(is_as_before=as_before)
-        while self.broken is None:
+            self.extractions = self.reader.extractions(is_as_before=as_before)
+        while self.source_error is None:
             try:
-                other, landed = next(self.deliveries)
+                extraction = next(self.extractions)
             except StopIteration:
-                return
+                return None
             except Exception as error:  # the source as a whole, such as a connection that is refused
-                self.broken = error
+                self.source_error = error
                 break
-            if other.name == table.name:
-                yield landed
-                return
-            self.waiting[other.name] = landed
-        raise self.broken
+            if extraction.table.name == table.name:
+                return extraction
+            self.waiting[extraction.table.name] = extraction
+        raise self.source_error
 
     def _highest(self, table: Table[Any]) -> str | None:
         """The cursor raw has reached, as text."""
-        value = self.job.raw_maximum(table, normalized(table.load.cursor)) if table.load.cursor else None
+        value = self.context.raw.maximum(table, normalized(table.load.cursor)) if table.load.cursor else None
         return None if value is None else str(value)
 
-    def _import(self, table: Table[Any], packed: StagedFile, file: Path, result: TableResult) -> Any:
-        result.rows += packed.rows
-        result.deleted += packed.deleted
+    def _import(self, table: Table[Any], staged: StagedFile, file: Path, result: TableResult) -> Any:
+        result.rows += staged.rows
+        result.deleted += staged.deleted
         result.bytes += file.stat().st_size
         destination_state().setdefault("tables", []).append(table.name)
         commit_load_package_state()
-        columns: Any = packed.columns
-        hints = dlt.mark.make_hints(columns=columns, **packed.hints)
-        return dlt.mark.with_file_import(str(file), "parquet", packed.rows, hints=hints)
+        columns: Any = staged.columns
+        hints = dlt.mark.make_hints(columns=columns, **staged.hints)
+        return dlt.mark.with_file_import(str(file), "parquet", staged.rows, hints=hints)
 
     def _bad_rows(self, table: Table[Any]) -> Iterator[Any]:
         """What dlt reads as the resource of a table's quarantine."""
-        while table.name not in self.packed:
+        while table.name not in self.bad_rows:
             yield None  # dlt goes on to another resource
-        if quarantined := self.packed[table.name]:
-            columns: Any = quarantined.columns
+        if bad := self.bad_rows[table.name]:
+            columns: Any = bad.columns
             merge: Any = {"disposition": "merge", "strategy": "delete-insert"}
             hints = dlt.mark.make_hints(columns=columns, write_disposition=merge, primary_key=[ROW_ID])
-            yield dlt.mark.with_file_import(str(quarantined.file), "parquet", quarantined.rows, hints=hints)
+            yield dlt.mark.with_file_import(str(bad.file), "parquet", bad.rows, hints=hints)
 
     def _tidy(self, table: Table[Any], gone: Mapping[str, Sequence[str]], settled: Sequence[str]) -> None:
-        """What leaves once a load is committed: rows of emptied files, and of the quarantine; again changes nothing."""
+        """Delete, once a load is committed, rows of emptied files and settled ones of the quarantine; repeatable."""
         for column, values in gone.items():
-            if self.job.raw_columns(table):
-                self._delete(f"{quoted(table.schema)}.{quoted(table.name)}", column, values)
-        if settled and quarantined_columns(table, self.job):
-            self._delete(address(table), ROW_ID, settled)
+            if self.context.raw.columns(table):
+                self._delete(address(table), column, values)
+        if settled and self.context.raw.quarantine_columns(table):
+            self._delete(quarantine_address(table), ROW_ID, settled)
 
     def _delete(self, where: str, column: str, values: Sequence[str]) -> None:
         listed = ", ".join(map(literal, values))
         # in a connection of its own: an extractor's transaction may still be open, and see what is dropped by now
-        with self.job.con.cursor() as con, suppress(duckdb.CatalogException):
+        with self.context.con.cursor() as con, suppress(duckdb.CatalogException):
             con.execute(f"delete from {where} where {quoted(column)} in ({listed})")
 
-    def _make(self, table: Table[Any], file: Path) -> None:
-        """A table without a row is a table, which models read; dlt would not make it."""
-        with self.job.con.cursor() as con:  # an extractor's transaction may still be open
+    def _create(self, table: Table[Any], file: Path) -> None:
+        """Create a table without a row, which dlt would not; models read it."""
+        with self.context.con.cursor() as con:  # an extractor's transaction may still be open
             con.execute(f"create schema if not exists {quoted(table.schema)}")
-            con.execute(
-                f"create or replace table {quoted(table.schema)}.{quoted(table.name)} as "
-                f"select * from read_parquet({literal(str(file))})"
-            )
+            con.execute(f"create or replace table {address(table)} as select * from {read_parquet(file)}")
 
 
-def _mend(folder: Path) -> None:
-    """Finish what a kill left half done in dlt's working folder, and what dlt does not go on with by itself."""
+def _repair(folder: Path) -> None:
+    """Finish what a kill left half done in dlt's working folder, and what dlt does not resume by itself."""
     for place in ("load/new", "load/normalized", "load/loaded", "normalize/extracted"):
         if (folder / place).parent.is_dir():
             (folder / place).mkdir(exist_ok=True)

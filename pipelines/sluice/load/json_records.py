@@ -1,30 +1,31 @@
 """JSON records as columns: a scalar gets the type all values of its key share, nested values stay JSON.
 
-Numbers are kept to the last digit, whatever a double has room for.
+Numbers are kept to the last digit, also those that do not fit a double.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 
-from sluice.config.column_names import DELETED_AT, STAMPS, is_chosen, normalized
+from sluice.config.column_names import DELETED_AT, RECORD, STAMPS, is_chosen, normalized
 from sluice.config.declaration import Table
 from sluice.engine.types import EXACT_IN_DOUBLE, declared_type, json_scalar
 from sluice.errors import LoadError
-from sluice.extract.contract import Job, Landed, literal, quoted
+from sluice.extract.contract import JsonRecords, TypedRows
 from sluice.extract.exact_json import LONG_NUMBER
 from sluice.load.quarantine import BadRows
+from sluice.load.staging import Target
+from sluice.sql import literal, quoted
 
 _NUMBER = r"-?[0-9][-+.0-9eE]*"
 _LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
 _VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
 _MARK = "\\u0001number "
-"""Stands before a number that is carried as a string, as JSON writes it."""
+"""Stands before a number that is carried as a string."""
 _INEXACT = (
     # behind `when`: only there DuckDB leaves out what the condition before has settled
     f"(case when regexp_matches(_record, '{LONG_NUMBER}') then regexp_matches(_record, '{_VAST}')"
@@ -33,32 +34,31 @@ _INEXACT = (
 )
 """Records with a number that DuckDB, which reads reals as doubles, would not write again as it was.
 
-The first of the three is in all of them, and found at half the cost.
+The first of the three patterns occurs in all of them, and is searched at half the cost.
 """
 _IS_OBJECT = "case when json_valid(_record) then json_type(_record) end = 'OBJECT'"
 _UNFIT = {
     f"({_IS_OBJECT}) is distinct from true": "are not JSON objects",
     "len(json_keys(_record)) <> len(list_distinct(json_keys(_record)))": "have a key twice",
 }
-"""Records that have no columns, and what is said of them."""
+"""Conditions for records that have no columns, and what the message says about them."""
 _TYPE_BY_FIRST = {'"': "VARCHAR", "{": "OBJECT", "[": "ARRAY", "t": "BOOLEAN", "f": "BOOLEAN"}
 
 
-def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, keep: bool = False) -> Landed:
-    """One column a top-level key of the records.
+def as_columns(target: Target, records: JsonRecords, bad: BadRows, *, keep: bool = False) -> TypedRows:
+    """One column per top-level key of the records.
 
-    What is no object with each key once goes to `bad`. `keep` keeps `_record` beside the columns. Raises LoadError
+    What is not an object with each key once goes to `bad`. `keep` keeps `_record` beside the columns. Raises LoadError
     when two keys would have one name in raw.
     """
-    con = job.con
-    meta = [n for n, *_ in con.execute(f"describe {landed.relation}").fetchall() if n != "_record"]
-    kinds = _kinds(con, landed.relation, "false" if landed.is_exact else _INEXACT)
+    con, table, relation = target.con, target.table, records.relation
+    meta = [n for n, *_ in con.execute(f"describe {relation}").fetchall() if n != RECORD]
+    kinds = _kinds(con, relation, "false" if records.is_exact else _INEXACT)
     if any(keys is None or len(set(keys)) < len(keys) for keys, _ in kinds):
         for where, what in _UNFIT.items():
-            landed = replace(landed, relation=bad.leave_out(landed.relation, meta, where, what))
-    keys = _columns(
-        table, {k for keys, _ in kinds if keys and len(set(keys)) == len(keys) for k in keys}, meta
-    )
+            relation = bad.leave_out(relation, meta, where, what)
+    found = {k for keys, _ in kinds if keys and len(set(keys)) == len(keys) for k in keys}
+    keys = _columns(table, found, meta)
     inexact = any(inexact for _, inexact in kinds)
     declared = {normalized(name): kind for name, kind in table.data_types.items()}
     undeclared = [key for key in keys if normalized(key) not in declared]
@@ -67,37 +67,46 @@ def as_columns(table: Table[Any], landed: Landed, job: Job, bad: BadRows, *, kee
         for key in keys
         if not inexact and (kind := declared.get(normalized(key))) and declared_type(kind).name != "JSON"
     }
-    kept = [*meta, "_record"] if keep else meta
+    kept = [*meta, RECORD] if keep else meta
     if not inexact and not undeclared:
-        # nothing to find out, and so nothing to be read twice
-        view = f"({_unnested(landed.relation, kept, '_record', keys, texts)})"
+        # all types are declared, so the records need not be read twice
+        view = f"({_unnested(relation, kept, RECORD, keys, texts)})"
     else:
         view = f"_records_{table.source}_{table.name}"
-        _unnest_records(con, view, landed.relation, kept, keys, texts, inexact)
-    selected = list(map(quoted, kept))
-    types = _json_types(con, view, undeclared)
-    known = job.raw_columns(table)
-    asked = dict(landed.types)
-    for key in keys:
-        kind = _scalar(types[key]) if key in types else None
-        if key not in types or kind == "JSON" or (kind and known.get(normalized(key)) == "JSON"):
-            # in a column of JSON a text stays one: its characters alone might be another value
-            selected.append(quoted(key))
-        elif kind == "DOUBLE" and (
-            inexact or "WIDE" in types[key]
-        ):  # as JSON, so that the cast looks at each number
-            selected.append(quoted(key))
-            asked[normalized(key)] = kind
-        elif kind:
-            selected.append(f"cast({json_scalar(quoted(key))} as {kind}) as {quoted(key)}")
-    empty = {normalized(k) for k in undeclared if not types[k]}  # no record has a value
+        _unnest_records(con, view, relation, kept, keys, texts, inexact)
+    found_types = _json_types(con, view, undeclared)
+    selected, types = _typed(target, keys, found_types, inexact)
+    empty = {normalized(k) for k in undeclared if not found_types[k]}  # no record has a value
     delivered = {normalized(k) for k in keys} | set(meta)
     keyed = [n for n in map(normalized, table.load.primary_key) if n not in declared]
     selected += [f"cast(null as varchar) as {quoted(n)}" for n in keyed if n in empty or n not in delivered]
     for name, kind in declared.items():
         if name not in delivered and is_chosen(table, name, name):
             selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")
-    return replace(landed, relation=f"select {', '.join(selected) or '*'} from {view}", types=asked)
+    shown = ", ".join([*map(quoted, kept), *selected])
+    return TypedRows(
+        table=table, relation=f"select {shown or '*'} from {view}", types=types, origin=records.origin
+    )
+
+
+def _typed(
+    target: Target, keys: Sequence[str], found: Mapping[str, set[str]], inexact: bool
+) -> tuple[list[str], dict[str, str]]:
+    """Expressions of the columns, with a type where the values share one, and raw types of those still in JSON."""
+    selected, types = [], {}
+    for key in keys:
+        name, column = normalized(key), quoted(key)
+        kind = _scalar(found[key]) if key in found else None
+        if key not in found or kind == "JSON" or (kind and target.columns.get(name) == "JSON"):
+            # in a column of JSON a text stays one: its characters alone might be another value
+            selected.append(column)
+        elif kind == "DOUBLE" and (inexact or "WIDE" in found[key]):
+            # as JSON, so that the cast looks at each number
+            selected.append(column)
+            types[name] = kind
+        elif kind:
+            selected.append(f"cast({json_scalar(column)} as {kind}) as {column}")
+    return selected, types
 
 
 def _kinds(
@@ -147,7 +156,7 @@ def _columns(table: Table[Any], found: set[str], meta: Sequence[str]) -> list[st
 
 
 def _unnested(relation: str, meta: Sequence[str], record: str, keys: Sequence[str], texts: set[str]) -> str:
-    """A SELECT of a column a key: JSON, or the scalar's text for those in `texts`."""
+    """A SELECT of one column per key: JSON, or the scalar's text for those in `texts`."""
     structure = literal(json.dumps({key: "VARCHAR" if key in texts else "JSON" for key in keys}))
     prefix = "".join(f"{quoted(name)}, " for name in meta)
     columns = f"unnest(json_transform({record}, {structure}))" if keys else "1 as _nothing"
@@ -163,7 +172,7 @@ def _unnest_records(
     texts: set[str],
     inexact: bool,
 ) -> None:
-    """A temporary table with a column a key; `inexact`: some records have numbers doubles have no room for."""
+    """A temporary table with one column per key; `inexact`: some records have numbers that do not fit a double."""
     exact = f"select * from ({relation}) where not {_INEXACT}" if inexact else relation
     con.execute(f"create or replace temp table {view} as {_unnested(exact, meta, '_record', keys, texts)}")
     if not inexact:

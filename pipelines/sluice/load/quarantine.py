@@ -6,111 +6,95 @@ leaves when the source delivers it well, or when `sluice load --retry-quarantine
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sluice.config.column_names import (
+    FILE,
+    LINE,
+    LOAD_ID,
+    LOADED_AT,
+    OFFSET,
+    PARTITION,
+    REASON,
+    RECORD,
+    SEQUENCE,
+    STREAM,
+)
 from sluice.config.declaration import Source, Table
-from sluice.extract.contract import Delivery, Job, Landed, literal, quoted
+from sluice.engine.raw import QUARANTINE, quarantine_address
+from sluice.extract import REREADABLE, extractor
+from sluice.extract.contract import ExtractContext, Extraction, Files, JsonRecords, Messages, TypedRows
+from sluice.load.columns import EXAMPLES, Column, column_hints, explain_altered
+from sluice.load.staging import QuarantineFile, Target, copy_to, read_parquet, whole_number
+from sluice.sql import literal, quoted
 
-if TYPE_CHECKING:
-    from sluice.load.normalise import Column
-
-SUFFIX = "__quarantine"
-EXAMPLES = 3
 ROW_ID = "_row_id"
 ROW_KEY = "_row_key"
 """The row's primary key, where it has one; Kafka's messages have a `_key` of their own."""
-OWN = (ROW_ID, "_reason", "_record", ROW_KEY, "_loaded_at", "_load_id")
+OWN = (ROW_ID, REASON, RECORD, ROW_KEY, LOADED_AT, LOAD_ID)
 """Columns of every quarantine; between them stand those that say where the row came from."""
 
 
-@dataclass(frozen=True)
-class Quarantined:
-    """Bad rows of one load, ready for the quarantine."""
+def extract_quarantined(
+    source: Source[Any, Any], tables: Sequence[Table[Any]], context: ExtractContext
+) -> Generator[Extraction, None, None]:
+    """An extractor of what is quarantined: sources that can be read again are, others give the kept texts."""
 
-    file: Path
-    rows: int
-    columns: list[dict[str, Any]]
-    """dlt column hints."""
+    def is_waiting(table: Table[Any]) -> bool:
+        count = f"select count(*) from {quarantine_address(table)}"
+        return bool(context.raw.quarantine_columns(table) and whole_number(context.con, count))
 
-
-def quarantined_columns(table: Table[Any], job: Job) -> dict[str, str]:
-    """Columns and types of the table's quarantine; empty while it does not exist."""
-    return job.columns(table.schema, table.name + SUFFIX)
-
-
-def address(table: Table[Any]) -> str:
-    """The quarantine in SQL."""
-    return f"{quoted(table.schema)}.{quoted(table.name + SUFFIX)}"
-
-
-def quarantined_files(table: Table[Any], job: Job) -> set[str]:
-    """Files that have rows in the quarantine."""
-    if not quarantined_columns(table, job):
-        return set()
-    return {name for (name,) in job.con.execute(f"select distinct _file from {address(table)}").fetchall()}
-
-
-def retried(
-    source: Source[Any, Any], tables: Sequence[Table[Any]], job: Job
-) -> Generator[Delivery, None, None]:
-    """An extractor of what is in the quarantine: files and databases are read again, the rest from the kept texts."""
-    waiting = [t for t in tables if quarantined_columns(t, job) and _count(job.con, f"from {address(t)}")]
-    if source.kind in ("files", "database"):
-        extractor = importlib.import_module(f"sluice.extract.{source.kind}")
-        yield from extractor.extract(source, waiting, job)
+    waiting = list(filter(is_waiting, tables))
+    if source.kind in REREADABLE:
+        yield from extractor(source)(source, waiting, context)
         return
     for table in waiting:
-        places = [n for n in quarantined_columns(table, job) if n not in OWN]
-        identity = ("_stream", "_partition", "_offset") if "_offset" in places else ("_stream", "_sequence")
-        shown = "".join(f"{quoted(n)}, " for n in places)
-        yield (
-            table,
-            Landed(
-                f"select {shown}_record from {address(table)} where _record is not null",
-                form="records",
-                identity=identity if identity[-1] in places else (),
-            ),
+        position = [n for n in context.raw.quarantine_columns(table) if n not in OWN]
+        identity = (STREAM, PARTITION, OFFSET) if OFFSET in position else (STREAM, SEQUENCE)
+        yield JsonRecords(
+            table=table,
+            relation=f"select {', '.join(map(quoted, [*position, RECORD]))} from {quarantine_address(table)}"
+            f" where {RECORD} is not null",
+            origin=Messages(identity) if identity[-1] in position else None,
         )
 
 
 class BadRows:
-    """Collects the bad rows of one table while it is packed."""
+    """Collects the bad rows of one table while it is normalised."""
 
-    def __init__(self, table: Table[Any], job: Job) -> None:
-        self.table = table
-        self.job = job
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.file: QuarantineFile | None = None
+        """The bad rows, once they are written."""
         self._selects: list[str] = []
-        self._told: list[str] = []
+        self._messages: list[str] = []
 
     def add(self, relation: str) -> None:
-        """Rows the extractor could not read: a SELECT of `_reason`, `_record` and where they stand."""
+        """Rows the extractor could not read: a SELECT of `_reason`, `_record` and their position."""
         self._selects.append(relation)
-        places = self._places(relation)
-        shown = self.job.con.execute(
-            f"select {', '.join(map(quoted, [*places, '_reason']))} from ({relation}) order by all limit {EXAMPLES}"
+        described = self.target.con.execute(f"describe {relation}").fetchall()
+        position = [n for n, *_ in described if n not in OWN]
+        shown = self.target.con.execute(
+            f"select {', '.join(map(quoted, [*position, REASON]))} from ({relation}) order by all limit {EXAMPLES}"
         ).fetchall()
-        for *place, reason in shown:
-            where = f"{_place(places, place)}: " if places else ""
-            self._told.append(f"{self.table.qualified}: {where}{reason}")
+        for *values, reason in shown:
+            where = f"{_position(position, values)}: " if position else ""
+            self._messages.append(f"{self.target.table.qualified}: {where}{reason}")
 
-    def leave_out(self, relation: str, places: Sequence[str], where: str, what: str) -> str:
+    def leave_out(self, relation: str, position: Sequence[str], where: str, what: str) -> str:
         """The records for which `where` is not true; the others are bad, because they `what`."""
-        con = self.job.con
         bad = f"from ({relation}) where {where}"
-        count = _count(con, bad)
+        count = self.target.count(bad)
         if not count:
             return relation
-        names = ", ".join(map(quoted, places))
-        rows = con.execute(f"select {names or 'null'} {bad} limit {EXAMPLES}").fetchall()
-        shown = f", e.g. {'; '.join(_place(places, row) for row in rows)}" if places else ""
-        self._told.append(f"{self.table.qualified}: {count} record(s) {what}{shown}")
+        names = ", ".join(map(quoted, position))
+        rows = self.target.con.execute(f"select {names or 'null'} {bad} limit {EXAMPLES}").fetchall()
+        shown = f", e.g. {'; '.join(_position(position, row) for row in rows)}" if position else ""
+        self._messages.append(f"{self.target.table.qualified}: {count} record(s) {what}{shown}")
         self._selects.append(
-            f"select {f'{names}, ' if names else ''}{literal(what)} as _reason, _record {bad}"
+            f"select {f'{names}, ' if names else ''}{literal(what)} as {REASON}, {RECORD} {bad}"
         )
         return f"select * from ({relation}) where not coalesce({where}, true)"
 
@@ -124,170 +108,149 @@ class BadRows:
     ) -> str:
         """Look at every row of a relation in which some are bad; returns a relation of the good ones.
 
-        `doubled` is a SELECT of keys that stand for several different rows.
+        `doubled` is a FROM clause of keys that stand for several different rows.
         """
-        from sluice.load.normalise import explain_altered
-
-        con, table = self.job.con, self.table
-        by_name = {c.name: c for c in columns}
-        empty = [f"{by_name[k].cast.value} is null" for k in key]
-        reasons = [
-            f"case when not ({quoted(c.source)} is null or coalesce({c.cast.keeps}, false)) then "
-            f"{literal(f'{c.name}: {c.own.lower()} is not {c.raw.name.lower()}')} end"
-            for c in columns
-            if c.cast.keeps
-        ]
-        reasons += [
-            f"case when {e} then {literal(f'{k}: no value in the primary key')} end"
-            for e, k in zip(empty, key, strict=True)
-        ]
-        reasons += [
-            f"case when {quoted(s)} is not null then {literal(f'{s}: a new column, and drift is quarantine')} end"
-            for s in kept_out
-        ]
-        if doubled:
-            values = ", ".join(by_name[k].cast.value for k in key)
-            several = f"{', '.join(key)}: stands for several different rows"
-            names = ", ".join(map(quoted, key))
-            reasons.append(
-                f"case when ({values}) in (select ({names}) {doubled}) then {literal(several)} end"
-            )
-            self._told.append(self._of_doubled(key, doubled))
+        con, table = self.target.con, self.target.table
         described = [n for n, *_ in con.execute(f"describe {relation}").fetchall()]
-        places = [n for n in described if n[0] == "_" and n != "_record"]
-        fields = ", ".join(f"{quoted(n)} := {quoted(n)}" for n in described if n[0] != "_")
-        text = "_record" if "_record" in described else f"cast(to_json(struct_pack({fields})) as varchar)"
-        keys = [by_name[k] for k in key]
-        joined = ", ".join(f"cast({c.cast.value} as varchar)" for c in keys)
-        known = " and ".join(f"{c.cast.value} is not null" for c in keys)
         view = f"_split_{table.source}_{table.name}"
+        reasons = _reasons(columns, key, kept_out, doubled)
         con.execute(
             f"create or replace temp table {view} as select *, nullif(concat_ws('; ', {', '.join(reasons)}), '')"
-            f" as _reason from ({relation})"
+            f" as {REASON} from ({relation})"
         )
-        named = ", ".join(map(quoted, places))
+        position = "".join(f"{quoted(n)}, " for n in described if n[0] == "_" and n != RECORD)
+        fields = ", ".join(f"{quoted(n)} := {quoted(n)}" for n in described if n[0] != "_")
+        text = RECORD if RECORD in described else f"cast(to_json(struct_pack({fields})) as varchar)"
+        values = _values(columns, key)
+        known = " and ".join(f"{value} is not null" for value in values)
         self._selects.append(
-            f"select {f'{named}, ' if named else ''}_reason, {text} as _record"
-            + (f", case when {known} then {_key(joined)} end as {ROW_KEY}" if key else "")
-            + f" from {view} where _reason is not null"
+            f"select {position}{REASON}, {text} as {RECORD}"
+            + (f", case when {known} then {_key_text(values)} end as {ROW_KEY}" if key else "")
+            + f" from {view} where {REASON} is not null"
         )
-        self._told += explain_altered(table, columns, f"select * from {view}", self.job)
-        if key and (count := _count(con, f"from {view} where {' or '.join(empty)}")):
-            self._told.append(
+        if doubled:
+            self._messages.append(self._about_doubled(key, doubled))
+        self._messages += explain_altered(self.target, columns, f"select * from {view}")
+        empty = " or ".join(f"{value} is null" for value in values)
+        if key and (count := self.target.count(f"from {view} where {empty}")):
+            self._messages.append(
                 f"{table.qualified}: {count} row(s) have no value in the primary key ({', '.join(key)})"
             )
         for source in kept_out:
-            count = _count(con, f"from {view} where {quoted(source)} is not null")
-            self._told.append(f"{table.qualified}: {count} row(s) have a value in the new column {source}")
-        left_out = ["_reason", *kept_out, *(["_record"] if "_record" in described else [])]
-        return f"select * exclude ({', '.join(map(quoted, left_out))}) from {view} where _reason is null"
+            count = self.target.count(f"from {view} where {quoted(source)} is not null")
+            self._messages.append(
+                f"{table.qualified}: {count} row(s) have a value in the new column {source}"
+            )
+        left_out = [REASON, *kept_out, *([RECORD] if RECORD in described else [])]
+        return f"select * exclude ({', '.join(map(quoted, left_out))}) from {view} where {REASON} is null"
 
-    def _of_doubled(self, key: Sequence[str], doubled: str) -> str:
-        example = ""
-        if not set(key) & self.table.classed:
-            found = self.job.con.execute(
+    def _about_doubled(self, key: Sequence[str], doubled: str) -> str:
+        example, table = "", self.target.table
+        if not set(key) & table.classed:
+            found = self.target.con.execute(
                 f"select {', '.join(map(quoted, key))} {doubled} limit {EXAMPLES}"
             ).fetchall()
             shown = (", ".join(f"{n} {v!r}" for n, v in zip(key, row, strict=True)) for row in found)
             example = f", e.g. {'; '.join(shown)}"
         return (
-            f"{self.table.qualified}: the primary key ({', '.join(key)}) stands for several different rows{example}. "
+            f"{table.qualified}: the primary key ({', '.join(key)}) stands for several different rows{example}. "
             "Declare a key that identifies a row, or a cursor that tells the newest version"
         )
 
-    def written(self, load_id: str, loaded_at: datetime) -> Quarantined | None:
+    def written(self) -> QuarantineFile | None:
         """All bad rows in one Parquet file; None when there are none."""
-        from sluice.load.normalise import copy_to, hint
-
         if not self._selects:
             return None
-        con = self.job.con
+        target = self.target
         union = " union all by name ".join(f"({select})" for select in self._selects)
-        described = [n for n, *_ in con.execute(f"describe {union}").fetchall()]
-        places = [n for n in described if n not in OWN]
-        identity = ", ".join(f"cast({quoted(n)} as varchar)" for n in [*places, "_record"])
+        described = [n for n, *_ in target.con.execute(f"describe {union}").fetchall()]
+        position = [n for n in described if n not in OWN]
+        identity = ", ".join(f"cast({quoted(n)} as varchar)" for n in [*position, RECORD])
         key = ROW_KEY if ROW_KEY in described else f"cast(null as varchar) as {ROW_KEY}"
-        file = self.job.folder / f"{self.table.name}{SUFFIX}.parquet"
-        stamp = f"cast({literal(loaded_at.isoformat())} as timestamptz) as _loaded_at"
-        shown = "".join(f"{quoted(n)}, " for n in places)
-        # rows that stand nowhere may be alike, and all of them are to come back
-        copy = "1" if places else f"row_number() over (partition by {identity})"
+        file = target.context.folder / f"{target.table.name}{QUARANTINE}.parquet"
+        shown = "".join(f"{quoted(n)}, " for n in position)
+        # rows without a position may be alike, and all of them are to come back
+        copy = "1" if position else f"row_number() over (partition by {identity})"
         rows = copy_to(
-            con,
-            f"select distinct on ({ROW_ID}) md5(concat_ws('|', {identity}, nullif({copy}, 1))) as {ROW_ID}, _reason,"
-            f" {shown}_record, {key}, {stamp}, {literal(load_id)} as _load_id from ({union})",
+            target.con,
+            f"select distinct on ({ROW_ID}) md5(concat_ws('|', {identity}, nullif({copy}, 1))) as {ROW_ID}, {REASON},"
+            f" {shown}{RECORD}, {key}, {target.stamps} from ({union})",
             file,
         )
-        if not rows:
-            return None
-        read = f"read_parquet({literal(str(file))})"
-        columns = [
-            {"name": n, **hint(kind), "nullable": True}
-            for n, kind, *_ in con.execute(f"describe select * from {read}").fetchall()
-        ]
-        return Quarantined(file, rows, columns)
+        if rows:
+            self.file = QuarantineFile(file, rows, column_hints(target, file))
+        return self.file
 
     def explained(self, count: int) -> str:
-        """Why the table is refused, and how to see and mend it."""
-        table = self.table
-        return "\n".join(self._told) + (
+        """Why the table is refused, and how to see and fix it."""
+        table = self.target.table
+        return "\n".join(self._messages) + (
             f"\nNothing of {table.qualified} was loaded: {count} bad row(s), its tolerance is {table.load.tolerance}. "
-            f"They are kept in raw, with reason and text: select * from {table.schema}.{table.name}{SUFFIX}. "
-            f"Mend the source, or the declaration in {table.file.name} (a type that raw has already changes only with "
+            f"They are kept in raw, with reason and text: select * from {table.schema}.{table.name}{QUARANTINE}. "
+            f"Fix the source, or the declaration in {table.file.name} (a type that raw has already changes only with "
             f"--full-refresh), and run: sluice load {table.qualified} --retry-quarantine; or allow some by `tolerance`"
         )
 
-    def settled(
-        self, landed: Landed, key: Sequence[str], file: Path, quarantined: Quarantined | None
-    ) -> list[str]:
+    def settled(self, rows: TypedRows, key: Sequence[str], good: Path) -> list[str]:
         """Rows of the quarantine that this load brings well, by `_row_id`."""
-        columns = quarantined_columns(self.table, self.job)
+        target = self.target
+        columns = target.context.raw.quarantine_columns(target.table)
         if not columns:
             return []
-        con = self.job.con
-        good = f"read_parquet({literal(str(file))})"
-        if self.job.retry_quarantine:
+        if target.context.options.retry_quarantine:
             came = "true"
-        elif landed.replaces and "_file" in columns:
-            names = ", ".join(map(literal, landed.places)) or "null"
-            came = f"_file in ({names})"
-        elif self.table.load.disposition() == "replace":
+        elif isinstance(rows.origin, Files) and FILE in columns:
+            came = f"{FILE} in ({', '.join(map(literal, rows.origin.names)) or 'null'})"
+        elif target.table.load.disposition() == "replace":
             came = "true"
         elif key:
-            joined = ", ".join(f"cast({quoted(k)} as varchar)" for k in key)
-            came = f"{ROW_KEY} in (select {_key(joined)} from {good})"
+            came = f"{ROW_KEY} in (select {_key_text(map(quoted, key))} from {read_parquet(good)})"
         else:
             return []
-        again = (
-            f"{ROW_ID} in (select {ROW_ID} from read_parquet({literal(str(quarantined.file))}))"
-            if quarantined
-            else "false"
-        )
-        rows = con.execute(
-            f"select {ROW_ID} from {address(self.table)} where {came} and not {again}"
+        again = f"{ROW_ID} in (select {ROW_ID} from {read_parquet(self.file.file)})" if self.file else "false"
+        found = target.con.execute(
+            f"select {ROW_ID} from {quarantine_address(target.table)} where {came} and not {again}"
         ).fetchall()
-        return [row[0] for row in rows]
-
-    def _places(self, relation: str) -> list[str]:
-        described = self.job.con.execute(f"describe {relation}").fetchall()
-        return [n for n, *_ in described if n not in OWN]
+        return [row[0] for row in found]
 
 
-def _key(joined: str) -> str:
+def _reasons(
+    columns: Sequence[Column], key: Sequence[str], kept_out: Sequence[str], doubled: str | None
+) -> list[str]:
+    """Expressions of why a row is bad; null where it is not."""
+    conditions = {
+        f"{c.name}: {c.own.lower()} is not {c.raw.name.lower()}": (
+            f"not ({quoted(c.source)} is null or coalesce({c.cast.keeps}, false))"
+        )
+        for c in columns
+        if c.cast.keeps
+    }
+    values = _values(columns, key)
+    for name, value in zip(key, values, strict=True):
+        conditions[f"{name}: no value in the primary key"] = f"{value} is null"
+    for name in kept_out:
+        conditions[f"{name}: a new column, and drift is quarantine"] = f"{quoted(name)} is not null"
+    if doubled:
+        names = ", ".join(map(quoted, key))
+        conditions[f"{', '.join(key)}: stands for several different rows"] = (
+            f"({', '.join(values)}) in (select ({names}) {doubled})"
+        )
+    return [f"case when {condition} then {literal(reason)} end" for reason, condition in conditions.items()]
+
+
+def _values(columns: Sequence[Column], key: Sequence[str]) -> list[str]:
+    """Expressions of the key's columns in raw's types."""
+    by_name = {c.name: c.cast.value for c in columns}
+    return [by_name[name] for name in key]
+
+
+def _key_text(values: Iterable[str]) -> str:
     """A key as one text."""
-    return f"cast(to_json([{joined}]) as varchar)"
+    return f"cast(to_json([{', '.join(f'cast({value} as varchar)' for value in values)}]) as varchar)"
 
 
-def _place(names: Sequence[str], values: Sequence[Any]) -> str:
+def _position(names: Sequence[str], values: Sequence[Any]) -> str:
     found = dict(zip(names, values, strict=False))
-    if "_file" in found and "_line" in found:
-        return f"{found['_file']} line {found['_line']}"
+    if FILE in found and LINE in found:
+        return f"{found[FILE]} line {found[LINE]}"
     return ", ".join(f"{name} {value}" for name, value in found.items())
-
-
-def _count(con: Any, bad: str) -> int:
-    row = con.execute(f"select count(*) {bad}").fetchone()
-    return int(row[0]) if row else 0
-
-
-__all__ = ["BadRows", "Quarantined", "address", "quarantined_columns"]

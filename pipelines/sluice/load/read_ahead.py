@@ -1,16 +1,14 @@
-"""A source while it is read: what it is read with, what it has brought so far, and what became of its tables."""
+"""A source while it is read: its tables are read and staged ahead, until dlt, which keeps the state, is imported."""
 
 from __future__ import annotations
 
 import copy
-import importlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -18,99 +16,39 @@ import pyarrow.dataset
 import pyarrow.parquet  # noqa: F401 - both here: threads that import them at once may see them half done
 
 from sluice.config.connections import Connections
-from sluice.config.declaration import Source, Table
+from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.errors import LoadError, SluiceError
-from sluice.extract.contract import Delivery, Job, Landed
-from sluice.extract.retries import tell
-from sluice.load.normalise import StagedFile, normalise
-from sluice.load.quarantine import retried
+from sluice.extract import REREADABLE, extractor
+from sluice.extract.contract import (
+    ExtractContext,
+    Extraction,
+    Extractor,
+    Failed,
+    JsonRecords,
+    LoadOptions,
+    TypedRows,
+)
+from sluice.load.normalise import normalise
+from sluice.load.quarantine import extract_quarantined
+from sluice.load.results import ProgressListener, TableResult
+from sluice.load.staging import StagedFile
 
-AHEAD = ("database", "files")
-"""Kinds whose extractors need no dlt, and change nothing where they read."""
 REMOTE = ("s3://", "sftp://")
-"""Folders that bring large packages of their own."""
-
-
-class ProgressListener:
-    """Is told how a load goes, from several threads; this one keeps it to itself."""
-
-    def rows(self, source: str, table: str, rows: int) -> None:
-        """So many more rows of a table were read."""
-
-    def finished(self, result: SourceResult) -> None:
-        """A source is done, well or not."""
-
-    def retried(self, source: str, table: str, what: str) -> None:
-        """Something failed on a network and is tried again."""
-        tell(f"{source}.{table}", what)
-
-    def set_aside(self, source: str, folder: Path, reason: str) -> None:
-        """A package of an earlier run could not be loaded and was moved to `folder`."""
-
-
-@dataclass
-class TableResult:
-    """What became of one table."""
-
-    table: str
-    read: int = 0
-    rows: int = 0
-    deleted: int = 0
-    quarantined: int = 0
-    retries: int = 0
-    """Requests, connections and readings that failed on a network and were made again."""
-    bytes: int = 0
-    new_columns: tuple[str, ...] = ()
-    lost_columns: tuple[str, ...] = ()
-    package: str | None = None
-    cursor: tuple[str | None, str | None] = (None, None)
-    error: str | None = None
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def status(self) -> str:
-        return "failed" if self.error else "loaded" if self.rows or self.package else "unchanged"
-
-
-@dataclass
-class SourceResult:
-    """What became of one source; `error` when it failed as a whole."""
-
-    source: str
-    tables: list[TableResult]
-    seconds: float
-    error: str | None = None
-    committed: bool = False
-    """Whether raw has the rows, although something after that may have failed."""
-
-    @property
-    def rows(self) -> int:
-        return sum(t.rows for t in self.tables)
-
-    @property
-    def failed(self) -> list[str]:
-        """Qualified names of the tables that raw does not have up to date."""
-        return [f"{self.source}.{t.table}" for t in self.tables if t.error or self.error]
-
-    @property
-    def errors(self) -> list[str]:
-        """What went wrong, each once."""
-        own = [self.error] if self.error else []
-        return list(dict.fromkeys(own + [t.error for t in self.tables if t.error]))
+"""Folders whose extractors import large packages of their own."""
 
 
 @dataclass(frozen=True)
-class LoadOptions:
-    """What a load is asked for beyond what is new."""
+class _ReadAhead:
+    """A table that was extracted before dlt was there."""
 
-    full_refresh: bool = False
-    window: tuple[str | None, str | None] | None = None
-    retry_quarantine: bool = False
+    extraction: Extraction
+    staged: StagedFile | Exception | None
+    """Its checked rows, or why they could not be staged."""
 
 
-class Reading:
-    """One source; its tables are read and packed from the begin, until dlt, which keeps the state, is there.
+class SourceReader:
+    """Reads one source; its tables are read and staged from the beginning, while dlt is still being imported.
 
     Then the state is read from dlt's file. What was read is used only if dlt has the same state when it asks for it,
     and nothing has come into raw in between; else it is read again.
@@ -122,14 +60,14 @@ class Reading:
         source: Source[Any, Any],
         con: duckdb.DuckDBPyConnection,
         connections: Connections,
-        asked: LoadOptions,
-        watcher: ProgressListener,
+        options: LoadOptions,
+        listener: ProgressListener,
         loaded_at: datetime,
     ) -> None:
         self.settings = settings
         self.source = source
-        self.asked = asked
-        self.watcher = watcher
+        self.options = options
+        self.listener = listener
         self.results = {t.name: TableResult(t.name) for t in source.tables}
         self.folder = settings.pipelines / source.name
         """dlt's working folder of the source."""
@@ -146,103 +84,99 @@ class Reading:
         """The state in dlt's file, by table."""
         self._used: set[str] = set()
         """Tables whose reading ahead has asked for it."""
-        self._deliveries: Generator[Delivery, None, None] | None = None
-        self._ahead: list[tuple[Table[Any], Landed | Exception, StagedFile | Exception | None]] = []
-        """What was delivered before dlt was there, and what became of its rows."""
-        self._broken: Exception | None = None
-        """Why no more was delivered then."""
+        self._extractions: Generator[Extraction, None, None] | None = None
+        self._ahead: list[_ReadAhead] = []
+        self._error: Exception | None = None
+        """Why reading ahead ended early."""
         self._rows: dict[str, int] = {}
-        self.job = Job(
+        self.context = ExtractContext(
             con=con.cursor(),
             folder=settings.landing / source.name,
             connections=connections,
             state=lambda table: self.state(table),
             progress=self._progress,
             root=settings.root,
-            full_refresh=asked.full_refresh,
-            window=asked.window,
+            options=options,
             retried=self._retried,
-            retry_quarantine=asked.retry_quarantine,
         )
 
     def begin(self, until: Callable[[], bool]) -> None:
-        """Read and pack tables, at least one, until that is true, where nothing stands against it."""
+        """Read and stage tables, at least one, until that is true; no-op where the source cannot be read ahead."""
         self.started = time.monotonic()
-        if self.source.kind not in AHEAD or str(getattr(self.source.load, "url", "")).startswith(REMOTE):
+        if self.source.kind not in REREADABLE or str(getattr(self.source.load, "url", "")).startswith(REMOTE):
             return
-        if self.asked.retry_quarantine or self._has_packages():
+        if self.options.retry_quarantine or self._has_packages():
             return
         try:
             self._before = self._state_in_file()
-        except (OSError, ValueError):  # what to make of it is dlt's to say
+        except (OSError, ValueError):  # dlt reports it
             return
-        self._extract()
-        assert self._deliveries is not None
+        self._extractions = self._extract()
         try:
-            for table, landed in self._deliveries:
-                packed: StagedFile | Exception | None = None
-                if isinstance(landed, Landed):
+            for extraction in self._extractions:
+                staged: StagedFile | Exception | None = None
+                if not isinstance(extraction, Failed):
                     try:
-                        packed = self._pack(table, landed)
+                        staged = self._stage(extraction)
                     except Exception as error:
-                        packed = error
-                self._ahead.append((table, landed, packed))
+                        staged = error
+                self._ahead.append(_ReadAhead(extraction, staged))
                 if until():
                     return
         except Exception as error:
-            self._broken = error
+            self._error = error
 
-    def packed(self, table: Table[Any], landed: Landed) -> StagedFile:
-        """The checked rows of a delivery; raises what `shape.pack` raises."""
-        packed = next((packed for _, other, packed in self._ahead if other is landed), None)
-        if isinstance(packed, Exception):
-            raise packed
-        return packed or self._pack(table, landed)
+    def staged(self, extracted: TypedRows | JsonRecords) -> StagedFile:
+        """The checked rows of a table; raises what `normalise` raises."""
+        staged = next((ahead.staged for ahead in self._ahead if ahead.extraction is extracted), None)
+        if isinstance(staged, Exception):
+            raise staged
+        return staged or self._stage(extracted)
 
-    def _pack(self, table: Table[Any], landed: Landed) -> StagedFile:
+    def _stage(self, extracted: TypedRows | JsonRecords) -> StagedFile:
         try:
-            return normalise(table, landed, self.job, self.load_id, self.loaded_at)
+            return normalise(extracted, self.context, self.load_id, self.loaded_at)
         finally:
-            landed.release()
+            extracted.release()
 
-    def deliveries(self, *, is_as_before: bool) -> Generator[Delivery, None, None]:
-        """All tables, one after the other; `is_as_before`: raw is as it was at the begin."""
-        if self._deliveries is not None:
+    def extractions(self, *, is_as_before: bool) -> Generator[Extraction, None, None]:
+        """All tables, one after the other; `is_as_before`: raw is as it was at the beginning."""
+        if self._extractions is not None:
             if is_as_before and all(dict(self.state(t)) == self._before.get(t, {}) for t in self._used):
-                yield from ((table, landed) for table, landed, _ in self._ahead)
-                if self._broken:
-                    raise self._broken
-                yield from self._deliveries
+                yield from (ahead.extraction for ahead in self._ahead)
+                if self._error:
+                    raise self._error
+                yield from self._extractions
                 return
             self.close()
             self._ahead = []
             for table, rows in self._rows.items():
-                self.watcher.rows(self.source.name, table, -rows)
-        self._extract()
-        assert self._deliveries is not None
-        yield from self._deliveries
+                self.listener.rows(self.source.name, table, -rows)
+        self._extractions = self._extract()
+        yield from self._extractions
 
     def close(self) -> None:
-        """End the reading; what it holds at the source is let go."""
-        if self._deliveries is not None:
-            self._deliveries.close()
+        """End the reading, and free what it holds at the source."""
+        if self._extractions is not None:
+            self._extractions.close()
 
-    def _extract(self) -> None:
-        shutil.rmtree(self.job.folder, ignore_errors=True)
-        self.job.folder.mkdir(parents=True)
-        self.job.known.clear()
-        extract = retried if self.asked.retry_quarantine else extractor(self.source).extract
-        self._deliveries = self._extracted(extract)
+    def _extract(self) -> Generator[Extraction, None, None]:
+        shutil.rmtree(self.context.folder, ignore_errors=True)
+        self.context.folder.mkdir(parents=True)
+        self.context.raw.forget()
+        return self._extracted(
+            extract_quarantined if self.options.retry_quarantine else extractor(self.source)
+        )
 
-    def _extracted(self, extract: Any) -> Generator[Delivery, None, None]:
-        """The extractor's deliveries, and an error for each table that a range is asked of and has none."""
-        tables = [t for t in self.source.tables if not self.asked.window or t.load.has_range()]
+    def _extracted(self, extract: Extractor) -> Generator[Extraction, None, None]:
+        """What the extractor yields, and an error for each table that a range is asked of and has none."""
+        tables = [t for t in self.source.tables if not self.options.window or t.load.has_range()]
         for table in self.source.tables:
             if table not in tables:
                 why = "has no cursor, so a range of it cannot be loaded; leave out --from, --to"
-                yield table, LoadError(f"{table.qualified}: {why}")
+                yield Failed(table, LoadError(f"{table.qualified}: {why}"))
         if tables:
-            yield from extract(self.source, tables, self.job)
+            yield from extract(self.source, tables, self.context)
 
     def _has_packages(self) -> bool:
         """Whether an earlier run left something to finish, which comes first."""
@@ -265,14 +199,14 @@ class Reading:
 
     def _progress(self, table: str, rows: int) -> None:
         self._rows[table] = self._rows.get(table, 0) + rows
-        self.watcher.rows(self.source.name, table, rows)
+        self.listener.rows(self.source.name, table, rows)
 
     def _retried(self, table: str, what: str) -> None:
         if table in self.results:  # not a parent that only its children need
             self.results[table].retries += 1
-        self.watcher.retried(self.source.name, table, self._connections.redact(what))
+        self.listener.retried(self.source.name, table, self._connections.redact(what))
 
-    def told(self, error: BaseException, where: str | None = None) -> str:
+    def format_error(self, error: BaseException, where: str | None = None) -> str:
         """An error as the person reads it: ours as written, others with where they came from; no secrets."""
         cause = error
         while not isinstance(cause, SluiceError) and cause.__cause__:
@@ -283,8 +217,3 @@ class Reading:
             else f"{where or self.source.name}: {type(cause).__name__}: {cause}"
         )
         return self._connections.redact(text)
-
-
-def extractor(source: Source[Any, Any]) -> Any:
-    """The module that reads this kind of source."""
-    return importlib.import_module(f"sluice.extract.{source.kind}")

@@ -1,4 +1,4 @@
-"""A load: every declared source side by side into raw, and what became of each.
+"""A load: every declared source side by side into raw, and the result of each.
 
 What takes long is begun first: sources are read while dlt is still being imported, which takes as long as a small file.
 """
@@ -22,14 +22,10 @@ from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.engine import engine
 from sluice.engine.locks import locked
-from sluice.load.read_ahead import (
-    LoadOptions,
-    ProgressListener,
-    Reading,
-    SourceResult,
-    TableResult,
-    extractor,
-)
+from sluice.extract import extractor
+from sluice.extract.contract import LoadOptions
+from sluice.load.read_ahead import SourceReader
+from sluice.load.results import ProgressListener, SourceResult, TableResult
 from sluice.runs.raw_copy import copy_to_raw
 from sluice.runs.store import LoadRecord, RunStore
 
@@ -49,7 +45,7 @@ def load(
     full_refresh: bool = False,
     window: tuple[str | None, str | None] | None = None,
     retry_quarantine: bool = False,
-    watcher: ProgressListener | None = None,
+    listener: ProgressListener | None = None,
 ) -> list[SourceResult]:
     """Load `sources` into raw; one that fails does not stop the others.
 
@@ -59,19 +55,19 @@ def load(
     """
     connections = Connections(settings.root, settings.connections)
     ledger = RunStore(settings.ledger)
-    asked = LoadOptions(full_refresh, window, retry_quarantine)
+    options = LoadOptions(full_refresh, window, retry_quarantine)
     with locked(settings.home, "sluice load", settings.lock_seconds):
         shutil.rmtree(settings.landing, ignore_errors=True)
         con = engine().open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
         began = datetime.now(UTC)
-        readings = [
-            Reading(
+        readers = [
+            SourceReader(
                 settings,
                 source,
                 con,
                 connections,
-                asked,
-                watcher or ProgressListener(),
+                options,
+                listener or ProgressListener(),
                 began + timedelta(microseconds=n),
             )
             for n, source in enumerate(sources)
@@ -79,7 +75,7 @@ def load(
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="load")
         through_dlt: Future[Any] = Future()
         try:
-            loads = [pool.submit(_load, reading, through_dlt) for reading in readings]
+            loads = [pool.submit(_load, reader, through_dlt) for reader in readers]
             with _beside_reading():
                 through_dlt.set_result(_imported(sources))
             results = []
@@ -87,10 +83,10 @@ def load(
                 _record(ledger, run_id, done.result())
                 results.append(done.result())
         except BaseException:
-            # Ctrl-C above all: what runs is broken off, not waited for; the next load finishes what was packed
+            # Ctrl-C above all: what runs is broken off, not waited for; the next load finishes what was staged
             through_dlt.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
-            _break_off(readings, loads)
+            _break_off(readers, loads)
             raise
         pool.shutdown()
         copy_to_raw(con, ledger, settings.landing)
@@ -132,19 +128,19 @@ def _imported(sources: Sequence[Source[Any, Any]]) -> Any:
     return through_dlt
 
 
-def _load(reading: Reading, through_dlt: Future[Any]) -> SourceResult:
-    reading.begin(through_dlt.done)
-    result: SourceResult = through_dlt.result().SourceLoad(reading).run()
+def _load(reader: SourceReader, through_dlt: Future[Any]) -> SourceResult:
+    reader.begin(through_dlt.done)
+    result: SourceResult = through_dlt.result().SourceLoad(reader).run()
     return result
 
 
-def _break_off(readings: Sequence[Reading], loads: Sequence[Future[SourceResult]]) -> None:
+def _break_off(readers: Sequence[SourceReader], loads: Sequence[Future[SourceResult]]) -> None:
     """Interrupt every statement, and those that begin after that: one that goes on keeps the process from ending."""
     until = time.monotonic() + BREAKING_OFF_SECONDS
     while not all(load.done() for load in loads) and time.monotonic() < until:
-        for reading in readings:
+        for reader in readers:
             with suppress(duckdb.ConnectionException):  # it has ended, and closed its connection
-                reading.job.con.interrupt()
+                reader.context.con.interrupt()
         time.sleep(0.02)
 
 

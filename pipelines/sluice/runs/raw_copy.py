@@ -8,8 +8,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sluice.extract.contract import literal
 from sluice.runs.store import RunStore
+from sluice.sql import literal
 
 TABLES = ("runs", "loads")
 

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sluice.config.column_names import normalized
-from sluice.extract.contract import quoted
+from sluice.sql import quoted
 from tests.python.crash.test_kills import KILLED
 from tests.python.crash.walk import Driver
 from tests.python.project import Project

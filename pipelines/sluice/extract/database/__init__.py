@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -16,9 +16,8 @@ import duckdb
 
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
 from sluice.engine.duckdb import load_extension
-from sluice.engine.types import NESTED, ordering
 from sluice.errors import ConnectionError
-from sluice.extract.contract import Delivery, Job, Landed, each_table, literal, quoted
+from sluice.extract.contract import ExtractContext, Extraction, LosslessFallback, TypedRows, each_table
 from sluice.extract.database import sqlalchemy as database_sqlalchemy
 from sluice.extract.database.common import (
     BROKEN,
@@ -27,12 +26,13 @@ from sluice.extract.database.common import (
     SILENCE_SECONDS,
     chosen_columns,
     key_and_cursor,
-    land_keys,
     server_of,
     some_are_late,
+    stage_keys,
     wanted_range,
 )
 from sluice.extract.database.scan import Scan
+from sluice.sql import literal
 
 SETTINGS = {
     "mysql": [
@@ -52,19 +52,23 @@ PATIENCE = {
 
 
 def extract(
-    source: Source[DatabaseSource, DatabaseTable], tables: Sequence[Table[DatabaseTable]], job: Job
-) -> Generator[Delivery, None, None]:
-    """Land every table as a SELECT over the database itself; nothing is copied before it is shaped."""
-    url = job.connections.require(source.load.connection, "url")
+    source: Source[DatabaseSource, DatabaseTable],
+    tables: Sequence[Table[DatabaseTable]],
+    context: ExtractContext,
+) -> Generator[Extraction, None, None]:
+    """Extract every table as a SELECT over the database itself; nothing is copied before it is normalised."""
+    url = context.connections.require(source.load.connection, "url")
     if _scheme(url, source) not in DIALECTS:
-        yield from each_table(tables, lambda table: database_sqlalchemy.land(url, table, source, job))
+        yield from each_table(
+            tables, lambda table: database_sqlalchemy.extract_table(url, table, source, context)
+        )
         return
-    server = _Server(url, source, job)
+    server = _Server(url, source, context)
     try:
         for table in tables:
             with server.watched():
                 server.ready()
-                yield from each_table([table], lambda table: server.land(table))
+                yield from each_table([table], server.extract_table)
     finally:
         server.leave()
 
@@ -87,10 +91,12 @@ def _scheme(url: str, source: Source[DatabaseSource, DatabaseTable]) -> str:
 class _Server:
     """A database that DuckDB reads: attached as a catalog, and read in one transaction as long as none fails."""
 
-    def __init__(self, url: str, source: Source[DatabaseSource, DatabaseTable], job: Job) -> None:
+    def __init__(
+        self, url: str, source: Source[DatabaseSource, DatabaseTable], context: ExtractContext
+    ) -> None:
         self.url = url
         self.source = source
-        self.job = job
+        self.context = context
         self.dialect = DIALECTS[urlsplit(url).scheme]
         self.catalog = f"source_{source.name}"
         self._transaction = 0
@@ -98,7 +104,7 @@ class _Server:
 
     @contextmanager
     def watched(self, seconds: float | None = None) -> Iterator[None]:
-        """Bound the silence of the server, also while what was landed is read by others."""
+        """Bound the silence of the server, also while others read what was extracted."""
         with self._watch.on(seconds or SILENCE_SECONDS) if self._watch else nullcontext():
             yield
 
@@ -110,29 +116,29 @@ class _Server:
                     return
             self.leave()
         self._attach()
-        self.job.con.execute("begin")
+        self.context.con.execute("begin")
         self._transaction = self._current()
 
     def _current(self) -> int:
         """The number of DuckDB's transaction; fails in one that met an error, and differs when that one was ended."""
-        (number,) = self.job.con.execute("select txid_current()").fetchone() or (0,)
+        (number,) = self.context.con.execute("select txid_current()").fetchone() or (0,)
         return int(number)
 
     def leave(self) -> None:
         self._transaction = 0
         with suppress(duckdb.Error):  # none may be open, or nobody is there to hear of its end
-            self.job.con.execute("rollback")
-        self.job.con.execute(f"detach database if exists {self.catalog}")
+            self.context.con.execute("rollback")
+        self.context.con.execute(f"detach database if exists {self.catalog}")
 
     def _attach(self) -> None:
-        load_extension(self.job.con, f"{self.dialect}_scanner")
+        load_extension(self.context.con, f"{self.dialect}_scanner")
         for setting in SETTINGS.get(self.dialect, ()):
-            self.job.con.execute(f"set {setting}")
+            self.context.con.execute(f"set {setting}")
         address = self._address()
         try:
             with self.watched(CONNECT_SECONDS * 2):  # longer than the driver's own time, where it has one
                 options = f"type {self.dialect}, read_only{self._secret()}"
-                self.job.con.execute(f"attach {literal(address)} as {self.catalog} ({options})")
+                self.context.con.execute(f"attach {literal(address)} as {self.catalog} ({options})")
         except duckdb.Error as error:
             raise ConnectionError(
                 f"{self.source.name}: cannot connect to {self.where} (connection "
@@ -145,7 +151,7 @@ class _Server:
         if not password:
             return ""
         made = f"create or replace temporary secret {self.catalog} (type mysql, password {literal(unquote(password))})"
-        self.job.con.execute(made)
+        self.context.con.execute(made)
         return f", secret {self.catalog}"
 
     def _address(self) -> str:
@@ -154,49 +160,80 @@ class _Server:
         if self.dialect == "postgres":
             return _patient(self.url)
         address = self.url.removeprefix("sqlite:///")
-        if not (self.job.root / address).is_file():
+        if not (self.context.root / address).is_file():
             raise ConnectionError(
                 f"{self.source.name}: there is no SQLite file {address!r}; look at "
                 f"connections.{self.source.load.connection}"
             )
-        return str(self.job.root / address)
+        return str(self.context.root / address)
 
-    def land(self, table: Table[DatabaseTable]) -> Landed:
-        """What to read; a connection that ended since the table before is made anew, once."""
+    def extract_table(self, table: Table[DatabaseTable]) -> TypedRows:
+        """What to read; a connection that ended since the table before is opened again, once."""
         try:
-            landed = _scanned(self.catalog, self.dialect, table, self.job)
+            rows = self._rows(table)
         except duckdb.Error as error:
             if not self._is_broken(error):
                 self.leave()  # the server may refuse all that comes in a transaction with an error
-                careful = self._land_with_care(
-                    table, error, ()
-                )  # a key that is none stops the scanner already here
-                if careful is None:
+                lossless = self._read_lossless(
+                    table, error
+                )  # invalid text in a key already stops the scanner here
+                if lossless is None:
                     raise
-                return careful
-            self.job.retried(table.name, f"{self._said(error)}; connecting to {self.where} once more")
+                return lossless
+            self.context.retried(table.name, f"{self._said(error)}; connecting to {self.where} once more")
             self.leave()
             self.ready()
             try:
-                landed = _scanned(self.catalog, self.dialect, table, self.job)
+                rows = self._rows(table)
             except duckdb.Error as again:
                 raise self._explained(table, again) from None
-        assert landed is not None
-        return replace(
-            landed,
-            explain=lambda error: self._explained(table, error),
-            careful=lambda error, doubted: self._land_with_care(table, error, doubted),
-        )
+        assert rows is not None
+        return rows
 
-    def _land_with_care(
-        self, table: Table[DatabaseTable], error: Exception | None, doubted: Sequence[str]
-    ) -> Landed | None:
+    def _read_lossless(
+        self, table: Table[DatabaseTable], error: Exception | None, suspects: Sequence[str] = ()
+    ) -> TypedRows | None:
         """Read values that the scanner alters, or stops at, as the texts the server writes; None: there are none."""
         if error and self._is_broken(error):
             return None
         self.ready()
-        landed = _scanned(self.catalog, self.dialect, table, self.job, with_care=True, doubted=doubted)
-        return landed and replace(landed, explain=lambda error: self._explained(table, error))
+        return self._rows(table, lossless=True, suspects=suspects)
+
+    def _rows(
+        self, table: Table[DatabaseTable], *, lossless: bool = False, suspects: Sequence[str] = ()
+    ) -> TypedRows | None:
+        """What to read of a table; `lossless`, None where no value (of the columns `suspects`, if any) needs it."""
+        scan = Scan(self.catalog, self.dialect, table, self.context)
+        chosen = chosen_columns(table, list(scan.columns), self.context)
+        keys = None
+        cursor = table.load.cursor or ""
+        own = scan.ordered_as(cursor) if cursor else ""
+        wanted = wanted_range(table, own, self.context)
+        if table.load.deletes:
+            if lossless and not scan.take_odd_as_text(chosen, "true", every=True, suspects=suspects):
+                return None
+            keys = stage_keys(table, self.context, scan.relation(key_and_cursor(table), "true"))
+            if wanted and some_are_late(table, keys, wanted, self.context):
+                wanted = None
+        wanted = wanted and wanted.at_source(own)
+        nulls = bool(wanted and wanted.nulls and scan.nullable[cursor])
+        since = wanted.condition(*scan.orders(cursor, wanted), typed=False) if wanted else "true"
+        within = f"{since} or {scan.mark(cursor)} is null" if nulls else since
+        if (lossless and not table.load.deletes) or (not lossless and self.dialect == "sqlite"):
+            found = scan.take_odd_as_text(chosen, within, every=lossless, suspects=suspects)
+            if lossless and not found:
+                return None
+        return TypedRows(
+            table=table,
+            relation=scan.newer(chosen, cursor, wanted, nulls) if wanted else scan.relation(chosen, "true"),
+            rejected=scan.undecodable(chosen, within),
+            types=scan.types(),
+            alive_keys=keys,
+            fallback=None
+            if lossless
+            else LosslessFallback(scan.suspects(chosen), partial(self._read_lossless, table)),
+            explain=partial(self._explained, table),
+        )
 
     def _is_broken(self, error: Exception) -> bool:
         return (
@@ -218,7 +255,7 @@ class _Server:
             return f"nothing came for {self._watch.seconds:.0f} seconds"
         text = re.sub(r'(?s)^.*?(?:query|connect to \w+ (?:at|with[^"]*)) ".*":', "", str(error))
         text = re.sub(r"^(?:\w+ )?Error: ", "", text.strip())
-        return self.job.connections.redact(text).partition("\n")[0] or "the connection ended"
+        return self.context.connections.redact(text).partition("\n")[0] or "the connection ended"
 
 
 def _patient(url: str) -> str:
@@ -238,64 +275,3 @@ def _mysql_address(url: str) -> str:
         **dict(parse_qsl(parts.query)),
     }
     return " ".join(f'{key}="{value}"' for key, value in fields.items() if value)
-
-
-def _scanned(
-    catalog: str,
-    dialect: str,
-    table: Table[DatabaseTable],
-    job: Job,
-    *,
-    with_care: bool = False,
-    doubted: Sequence[str] = (),
-) -> Landed | None:
-    """What to read of a table; `with_care`, None where no value (of the columns `doubted`, if any) needs it."""
-    scan = Scan(catalog, dialect, table, job)
-    chosen = chosen_columns(table, list(scan.columns), job)
-    keys = None
-    cursor = table.load.cursor or ""
-    own = scan.ordered_as(cursor) if cursor else ""
-    wanted = wanted_range(table, own, job)
-    if (
-        with_care
-        and table.load.deletes
-        and not scan.take_odd_as_text(chosen, "true", every=True, doubted=doubted)
-    ):
-        return None
-    if table.load.deletes:
-        keys = land_keys(table, job, scan.relation(key_and_cursor(table), "true"))
-        if wanted and some_are_late(table, keys, wanted, job):
-            wanted = None
-    if wanted:
-        wanted = wanted.at_source(own)
-    nulls = bool(wanted and wanted.nulls and scan.nullable[cursor])
-    there = scan.mark(cursor)
-    texts = bool(wanted and ordering(wanted.data_type) == "text")
-    orders = [scan.bytewise(cursor), there] if texts else [there]
-    since = wanted.condition(*orders, typed=False) if wanted else "true"
-    within = f"{since} or {there} is null" if nulls else since
-    if (with_care and not table.load.deletes) or (not with_care and dialect == "sqlite"):
-        found = scan.take_odd_as_text(chosen, within, every=with_care, doubted=doubted)
-        if with_care and not found:
-            return None
-    rejected = scan.undecodable(chosen, within)
-    more: dict[str, Any] = {"types": scan.types(), "keys": keys, "rejected": rejected}
-    if not with_care:
-        more["doubtful"] = scan.doubtful(chosen)
-    if wanted is None:
-        return Landed(scan.relation(chosen, "true"), **more)
-    # few rows, so PostgreSQL may find them by an index: DuckDB's scanner asks it for every page of the table.
-    # What the scanner takes apart, as points, its query function does not
-    asked = (dialect == "postgres" or (texts and dialect == "mysql")) and not any(
-        NESTED.search(scan.columns[name]) and not scan.needs_server([name]) for name in chosen
-    )
-    by_server = asked or scan.needs_server(chosen)
-    place = there if by_server else quoted(cursor)
-    if not by_server:
-        orders = [place, f"{place} collate nocase"] if texts else [place]  # SQLite's other order
-        since = wanted.condition(*orders, typed=True)
-    newer = scan.relation(chosen, since, by_server=asked)
-    if nulls:
-        # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
-        newer += f" union all {scan.relation(chosen, f'{place} is null', by_server=asked)}"
-    return Landed(newer, **more)

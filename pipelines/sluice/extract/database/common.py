@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 from sluice.config.column_names import DELETED_AT, normalized
 from sluice.config.declaration import DatabaseTable, Table
+from sluice.engine.raw import address
 from sluice.engine.types import INTEGERS, cast, declared_type, ordering, raw_type
 from sluice.errors import LoadError
-from sluice.extract.contract import Job, literal, quoted
+from sluice.extract.contract import ExtractContext
 from sluice.extract.silence import Watch
+from sluice.sql import literal, quoted
 
 DIALECTS = {
     "postgresql": "postgres",
@@ -54,13 +56,13 @@ def server_of(url: str) -> tuple[Watch | None, str]:
     return Watch(parts.hostname, port), f"{parts.hostname}:{port}{parts.path}"
 
 
-def chosen_columns(table: Table[DatabaseTable], columns: Sequence[str], job: Job) -> list[str]:
+def chosen_columns(table: Table[DatabaseTable], columns: Sequence[str], context: ExtractContext) -> list[str]:
     """Columns to read, in the source's order; a name the source lacks is an error.
 
     But for one that is excluded because the source no longer has it, while raw does.
     """
     wanted = table.load.columns
-    raw = job.raw_columns(table)
+    raw = context.raw.columns(table)
     named = [*(wanted.include or []), *key_and_cursor(table)]
     named += [name for name in wanted.exclude or [] if normalized(name) not in raw]
     if missing := [name for name in named if name not in columns]:
@@ -121,18 +123,18 @@ def _converted(value: Any, own: str, whole: Callable[[Any], int]) -> Any:
     return whole(value) if own in INTEGERS and isinstance(value, (float, Decimal)) else value
 
 
-def wanted_range(table: Table[DatabaseTable], own: str, job: Job) -> Range | None:
+def wanted_range(table: Table[DatabaseTable], own: str, context: ExtractContext) -> Range | None:
     """From the highest cursor raw has, less the look-back; or the window that is asked for. None: the whole table.
 
     `own` is the type of the cursor by which the source orders.
     """
     if not table.load.cursor:
         return None
-    data_type = _cursor_type(table, own, job)
-    highest = _highest(table, data_type, job)
-    if job.window:
-        return _asked_range(table, data_type, highest, job)
-    if highest is None or table.load.disposition() == "replace" or job.retry_quarantine:
+    data_type = _cursor_type(table, own, context)
+    highest = _highest(table, data_type, context)
+    if context.options.window:
+        return _asked_range(table, data_type, highest, context)
+    if highest is None or table.load.disposition() == "replace" or context.options.retry_quarantine:
         return None
     if table.load.lookback:
         # a date has no hours: the look-back of one is whole days
@@ -140,17 +142,17 @@ def wanted_range(table: Table[DatabaseTable], own: str, job: Job) -> Range | Non
     return Range(highest, None, data_type, nulls=True)
 
 
-def _cursor_type(table: Table[DatabaseTable], own: str, job: Job) -> str:
+def _cursor_type(table: Table[DatabaseTable], own: str, context: ExtractContext) -> str:
     """Raw's type of the cursor; refused where rows would be missed, for raw's highest need not be the source's."""
     cursor = table.load.cursor or ""
     declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
     name = normalized(cursor)
-    raw = job.raw_columns(table).get(name) or declared.get(name) or raw_type(own).name
+    raw = context.raw.columns(table).get(name) or declared.get(name) or raw_type(own).name
     if ordering(own) is None or ordering(own) != ordering(raw):
         raise LoadError(
             f"{table.qualified}: the cursor {cursor} is {own.lower()} at the source and {raw.lower()} in raw, and what "
             "is higher in the one need not be in the other, so rows would be missed. A cursor is a number, a time or a "
-            "text in both: name another one, or none, or mend its data_type. Where its type changed at the source: "
+            "text in both: name another one, or none, or fix its data_type. Where its type changed at the source: "
             f"sluice load {table.qualified} --full-refresh"
         )
     if table.load.lookback and ordering(raw) != "moment":
@@ -160,7 +162,7 @@ def _cursor_type(table: Table[DatabaseTable], own: str, job: Job) -> str:
     return raw
 
 
-def _highest(table: Table[DatabaseTable], data_type: str, job: Job) -> Any:
+def _highest(table: Table[DatabaseTable], data_type: str, context: ExtractContext) -> Any:
     """Where raw ends; a cursor that lies in the future, or at infinity, says nothing about what is new."""
     column = normalized(table.load.cursor or "")
     reached = "true"
@@ -168,15 +170,17 @@ def _highest(table: Table[DatabaseTable], data_type: str, job: Job) -> Any:
         reached = f"{quoted(column)} <= now() + interval 1 day"
     elif data_type == "DOUBLE":
         reached = f"isfinite({quoted(column)})"
-    return job.raw_maximum(table, column, reached)
+    return context.raw.maximum(table, column, reached)
 
 
-def _asked_range(table: Table[DatabaseTable], data_type: str, highest: Any, job: Job) -> Range:
+def _asked_range(table: Table[DatabaseTable], data_type: str, highest: Any, context: ExtractContext) -> Range:
     way = cast("$1", "VARCHAR", data_type)
     value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
     values = []
-    for text in job.window or ():
-        row = job.con.execute(f"select {value.replace('$1', '$1::varchar')}", [text]).fetchone() or (None,)
+    for text in context.options.window or ():
+        row = context.con.execute(f"select {value.replace('$1', '$1::varchar')}", [text]).fetchone() or (
+            None,
+        )
         if text is not None and row[0] is None:
             raise LoadError(
                 f"{table.qualified}: --from and --to are values of the cursor {table.load.cursor}, which is "
@@ -202,33 +206,33 @@ def _days(span: timedelta) -> timedelta:
     return timedelta(days=-(-span // timedelta(days=1)))
 
 
-def land_keys(table: Table[DatabaseTable], job: Job, relation: str) -> str:
+def stage_keys(table: Table[DatabaseTable], context: ExtractContext, relation: str) -> str:
     """All keys of the source (and their cursors), read once; in raw's types, and null where those have no room."""
-    file = job.folder / f"{table.name}.keys.parquet"
-    known = job.raw_columns(table)
+    file = context.folder / f"{table.name}.keys.parquet"
+    known = context.raw.columns(table)
     shown = []
-    for name, own, *_ in job.con.execute(f"describe {relation}").fetchall():
+    for name, own, *_ in context.con.execute(f"describe {relation}").fetchall():
         way = cast(quoted(name), own, known.get(normalized(name), own))
         value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
         shown.append(f"{value} as {quoted(name)}")
-    job.con.execute(
+    context.con.execute(
         f"copy (select {', '.join(shown)} from ({relation})) to {literal(str(file))} (format parquet)"
     )
     return f"select * from read_parquet({literal(str(file))})"
 
 
-def some_are_late(table: Table[DatabaseTable], keys: str, wanted: Range, job: Job) -> bool:
+def some_are_late(table: Table[DatabaseTable], keys: str, wanted: Range, context: ExtractContext) -> bool:
     """Whether the source has keys below the bound that raw lacks or holds as deleted.
 
     Such rows were committed late, or came back; the table is then read whole, and what raw has is dropped later.
     """
-    if job.window:
+    if context.options.window:
         return False
-    alive = f"where {DELETED_AT} is null" if DELETED_AT in job.raw_columns(table) else ""
+    alive = f"where {DELETED_AT} is null" if DELETED_AT in context.raw.columns(table) else ""
     same = " and ".join(f"s.{quoted(k)} = r.{quoted(normalized(k))}" for k in table.load.primary_key)
-    row = job.con.execute(
+    row = context.con.execute(
         f"select count(*) from ({keys}) s anti join"
-        f" (select * from {quoted(table.schema)}.{quoted(table.name)} {alive}) r on {same}"
+        f" (select * from {address(table)} {alive}) r on {same}"
         f" where not ({wanted.condition('s.' + quoted(table.load.cursor or ''), typed=True)})"
     ).fetchone()
     return bool(row and row[0])

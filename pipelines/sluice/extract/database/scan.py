@@ -11,9 +11,11 @@ import duckdb
 
 from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseTable, Table
-from sluice.engine.types import DECIMAL, declared_type
+from sluice.engine.types import DECIMAL, NESTED, declared_type, ordering
 from sluice.errors import LoadError
-from sluice.extract.contract import Job, literal, quoted
+from sluice.extract.contract import ExtractContext
+from sluice.extract.database.common import Range
+from sluice.sql import literal, quoted
 
 TEXTS = re.compile(r"text|varchar|bpchar|name|char|citext|(tiny|medium|long)text")
 """PostgreSQL's and MySQL's types of texts."""
@@ -51,16 +53,18 @@ SQLITE_TYPES = {
 class Scan:
     """One table of an attached database: what its columns are, and SELECTs over it."""
 
-    def __init__(self, catalog: str, dialect: str, table: Table[DatabaseTable], job: Job) -> None:
+    def __init__(
+        self, catalog: str, dialect: str, table: Table[DatabaseTable], context: ExtractContext
+    ) -> None:
         parts = (table.load.table or table.name).split(".")
         self._catalog = catalog
         self._dialect = dialect
         self._table = table
-        self._job = job
+        self._context = context
         self._address = ".".join([catalog, *map(quoted, parts)])
         self._there = ".".join(map(self.mark, parts))
         try:
-            described = job.con.execute(f"describe {self._address}").fetchall()
+            described = context.con.execute(f"describe {self._address}").fetchall()
         except duckdb.CatalogException:
             raise LoadError(_missing(table, parts)) from None
         self.columns = {name: data_type for name, data_type, *_ in described}
@@ -68,8 +72,8 @@ class Scan:
         self._generated = self._generated_in_sqlite(parts[-1]) if dialect == "sqlite" else {}
         self.columns |= self._generated
         self.nullable |= dict.fromkeys(self._generated, True)
-        self._altered, self._doubted, self._own = _altered_by_scanner(
-            table, catalog, dialect, parts, self.columns, job
+        self._altered, self._suspects, self._own = _altered_by_scanner(
+            table, catalog, dialect, parts, self.columns, context
         )
 
     def relation(self, names: Sequence[str], since: str, *, by_server: bool = False) -> str:
@@ -90,6 +94,32 @@ class Scan:
             f"{quoted(n + ' as text')} as {quoted(n)}" if n in altered else quoted(n) for n in names
         )
         return f"select {shown} from (select * replace ({typed}), {texts} from ({scan})) where {filtered}"
+
+    def orders(self, cursor: str, wanted: Range) -> list[str]:
+        """The cursor in the server's SQL, in each of the orders it may rise by."""
+        texts = ordering(wanted.data_type) == "text"
+        return [self._bytewise(cursor), self.mark(cursor)] if texts else [self.mark(cursor)]
+
+    def newer(self, chosen: Sequence[str], cursor: str, wanted: Range, nulls: bool) -> str:
+        """A SELECT of the rows in a range of the cursor; `nulls`: and of those without one."""
+        texts = ordering(wanted.data_type) == "text"
+        # few rows, so PostgreSQL may find them by an index: DuckDB's scanner asks it for every page of the table.
+        # What the scanner takes apart, as points, its query function does not
+        asked = (self._dialect == "postgres" or (texts and self._dialect == "mysql")) and not any(
+            NESTED.search(self.columns[name]) and not self.needs_server([name]) for name in chosen
+        )
+        if asked or self.needs_server(chosen):
+            place = self.mark(cursor)
+            since = wanted.condition(*self.orders(cursor, wanted), typed=False)
+        else:
+            place = quoted(cursor)
+            orders = [place, f"{place} collate nocase"] if texts else [place]  # SQLite's other order
+            since = wanted.condition(*orders, typed=True)
+        rows = self.relation(chosen, since, by_server=asked)
+        if nulls:
+            # a row without a cursor may have changed at any time; `or`, and in PostgreSQL `is null`, is not pushed down
+            rows += f" union all {self.relation(chosen, f'{place} is null', by_server=asked)}"
+        return rows
 
     def ordered_as(self, name: str) -> str:
         """The DuckDB type that orders values as the source orders those of a column, or the source's name of a type."""
@@ -112,16 +142,16 @@ class Scan:
         return {normalized(name): altered.type for name, altered in self._altered.items()}
 
     def take_odd_as_text(
-        self, chosen: Sequence[str], within: str, *, every: bool, doubted: Sequence[str]
+        self, chosen: Sequence[str], within: str, *, every: bool, suspects: Sequence[str]
     ) -> bool:
         """Read columns with values that the scanner alters as texts from now on; whether there are such columns.
 
         Of SQLite all columns then, for its texts come by a query without types; `every`: also without such values.
         """
-        asked = {n: d for n, d in self._doubted.items() if n in chosen or self._table.load.filter}
-        if doubted:
-            asked = {n: d for n, d in asked.items() if normalized(n) in doubted}
-        odd = self._odd({n: d.odd.format(self.mark(n)) for n, d in asked.items()}, within)
+        asked = {n: s for n, s in self._suspects.items() if n in chosen or self._table.load.filter}
+        if suspects:
+            asked = {n: s for n, s in asked.items() if normalized(n) in suspects}
+        odd = self._odd({n: s.odd.format(self.mark(n)) for n, s in asked.items()}, within)
         if self._dialect != "sqlite":
             self._altered |= {n: Altered(_text_of(self._dialect, n), self.columns[n]) for n in odd}
         elif odd or every or self._generated.keys() & {*chosen}:
@@ -135,19 +165,19 @@ class Scan:
                 self._altered[name] = replace(altered, plain=f"cast({quoted(name)} as bigint)")
         return bool(self._altered if self._dialect == "sqlite" else odd)
 
-    def doubtful(self, chosen: Sequence[str]) -> dict[str, str]:
+    def suspects(self, chosen: Sequence[str]) -> dict[str, str]:
         """Conditions for values that may have been altered on the way, by column of raw."""
         found = {
-            normalized(n): d.landed.format(quoted(normalized(n)))
-            for n, d in self._doubted.items()
-            if d.landed and n in chosen and n not in self._altered
+            normalized(n): s.arrived.format(quoted(normalized(n)))
+            for n, s in self._suspects.items()
+            if s.arrived and n in chosen and n not in self._altered
         }
         if self._dialect == "sqlite" and not self._altered:
             found |= {normalized(n): "" for n in chosen if self.columns[n] == "VARCHAR"}
         return found
 
     def undecodable(self, chosen: Sequence[str], within: str) -> str | None:
-        """A SELECT of rows with texts that are none, for the quarantine; None where there cannot be any."""
+        """A SELECT of rows with texts that are not valid UTF-8, for the quarantine; None where there cannot be any."""
         if not any(a.plain for n, a in self._altered.items() if n in chosen):
             return None
         shown = ", ".join(
@@ -157,7 +187,7 @@ class Scan:
             for n in chosen
         )
         return (
-            "select 'a text has bytes that are no UTF-8, shown in hexadecimal' as _reason,"
+            "select 'a text has bytes that are not valid UTF-8, shown in hexadecimal' as _reason,"
             f" cast(to_json(struct_pack({shown})) as varchar) as _record"
             f" from ({self._of_server(within)}) where {self._unread()}"
         )
@@ -166,7 +196,7 @@ class Scan:
         """A name as the server's SQL has it."""
         return quoted(name) if self._dialect == "postgres" else f"`{name}`"
 
-    def bytewise(self, name: str) -> str:
+    def _bytewise(self, name: str) -> str:
         """A column of texts, in the server's SQL, ordered as raw orders texts."""
         if self._dialect == "postgres":
             return f'{self.mark(name)}::text collate "C"'
@@ -177,7 +207,7 @@ class Scan:
     def _generated_in_sqlite(self, name: str) -> dict[str, str]:
         """Columns that SQLite computes, which DuckDB's scanner does not see; types by SQLite's rules of affinity."""
         asked = f"select name, type from pragma_table_xinfo({literal(name)}) where hidden in (2, 3)"
-        found = self._job.con.execute(self._asked(asked)).fetchall()
+        found = self._context.con.execute(self._asked(asked)).fetchall()
         return {column: _affine(str(kind).upper()) for column, kind in found}
 
     def _unread(self) -> str:
@@ -221,7 +251,7 @@ class Scan:
         either = " or ".join(conditions.values())
         if self._dialect == "sqlite":  # ends with the first one: which column it is does not matter
             asked = f"select exists(select 1 from {self._there} where ({within}) and ({either}))"
-            row = self._job.con.execute(self._asked(asked)).fetchone() or (0,)
+            row = self._context.con.execute(self._asked(asked)).fetchone() or (0,)
             return list(conditions) if int(row[0]) else []
         # mostly there is none, which is said sooner than how many of each
         some = self._counted({"": "true"}, f"({within}) and ({either})")
@@ -232,7 +262,7 @@ class Scan:
             return []
         counts = [f"count(case when {c} then 1 end) as c{i}" for i, c in enumerate(conditions.values())]
         asked = f"select {', '.join(counts)} from {self._there} where {within}"
-        row = self._job.con.execute(self._asked(asked)).fetchone() or ()
+        row = self._context.con.execute(self._asked(asked)).fetchone() or ()
         return [name for name, count in zip(conditions, row, strict=True) if int(count)]
 
     def _asked(self, query: str) -> str:
@@ -252,13 +282,13 @@ class Altered:
 
 
 @dataclass(frozen=True)
-class _Doubted:
-    """A column in which single values may come as others, or stop the scanner."""
+class _Suspect:
+    """A column in which single values may arrive altered, or stop the scanner."""
 
     odd: str
     """The server's condition for such a value, of the column `{}`."""
-    landed: str | None = None
-    """DuckDB's condition for a column in which some may be, told from its bounds; None: nothing tells."""
+    arrived: str | None = None
+    """DuckDB's condition for a column in which some may be, seen from its bounds; None: nothing shows it."""
 
 
 def _text_of(dialect: str, name: str) -> str:
@@ -266,7 +296,7 @@ def _text_of(dialect: str, name: str) -> str:
 
 
 def _sqlite_text(name: str, kind: str) -> Altered:
-    """Bytes and texts come in hexadecimal: only so bytes that are no UTF-8 get through."""
+    """Bytes and texts come in hexadecimal: only so do bytes that are not valid UTF-8 get through."""
     mark, place = f"`{name}`", quoted(name)
     if kind == "BLOB":
         return Altered(f"hex({mark})", kind, f"unhex({place})")
@@ -287,8 +317,13 @@ def _affine(declared: str) -> str:
 
 
 def _altered_by_scanner(
-    table: Table[Any], catalog: str, dialect: str, parts: Sequence[str], columns: dict[str, str], job: Job
-) -> tuple[dict[str, Altered], dict[str, _Doubted], dict[str, str]]:
+    table: Table[Any],
+    catalog: str,
+    dialect: str,
+    parts: Sequence[str],
+    columns: dict[str, str],
+    context: ExtractContext,
+) -> tuple[dict[str, Altered], dict[str, _Suspect], dict[str, str]]:
     """Columns that DuckDB's scanners read as something lesser, those where they do so with single values, and types.
 
     The last are the server's own, by column.
@@ -296,9 +331,9 @@ def _altered_by_scanner(
     be rounded), also in arrays, whose dimensions need not be those declared; JSON comes as text.
     """
     if dialect == "sqlite":
-        return {}, _doubted_in_sqlite(columns), {}
+        return {}, _suspects_in_sqlite(columns), {}
     declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
-    doubted: dict[str, _Doubted] = {}
+    suspects: dict[str, _Suspect] = {}
     texts = dict.fromkeys(DATES, ("VARCHAR",)) if dialect == "mysql" else {}
     if dialect == "postgres":
         query = (
@@ -313,7 +348,9 @@ def _altered_by_scanner(
             "select column_name, data_type, 'b' as kind from information_schema.columns"
             f" where table_schema = {schema} and table_name = {literal(parts[-1])}"
         )
-    rows = job.con.execute(f"select * from {dialect}_query({literal(catalog)}, {literal(query)})").fetchall()
+    rows = context.con.execute(
+        f"select * from {dialect}_query({literal(catalog)}, {literal(query)})"
+    ).fetchall()
     if not rows:  # DuckDB finds a table by a name in another case, too
         raise LoadError(_missing(table, parts))
     refuse_twins(table, [name for name, *_ in rows])
@@ -331,22 +368,22 @@ def _altered_by_scanner(
         elif wanted in {"numeric": ("VARCHAR", "DOUBLE"), **texts}.get(own, ()):
             altered[name] = Altered(as_text, str(wanted))
         elif own == "numeric":
-            doubted[name] = _Doubted("{0} = 'NaN'", "min({0}) <= 0 and max({0}) >= 0")  # comes as zero
+            suspects[name] = _Suspect("{0} = 'NaN'", "min({0}) <= 0 and max({0}) >= 0")  # comes as zero
         elif dialect == "postgres" and own in ("timestamp", "timestamptz"):
             # PostgreSQL's calendar ends 30 years after DuckDB's, which goes on with the first year there
-            doubted[name] = _Doubted(
+            suspects[name] = _Suspect(
                 "{0} >= '294247-01-10' and {0} < 'infinity'",
                 "min({0}) < '4714-11-24 (BC)'",
             )
         elif dialect == "mysql" and own in DATES:
-            doubted[name] = _Doubted("dayofmonth({0}) = 0 or month({0}) = 0", "count({0}) < count(*)")
-    return altered, doubted, {name: own for name, own, _ in rows}
+            suspects[name] = _Suspect("dayofmonth({0}) = 0 or month({0}) = 0", "count({0}) < count(*)")
+    return altered, suspects, {name: own for name, own, _ in rows}
 
 
 def _missing(table: Table[Any], parts: Sequence[str]) -> str:
     return (
         f"{table.qualified}: the source has no table {'.'.join(parts)!r}; "
-        "mend `table:` or the table's name, or grant the user the right to see it"
+        "fix `table:` or the table's name, or grant the user the right to see it"
     )
 
 
@@ -361,11 +398,11 @@ def refuse_twins(table: Table[Any], names: Sequence[str]) -> None:
             )
 
 
-def _doubted_in_sqlite(columns: dict[str, str]) -> dict[str, _Doubted]:
+def _suspects_in_sqlite(columns: dict[str, str]) -> dict[str, _Suspect]:
     """SQLite's columns hold what they please; types that do not fit stop the scanner, these values do not."""
     odd = {
         "DATE": f"{{0}} not glob '{SQLITE_DAY}'",
         "TIMESTAMP": "not (" + " or ".join(f"{{0}} glob '{form}'" for form in SQLITE_TIMES) + ")",
         "DOUBLE": f"({{0}} > {EXACT} or {{0}} < -{EXACT}) and typeof({{0}}) = 'integer'",
     }
-    return {name: _Doubted(odd[kind]) for name, kind in columns.items() if kind in odd}
+    return {name: _Suspect(odd[kind]) for name, kind in columns.items() if kind in odd}

@@ -11,7 +11,7 @@ from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
 from sluice.engine.types import declared_type
 from sluice.errors import ConnectionError, LoadError
-from sluice.extract.contract import Job, Landed, literal, quoted
+from sluice.extract.contract import ExtractContext, TypedRows
 from sluice.extract.database.common import (
     BROKEN,
     CONNECT_SECONDS,
@@ -19,50 +19,54 @@ from sluice.extract.database.common import (
     Range,
     chosen_columns,
     key_and_cursor,
-    land_keys,
     server_of,
     some_are_late,
+    stage_keys,
     wanted_range,
 )
 from sluice.extract.silence import Watch
+from sluice.sql import literal, quoted
 
 
-def land(
-    url: str, table: Table[DatabaseTable], source: Source[DatabaseSource, DatabaseTable], job: Job
-) -> Landed:
+def extract_table(
+    url: str,
+    table: Table[DatabaseTable],
+    source: Source[DatabaseSource, DatabaseTable],
+    context: ExtractContext,
+) -> TypedRows:
     """What is wanted of a table, by dlt's `sql_table` with its arrow backend."""
     import sqlalchemy
     from sqlalchemy import Integer, Numeric
 
     schema, _, name = (table.load.table or table.name).rpartition(".")
     watch, where = server_of(url)
-    engine = _connected(url, watch, f"{where} (connection {source.load.connection!r})", source, job)
+    engine = _connected(url, watch, f"{where} (connection {source.load.connection!r})", source, context)
     listening = ExitStack()
     try:
         if watch:
             listening.enter_context(watch.on(SILENCE_SECONDS))
         reflected = sqlalchemy.inspect(engine).get_columns(name, schema or None)
         columns = [c["name"] for c in reflected]
-        chosen = chosen_columns(table, columns, job)
+        chosen = chosen_columns(table, columns, context)
         keys = None
         own = {c["name"]: _ordered_as(c["type"]) for c in reflected}.get(table.load.cursor or "", "")
-        wanted = wanted_range(table, own, job)
+        wanted = wanted_range(table, own, context)
         if table.load.deletes:
             filtering = key_and_cursor(table) if not table.load.filter else columns
-            keys = land_keys(table, job, _fetched(engine, table, filtering, None, job))
-            if wanted and some_are_late(table, keys, wanted, job):
+            keys = stage_keys(table, context, _fetched(engine, table, filtering, None, context))
+            if wanted and some_are_late(table, keys, wanted, context):
                 wanted = None
         wanted = wanted and wanted.at_source(own)
-        relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, job)
+        relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, context)
     except sqlalchemy.exc.NoSuchTableError:
         raise LoadError(
             f"{table.qualified}: the source has no table {table.load.table or table.name!r}; "
-            "mend `table:` or the table's name, or grant the user the right to see it"
+            "fix `table:` or the table's name, or grant the user the right to see it"
         ) from None
     except LoadError:
         raise
     except Exception as error:  # of the driver, of SQLAlchemy, or of Arrow, which has no room for every value
-        said = _said(error, watch, job)
+        said = _said(error, watch, context)
         if getattr(error, "connection_invalidated", False) or BROKEN.search(said):
             raise ConnectionError(
                 f"{table.qualified}: the connection {source.load.connection!r} to {where} broke or was refused "
@@ -81,13 +85,20 @@ def land(
         for column in reflected
         if isinstance(column["type"], (Integer, Numeric)) and _as_text(column["type"], engine.dialect)
     }
-    return Landed(
-        f"select {', '.join(map(quoted, chosen))} from ({relation}){filtered}", types=types, keys=keys
+    return TypedRows(
+        table=table,
+        relation=f"select {', '.join(map(quoted, chosen))} from ({relation}){filtered}",
+        types=types,
+        alive_keys=keys,
     )
 
 
 def _connected(
-    url: str, watch: Watch | None, where: str, source: Source[DatabaseSource, DatabaseTable], job: Job
+    url: str,
+    watch: Watch | None,
+    where: str,
+    source: Source[DatabaseSource, DatabaseTable],
+    context: ExtractContext,
 ) -> Any:
     """An engine that could connect; raises ConnectionError."""
     import sqlalchemy
@@ -96,7 +107,7 @@ def _connected(
         engine = sqlalchemy.create_engine(url)
     except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
         raise ConnectionError(
-            f"{source.name}: nothing here reads {where}: {_said(error, watch, job)}. Install the SQLAlchemy dialect of "
+            f"{source.name}: nothing here reads {where}: {_said(error, watch, context)}. Install the SQLAlchemy dialect of "
             "the database and its driver"
         ) from None
     try:
@@ -105,20 +116,20 @@ def _connected(
     except Exception as error:  # of any driver
         engine.dispose()
         raise ConnectionError(
-            f"{source.name}: cannot connect to {where}: {_said(error, watch, job)}. Check the url, and that the user "
+            f"{source.name}: cannot connect to {where}: {_said(error, watch, context)}. Check the url, and that the user "
             "may log in"
         ) from None
     return engine
 
 
-def _said(error: Exception, watch: Watch | None, job: Job) -> str:
+def _said(error: Exception, watch: Watch | None, context: ExtractContext) -> str:
     """What the driver said, in one line without secrets."""
     if watch and watch.seconds:
         return f"nothing came for {watch.seconds:.0f} seconds"
     cause: BaseException = error
     while cause.__cause__:
         cause = cause.__cause__
-    return (job.connections.redact(str(cause)).strip() or type(cause).__name__).splitlines()[0]
+    return (context.connections.redact(str(cause)).strip() or type(cause).__name__).splitlines()[0]
 
 
 def _ordered_as(kind: Any) -> str:
@@ -200,7 +211,11 @@ def _decimal(kind: Any) -> str:
 
 
 def _fetched(
-    engine: Any, table: Table[DatabaseTable], columns: Sequence[str], wanted: Range | None, job: Job
+    engine: Any,
+    table: Table[DatabaseTable],
+    columns: Sequence[str],
+    wanted: Range | None,
+    context: ExtractContext,
 ) -> str:
     """A SELECT of the columns of the rows in the wanted range."""
     import pyarrow as pa
@@ -247,7 +262,7 @@ def _fetched(
         table_adapter_callback=adapt,
         included_columns=list(columns),
     )
-    file = job.folder / f"{table.name}.{len(columns)}.fetched.parquet"
+    file = context.folder / f"{table.name}.{len(columns)}.fetched.parquet"
     hints: Any = resource.compute_table_schema()["columns"]
     writer = None
     try:
@@ -261,7 +276,7 @@ def _fetched(
                 types = [(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in batch.schema]
                 writer = pq.ParquetWriter(file, pa.schema(types))
             writer.write_table(batch.cast(writer.schema))
-            job.progress(table.name, batch.num_rows)
+            context.progress(table.name, batch.num_rows)
     finally:
         if writer:
             writer.close()

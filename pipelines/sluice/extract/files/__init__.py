@@ -19,8 +19,8 @@ import fsspec
 
 from sluice.config.declaration import FilesSource, FilesTable, Source, Table
 from sluice.errors import ConnectionError, LoadError
-from sluice.extract.contract import Delivery, Job, Landed, each_table, unexplained
-from sluice.extract.files.common import FileLanding, Found
+from sluice.extract.contract import ExtractContext, Extraction, Files, JsonRecords, TypedRows, each_table
+from sluice.extract.files.common import FileBuffer, Found
 from sluice.extract.files.formats import READERS
 from sluice.extract.files.parquet import ParquetFiles
 from sluice.extract.files.text import unpack
@@ -34,26 +34,26 @@ UNSETTLED_SECONDS = 5
 
 
 def extract(
-    source: Source[FilesSource, FilesTable], tables: Sequence[Table[FilesTable]], job: Job
-) -> Generator[Delivery, None, None]:
-    """Land the new and changed files of every table."""
-    store, base = _store(source, job)
-    tries = _S3Tries(job)
+    source: Source[FilesSource, FilesTable], tables: Sequence[Table[FilesTable]], context: ExtractContext
+) -> Generator[Extraction, None, None]:
+    """Extract the new and changed files of every table."""
+    store, base = _store(source, context)
+    tries = _S3Tries(context)
     if "s3" in store.protocol:
         tries.watch(store)
 
-    def land(table: Table[FilesTable]) -> Landed | None:
+    def extract_table(table: Table[FilesTable]) -> TypedRows | JsonRecords | None:
         tries.table = table.name
-        return _land(store, base, table, job)
+        return _extract_table(store, base, table, context)
 
-    yield from each_table(tables, land)
+    yield from each_table(tables, extract_table)
 
 
 class _S3Tries:
-    """Tells of what a bucket is asked for again, which botocore and s3fs do by themselves."""
+    """Reports what a bucket is asked for again, which botocore and s3fs do by themselves."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, context: ExtractContext) -> None:
+        self._context = context
         self.table = ""
         """The one that is read."""
         self._asked: set[str] = set()
@@ -77,7 +77,7 @@ class _S3Tries:
         status = response[0].status_code if response else 0
         if caught_exception or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             said = type(caught_exception).__name__ if caught_exception else f"answered {status}"
-            self._job.retried(self.table, f"{operation.name}: {said}; that was try {attempts}")
+            self._context.retried(self.table, f"{operation.name}: {said}; that was try {attempts}")
 
     def _listing(self, **_: Any) -> None:
         self._asked.clear()
@@ -86,14 +86,14 @@ class _S3Tries:
         name = params["Key"]
         if name in self._asked:
             place = params.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
-            self._job.retried(self.table, f"{name} broke off; going on at byte {place}")
+            self._context.retried(self.table, f"{name} broke off; going on at byte {place}")
         self._asked.add(name)
 
 
-def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]:
+def _store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> tuple[Any, str]:
     """The file system of the source's url, and the url's path on it."""
-    url = job.connections.fill(source.load.url)
-    keys = job.connections.all(source.load.connection) if source.load.connection else {}
+    url = context.connections.fill(source.load.url)
+    keys = context.connections.all(source.load.connection) if source.load.connection else {}
     if url.startswith("s3://"):
         store = fsspec.filesystem(
             "s3",
@@ -125,84 +125,83 @@ def _store(source: Source[FilesSource, FilesTable], job: Job) -> tuple[Any, str]
             )
         except Exception as error:  # paramiko has no common base for refused, unreachable and unknown
             raise ConnectionError(
-                f"{source.name}: cannot reach the SFTP server {host}: {job.connections.redact(str(error))}"
+                f"{source.name}: cannot reach the SFTP server {host}: {context.connections.redact(str(error))}"
             ) from None
         return store, f"/{path}".rstrip("/")
-    folder = job.root / url.removeprefix("file://")
+    folder = context.root / url.removeprefix("file://")
     if not folder.is_dir():
         raise ConnectionError(f"{source.name}: there is no folder {url!r} (below the project's root)")
     return fsspec.filesystem("file"), str(folder)
 
 
-def _land(store: Any, base: str, table: Table[FilesTable], job: Job) -> Landed | None:
-    known = {} if job.full_refresh else dict(job.state(table.name).get("files", {}))
-    if job.retry_quarantine:
-        from sluice.load.quarantine import quarantined_files
-
-        unread = quarantined_files(table, job)
-        found = [f for f in _changed(store, base, table, {}, job) if f.name in unread]
+def _extract_table(
+    store: Any, base: str, table: Table[FilesTable], context: ExtractContext
+) -> TypedRows | JsonRecords | None:
+    known = {} if context.options.full_refresh else dict(context.state(table.name).get("files", {}))
+    if context.options.retry_quarantine:
+        unread = context.raw.quarantined_files(table)
+        found = [f for f in _changed(store, base, table, {}, context) if f.name in unread]
         known_contents: dict[str, list[str]] = {}
     else:
-        found = list(_changed(store, base, table, known, job))
+        found = list(_changed(store, base, table, known, context))
         known_contents = known
     if not found:
         return None
-    _fetch(store, base, found, table, job)
+    _fetch(store, base, found, table, context)
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as beside:
-        return _landed(found, known, known_contents, table, job, beside)
+        return _read(found, known, known_contents, table, context, beside)
 
 
-def _landed(
+def _read(
     found: Sequence[Found],
     known: Mapping[str, list[str]],
     known_contents: Mapping[str, list[str]],
     table: Table[FilesTable],
-    job: Job,
+    context: ExtractContext,
     beside: ThreadPoolExecutor,
-) -> Landed | None:
+) -> TypedRows | JsonRecords | None:
     """Read those of the fetched files whose content is new; a thread beside adds up what they contain."""
     digests: dict[str, Future[str]] = {}
     loaded: list[Found] = []
-    landing = FileLanding(job, table)
+    buffer = FileBuffer(context, table)
     for before, file in zip([None, *found], found, strict=False):
         if before:  # one at a time: a process may not open as many files as there are
             digests[before.name].result()
         digest = digests[file.name] = beside.submit(_sha256, file.local.open("rb"))
-        unpack(file, table, landing)
+        unpack(file, table, buffer)
         if file.name in known_contents and known_contents[file.name][1] == digest.result():
-            landing.forget(file)
+            buffer.forget(file)
         else:
             loaded.append(file)
-    parquet = ParquetFiles(table, job, set(known))
+    parquet = ParquetFiles(table, context, set(known))
     if table.load.format == "parquet":
         for file in loaded:
             parquet.add(file)
         relation = parquet.relation()
     else:
         for file in loaded:
-            READERS[table.load.format](file, table, landing, set(known))
-            landing.settle()
-        relation = landing.close()
-    form = {"parquet": "rows", "json": "records", "jsonl": "records"}.get(table.load.format, "text")
+            READERS[table.load.format](file, table, buffer, set(known))
+            buffer.settle()
+        relation = buffer.close()
     if relation is None:
-        columns = landing.columns()
+        columns = buffer.columns()
         if not columns:
             return None
         relation = f"select {', '.join(columns)} where false"
-    remembered = {file.name: [file.version, digests[file.name].result()] for file in found}
-    return Landed(
-        relation,
-        form=form,  # type: ignore[arg-type]
-        is_exact=landing.is_exact,
-        identity=("_file",),
-        replaces=True,
-        rejected=landing.rejected(),
-        places=tuple(file.name for file in loaded),
-        remember={"files": {**known, **remembered}},
-        release=landing.release,
-        types=parquet.types,
-        explain=parquet.explain if table.load.format == "parquet" else unexplained,
-    )
+    read = {file.name: [file.version, digests[file.name].result()] for file in found}
+    rows: dict[str, Any] = {
+        "table": table,
+        "relation": relation,
+        "origin": Files(tuple(file.name for file in loaded)),
+        "rejected": buffer.rejected(),
+        "state": {"files": {**known, **read}},
+        "release": buffer.release,
+    }
+    if table.load.format in ("json", "jsonl"):
+        return JsonRecords(**rows, is_exact=buffer.is_exact)
+    if table.load.format == "parquet":
+        rows |= {"types": parquet.types, "explain": parquet.explain}
+    return TypedRows(**rows)
 
 
 def _sha256(content: BufferedReader) -> str:
@@ -212,10 +211,10 @@ def _sha256(content: BufferedReader) -> str:
 
 
 def _changed(
-    store: Any, base: str, table: Table[FilesTable], known: dict[str, list[str]], job: Job
+    store: Any, base: str, table: Table[FilesTable], known: dict[str, list[str]], context: ExtractContext
 ) -> Iterator[Found]:
     """Files whose size, time or e-tag differs from what the last load saw."""
-    files = _listed(store, base, table, job)
+    files = _listed(store, base, table, context)
     if not files and not known:
         raise LoadError(f"{table.qualified}: no file matches {table.load.path!r} below {base}")
     now = time.time()
@@ -226,18 +225,20 @@ def _changed(
             version += f" at {now}"  # may change again within the clock's resolution: look at it next time
         if known.get(name, [None])[0] != version:
             # without its ending: readers would unpack by it what is unpacked already
-            local = job.folder / f"{table.name}.files" / str(number)
+            local = context.folder / f"{table.name}.files" / str(number)
             yield Found(name, path, version, local)
 
 
-def _listed(store: Any, base: str, table: Table[FilesTable], job: Job) -> dict[str, dict[str, Any]]:
+def _listed(
+    store: Any, base: str, table: Table[FilesTable], context: ExtractContext
+) -> dict[str, dict[str, Any]]:
     """What the store tells of each file of the table, by its path there."""
     pattern = f"{base}/{table.load.path}"
     try:
         listing = store.glob(pattern, detail=True)
     except Exception as error:
         raise ConnectionError(
-            f"{table.qualified}: cannot list {pattern}: {job.connections.redact(str(error))}"
+            f"{table.qualified}: cannot list {pattern}: {context.connections.redact(str(error))}"
         ) from None
     return {path: info for path, info in listing.items() if info["type"] == "file"}
 
@@ -250,36 +251,38 @@ def _stamp(info: Mapping[str, Any]) -> Any:
     return info.get("ETag") or info.get("mtime") or info.get("LastModified")
 
 
-def _fetch(store: Any, base: str, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
+def _fetch(
+    store: Any, base: str, found: Sequence[Found], table: Table[FilesTable], context: ExtractContext
+) -> None:
     """Copy files to this machine, each as it was at one moment."""
     found[0].local.parent.mkdir(parents=True, exist_ok=True)
     seen = {file.remote: file.version for file in found}
     for _ in range(S3_TRIES):
-        _copy(store, found, table, job)
+        _copy(store, found, table, context)
         if "s3" not in store.protocol:
             return
         # of a bucket a large object comes in parts, and one that breaks off is gone on with: another may have taken
         # its place meanwhile
-        now = {path: _version(info) for path, info in _listed(store, base, table, job).items()}
+        now = {path: _version(info) for path, info in _listed(store, base, table, context).items()}
         found = [file for file in found if now.get(file.remote, seen[file.remote]) != seen[file.remote]]
         if not found:
             return
         seen |= now
-        job.retried(table.name, f"{found[0].name} changed while it was fetched; fetching it once more")
+        context.retried(table.name, f"{found[0].name} changed while it was fetched; fetching it once more")
     raise LoadError(
         f"{table.qualified}: {found[0].name} changed each of {S3_TRIES} times while it was fetched; nothing was "
         "loaded. Load again when it stays as it is"
     )
 
 
-def _copy(store: Any, found: Sequence[Found], table: Table[FilesTable], job: Job) -> None:
+def _copy(store: Any, found: Sequence[Found], table: Table[FilesTable], context: ExtractContext) -> None:
     try:
         store.get([f.remote for f in found], [str(f.local) for f in found])
     except Exception as error:  # each kind of store has its own
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConnectionError(
             f"{table.qualified}: cannot fetch {found[0].remote}{' and others' if found[1:] else ''}: "
-            f"{job.connections.redact(said)}; nothing was loaded. Load again"
+            f"{context.connections.redact(said)}; nothing was loaded. Load again"
         ) from None
 
 

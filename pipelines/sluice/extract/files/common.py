@@ -1,4 +1,4 @@
-"""A file at its source, and where its rows land."""
+"""A file at its source, and the buffer of its rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from sluice.config.column_names import normalized
 from sluice.config.declaration import FilesTable, Table
-from sluice.extract.contract import Job, literal, quoted
-from sluice.extract.row_buffer import LandedRows, numbers
+from sluice.extract.contract import ExtractContext
+from sluice.extract.row_buffer import RowBuffer, numbers
+from sluice.sql import literal, quoted
 
 HELD_BYTES = 32 * 2**20
-"""Rows of one file up to this size are not landed until it is settled."""
+"""Rows of one file up to this size are not buffered with others until it is settled."""
 NAMES = pa.dictionary(pa.int32(), pa.string())
 """Files' names, each once for all of its rows."""
 
@@ -33,28 +34,28 @@ class Found:
     local: Path
 
 
-class FileLanding:
+class FileBuffer:
     """Collects rows as text (or JSON records) with file and line, by their columns.
 
-    What a file brings can be taken back until it is settled: a small one waits until then, a large one lands apart.
+    What a file brings can be taken back until it is settled: a small one waits until then, a large one is buffered apart.
     """
 
-    def __init__(self, job: Job, table: Table[FilesTable]) -> None:
-        self._job = job
+    def __init__(self, context: ExtractContext, table: Table[FilesTable]) -> None:
+        self._context = context
         self._table = table
         self._ordered: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Columns as the first file with them has them."""
-        self._shared: dict[tuple[str, ...], LandedRows] = {}
-        self._apart: dict[tuple[str, ...], LandedRows] = {}
+        self._shared: dict[tuple[str, ...], RowBuffer] = {}
+        self._apart: dict[tuple[str, ...], RowBuffer] = {}
         self._held: dict[tuple[str, ...], list[pa.Table]] = {}
         self._held_bytes = 0
-        self._files: list[LandedRows] = []
+        self._files: list[RowBuffer] = []
         self._rows: dict[str, int] = {}
         self._headers: dict[str, None] = {}
         self._rejected: list[tuple[str, int, str, str]] = []
         self.raw_columns = {
             c
-            for c in job.raw_columns(table)
+            for c in context.raw.columns(table)
             if not c.startswith("_") and c not in (table.load.columns.exclude or [])
         }
 
@@ -72,7 +73,7 @@ class FileLanding:
         self._held_bytes += batch.nbytes
         if self._held_bytes > HELD_BYTES:
             self._move(self._apart)
-        self._job.progress(self._table.name, rows)
+        self._context.progress(self._table.name, rows)
 
     def settle(self) -> None:
         """The rows of this file stay."""
@@ -88,15 +89,15 @@ class FileLanding:
             apart.release()
             self._files.remove(apart)
         self._held, self._held_bytes, self._apart = {}, 0, {}
-        self._job.progress(self._table.name, -self._rows.get(file.name, 0))
+        self._context.progress(self._table.name, -self._rows.get(file.name, 0))
         self._rows[file.name] = 0
 
-    def _move(self, files: dict[tuple[str, ...], LandedRows]) -> None:
+    def _move(self, files: dict[tuple[str, ...], RowBuffer]) -> None:
         """Write what is held."""
         for key, batches in self._held.items():
             if key not in files:
-                path = self._job.folder / f"{self._table.name}.landed.{len(self._files)}.parquet"
-                files[key] = LandedRows(path, batches[0].schema, self._job)
+                path = self._context.folder / f"{self._table.name}.extracted.{len(self._files)}.parquet"
+                files[key] = RowBuffer(path, batches[0].schema, self._context)
                 self._files.append(files[key])
             for batch in batches:
                 files[key].write(batch)
@@ -133,7 +134,7 @@ class FileLanding:
         """The relation of all lines that are no rows."""
         if not self._rejected:
             return None
-        path = self._job.folder / f"{self._table.name}.rejected.parquet"
+        path = self._context.folder / f"{self._table.name}.rejected.parquet"
         names = ("_file", "_line", "_reason", "_record")
         pq.write_table(pa.table(dict(zip(names, zip(*self._rejected, strict=True), strict=True))), path)
         return f"select * from read_parquet({literal(str(path))})"
@@ -164,6 +165,6 @@ class FileLanding:
         return " union all by name ".join(parts)
 
     def release(self) -> None:
-        """Let go of rows in memory."""
+        """Free rows in memory."""
         for file in self._files:
             file.release()

@@ -1,4 +1,4 @@
-"""Readers of file formats: each lands the rows of one file as text, or as JSON records, with their lines."""
+"""Readers of file formats: each buffers the rows of one file as text, or as JSON records, with their lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sluice.config.column_names import normalized
 from sluice.config.declaration import FilesTable, Table
 from sluice.errors import LoadError
 from sluice.extract.exact_json import no_key_twice
-from sluice.extract.files.common import FileLanding, Found
+from sluice.extract.files.common import FileBuffer, Found
 from sluice.extract.files.excel import unread_cells
 from sluice.extract.files.text import BLOCK_BYTES
 from sluice.extract.row_buffer import numbers, texts
@@ -34,7 +34,7 @@ BATCH_ROWS = 100_000
 """Rows held in memory at a time."""
 
 
-def _csv(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+def _csv(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     load = table.load
     quoting: dict[str, Any] = {"quotechar": load.quote} if load.quote else {"quoting": csv.QUOTE_NONE}
     with file.local.open(encoding="utf-8", newline="") as text:
@@ -42,9 +42,7 @@ def _csv(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_bef
         reader = csv.reader(text, delimiter=load.delimiter, **quoting)
         first = next((row for row in reader if row), None)
         header_lines = reader.line_num
-    if load.header and (
-        undecodable := landing.undecodable(file, skipped + 1, skipped + max(header_lines, 1))
-    ):
+    if load.header and (undecodable := buffer.undecodable(file, skipped + 1, skipped + max(header_lines, 1))):
         raise LoadError(
             f"{table.qualified}: {file.name} has no header that can be read: {undecodable}; nothing was loaded. Is the "
             "file packed, or in another encoding than declared?"
@@ -55,19 +53,19 @@ def _csv(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_bef
                 f"{table.qualified}: {file.name} has no header line; an empty file is sent by mistake"
             )
         return
-    names = _names(first, file, table, landing, loaded_before)
+    names = _names(first, file, table, buffer, loaded_before)
     skip = load.skip_lines + (header_lines if load.header else 0)
     lines: Sequence[int] | None = _plain_lines(file.local, skip, load.quote)
     if lines is not None:
         with suppress(pa.ArrowInvalid):
-            if _land_csv(file, table, landing, names, skip, lines):
+            if _buffer_csv(file, table, buffer, names, skip, lines):
                 return
-        landing.take_back(file)
-    # quotes, blank lines or torn ones: what stands where is found by a reader that is slow, and strict
-    _blank_torn(file, table, skip, names, quoting, landing)
+        buffer.take_back(file)
+    # quotes, blank lines or malformed ones: what stands where is found by a reader that is slow, and strict
+    _blank_malformed(file, table, skip, names, quoting, buffer)
     lines = _records(file, table, skip, quoting)
     try:
-        is_whole = _land_csv(file, table, landing, names, skip, lines)
+        is_whole = _buffer_csv(file, table, buffer, names, skip, lines)
     except pa.ArrowInvalid as error:
         raise LoadError(
             f"{table.qualified}: {file.name} cannot be read as CSV: {error}; nothing was loaded"
@@ -78,15 +76,15 @@ def _csv(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_bef
         )
 
 
-def _land_csv(
+def _buffer_csv(
     file: Found,
     table: Table[FilesTable],
-    landing: FileLanding,
+    buffer: FileBuffer,
     names: Sequence[str],
     skip: int,
     lines: Sequence[int],
 ) -> bool:
-    """Land the records after the header, the first of which is on the first of `lines`; whether there are as many."""
+    """Buffer the records after the header, the first of which is on the first of `lines`; whether there are as many."""
     from pyarrow import csv as arrow_csv
 
     load = table.load
@@ -111,7 +109,7 @@ def _land_csv(
         stand_on = lines[done : done + batch.num_rows]
         if len(stand_on) < batch.num_rows:
             return False
-        landing.write(file, dict(zip(names, batch.columns, strict=True)), stand_on)
+        buffer.write(file, dict(zip(names, batch.columns, strict=True)), stand_on)
         done += batch.num_rows
     return done == len(lines)
 
@@ -153,22 +151,22 @@ def _records(file: Found, table: Table[FilesTable], skip: int, quoting: dict[str
     return found
 
 
-def _blank_torn(
+def _blank_malformed(
     file: Found,
     table: Table[FilesTable],
     skip: int,
     names: Sequence[str],
     quoting: dict[str, Any],
-    landing: FileLanding,
+    buffer: FileBuffer,
 ) -> bool:
-    """Read strictly, and blank the lines that are torn or open a quote that is not closed; whether there were any.
+    """Read strictly, and blank the lines that are malformed or open a quote that is not closed; whether there were any.
 
     Arrow's reader, which is fast, takes whatever follows such a quote into the field.
     """
     csv.field_size_limit(BLOCK_BYTES)
     with file.local.open(encoding="utf-8", newline="") as text:
         lines = text.readlines()
-    torn = False
+    malformed = False
     start = skip
     while start < len(lines):
         reader = csv.reader(lines[start:], delimiter=table.load.delimiter, strict=True, **quoting)
@@ -185,19 +183,19 @@ def _blank_torn(
         if bad is None:
             break
         begin, end = start + before, start + bad[0]
-        landing.reject(file, begin + 1, bad[1], "".join(lines[begin:end]).rstrip("\r\n"))
+        buffer.reject(file, begin + 1, bad[1], "".join(lines[begin:end]).rstrip("\r\n"))
         lines[begin:end] = ["\n"] * (end - begin)
-        start, torn = end, True
-    if torn:
+        start, malformed = end, True
+    if malformed:
         blanked = file.local.with_name(file.local.name + ".blanked")
         with blanked.open("w", encoding="utf-8", newline="") as out:
             out.writelines(lines)
         blanked.replace(file.local)  # not in place: its content may still be added up
-    return torn
+    return malformed
 
 
 def _names(
-    first: Sequence[str], file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]
+    first: Sequence[str], file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]
 ) -> list[str]:
     """Column names of a file: its header, or the declared columns in order; checked for what is missing."""
     declared = [c.name for c in table.columns if not c.name.startswith("_")]
@@ -232,18 +230,18 @@ def _names(
     excluded = {normalized(name) for name in table.load.columns.exclude or []}
     # a file sent again may keep the layout it always had
     required = {normalized(n) for n in declared} | (
-        set() if file.name in loaded_before else landing.raw_columns
+        set() if file.name in loaded_before else buffer.raw_columns
     )
     if missing := sorted(required - have.keys() - excluded):
         raise LoadError(
             f"{table.qualified}: {file.name} has no column {', '.join(missing)} (its header: {', '.join(names)}); "
-            "nothing was loaded. Mend the file; if the column is gone for good, put it under columns: {exclude: [...]}"
+            "nothing was loaded. Fix the file; if the column is gone for good, put it under columns: {exclude: [...]}"
         )
-    landing.headers(names)
+    buffer.headers(names)
     return names
 
 
-def _jsonl(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+def _jsonl(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     done = 0
     for lines in _split(file.local):
         places: range | pa.Int64Array = range(done + 1, done + 1 + len(lines))
@@ -253,7 +251,7 @@ def _jsonl(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
             filled = pc.invert(blank)
             lines, places = lines.filter(filled), numbers(places).filter(filled)
         if len(lines):
-            landing.write(file, {"_record": lines}, places)
+            buffer.write(file, {"_record": lines}, places)
 
 
 def _split(path: Path) -> Iterator[pa.StringArray]:
@@ -291,7 +289,7 @@ def _occurs(path: Path, *bytes_: bytes) -> bool:
         return any(any(b in block for b in bytes_) for block in iter(lambda: data.read(BLOCK_BYTES), b""))
 
 
-def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+def _json(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     import orjson
 
     try:  # numbers stay the texts they are: a double has no room for all of their digits
@@ -319,13 +317,13 @@ def _json(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_be
         texts = [orjson.dumps(record).decode() for record in records]
     except TypeError as error:  # half of a character, written as an escape
         raise LoadError(
-            f"{table.qualified}: {file.name} has a text that no text may be: {error}; nothing was loaded. Mend the file"
+            f"{table.qualified}: {file.name} has a text that no text may be: {error}; nothing was loaded. Fix the file"
         ) from None
     if texts:
-        landing.write(file, {"_record": pa.array(texts, pa.string())}, range(1, len(texts) + 1))
+        buffer.write(file, {"_record": pa.array(texts, pa.string())}, range(1, len(texts) + 1))
 
 
-def _lines(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+def _lines(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     pattern = re.compile(table.load.pattern or "")
     nulls = set(table.load.nulls)
     for places, lines in _text_batches(file.local, table.load.skip_lines):
@@ -334,12 +332,12 @@ def _lines(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
         for number, line in zip(places, lines, strict=True):
             match = pattern.fullmatch(line)
             if match is None:
-                landing.reject(file, number, "does not match the pattern", line)
+                buffer.reject(file, number, "does not match the pattern", line)
                 continue
             matched.append(number)
             for group, text in match.groupdict().items():
                 values[group].append(None if text in nulls else text)
-        landing.write(file, {g: pa.array(v, pa.string()) for g, v in values.items()}, matched)
+        buffer.write(file, {g: pa.array(v, pa.string()) for g, v in values.items()}, matched)
 
 
 def _text_batches(path: Path, skip: int) -> Iterator[tuple[list[int], list[str]]]:
@@ -352,7 +350,7 @@ def _text_batches(path: Path, skip: int) -> Iterator[tuple[list[int], list[str]]
                 yield [n for n, _ in kept], [line for _, line in kept]
 
 
-def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_before: set[str]) -> None:
+def _excel(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     import python_calamine
 
     load = table.load
@@ -390,14 +388,14 @@ def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
         while header and header[-1] == "":
             header.pop()
         rows = rows[1:]
-    names = _names(header, file, table, landing, loaded_before)
+    names = _names(header, file, table, buffer, loaded_before)
     nulls = set(load.nulls)
     for number, cells in rows:
         if bad := [
             what for column, what in unread.get(number, {}).items() if 0 <= column - offset < len(names)
         ]:
             kept = dict(zip(names, (_cell_text(cell, load.decimal) for cell in cells), strict=False))
-            landing.reject(file, number, "; ".join(bad), json.dumps(kept, ensure_ascii=False))
+            buffer.reject(file, number, "; ".join(bad), json.dumps(kept, ensure_ascii=False))
             unread[number] = {-1: ""}
     rows = [(number, cells) for number, cells in rows if -1 not in unread.get(number, {})]
     texts = [[_cell_text(cell, load.decimal) for cell in row] for _, row in rows]
@@ -411,7 +409,7 @@ def _excel(file: Found, table: Table[FilesTable], landing: FileLanding, loaded_b
         for i, name in enumerate(names)
     }
     if rows:
-        landing.write(file, columns, [number for number, _ in rows])
+        buffer.write(file, columns, [number for number, _ in rows])
 
 
 def _cell(reference: str) -> tuple[int, int]:

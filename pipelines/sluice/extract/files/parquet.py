@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from sluice.config.column_names import normalized
 from sluice.config.declaration import FilesTable, Table
 from sluice.errors import LoadError
-from sluice.extract.contract import Job, literal, quoted
+from sluice.extract.contract import ExtractContext
 from sluice.extract.files.common import Found
+from sluice.sql import literal, quoted
 
 WIDEST = 38
 """Digits of the widest decimal that DuckDB has; a wider one it reads as a double of something else."""
@@ -24,14 +25,14 @@ WIDEST = 38
 class ParquetFiles:
     """All files of one load as one relation; a column whose type differs between them must be declared."""
 
-    def __init__(self, table: Table[FilesTable], job: Job, loaded_before: set[str]) -> None:
+    def __init__(self, table: Table[FilesTable], context: ExtractContext, loaded_before: set[str]) -> None:
         self.types: dict[str, str] = {}
         """Raw types of the columns that arrive as texts."""
         self._table = table
-        self._job = job
+        self._context = context
         self._loaded_before = loaded_before
         self._excluded = {normalized(name) for name in table.load.columns.exclude or []}
-        self._required = {n for n in job.raw_columns(table) if n[0] != "_"} - self._excluded
+        self._required = {n for n in context.raw.columns(table) if n[0] != "_"} - self._excluded
         self._seen: dict[str, tuple[str, str]] = {}
         self._selects: list[str] = []
         self._names: dict[str, str] = {}
@@ -51,7 +52,7 @@ class ParquetFiles:
             path = _with_texts(parquet, texts, file.local) if texts else file.local
             scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
             left_out = ", ".join(["file_row_number", *(quoted(f.name) for f in schema if f not in typed)])
-            described = self._job.con.execute(
+            described = self._context.con.execute(
                 f"describe select * exclude ({left_out}) from {scan}"
             ).fetchall()
         except LoadError:
@@ -70,7 +71,7 @@ class ParquetFiles:
                     f"{self._table.qualified}.{name}: is {other.lower()} in {first}, but {kind.lower()} in "
                     f"{file.name}; declare its data_type"
                 )
-        self._job.progress(self._table.name, parquet.metadata.num_rows)
+        self._context.progress(self._table.name, parquet.metadata.num_rows)
         self._selects.append(
             f"select {literal(file.name)} as _file, file_row_number + 1 as _line, * exclude ({left_out}) from {scan}"
         )
@@ -89,7 +90,7 @@ class ParquetFiles:
         # a file sent again may keep the layout it always had
         if file.name not in self._loaded_before and (missing := sorted(self._required - have.keys())):
             raise LoadError(
-                f"{where} has no column {', '.join(missing)} (it has {', '.join(names)}); nothing was loaded. Mend the "
+                f"{where} has no column {', '.join(missing)} (it has {', '.join(names)}); nothing was loaded. Fix the "
                 "file; if the column is gone for good, put it under columns: {exclude: [...]}"
             )
         if self._table.load.columns.include is None:

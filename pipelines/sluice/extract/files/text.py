@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from sluice.config.declaration import FilesTable, Table
 from sluice.errors import LoadError
-from sluice.extract.files.common import FileLanding, Found
+from sluice.extract.files.common import FileBuffer, Found
 
 BLOCK_BYTES = 16 * 2**20
 """Bytes of a CSV parsed at a time; a longer line is an error."""
 
 
-def unpack(file: Found, table: Table[FilesTable], landing: FileLanding) -> None:
+def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
     """Decompress and bring text to UTF-8, in a file in place of the one that came.
 
     Lines with bytes that the encoding does not have become blank ones, and bad rows.
@@ -61,10 +61,10 @@ def unpack(file: Found, table: Table[FilesTable], landing: FileLanding) -> None:
         if undecodable and (load.format == "json" or codec.startswith(("utf-16", "utf-32"))):
             raise LoadError(
                 f"{table.qualified}: {name} line {line}: {undecodable}; nothing was loaded. "
-                "Mend the file or declare its encoding"
+                "Fix the file or declare its encoding"
             )
         if undecodable:
-            _decode_lines(file, plain, codec, load.encoding, landing)
+            _decode_lines(file, plain, codec, load.encoding, buffer)
         plain.replace(path)
 
 
@@ -95,7 +95,7 @@ def _begun(block: bytes) -> int:
     return 0
 
 
-def _decode_lines(file: Found, plain: Path, codec: str, encoding: str, landing: FileLanding) -> None:
+def _decode_lines(file: Found, plain: Path, codec: str, encoding: str, buffer: FileBuffer) -> None:
     """Bring a text to UTF-8 line by line."""
     with file.local.open("rb") as lines, plain.open("w", encoding="utf-8", newline="") as out:
         for number, line in enumerate(lines, 1):
@@ -104,7 +104,7 @@ def _decode_lines(file: Found, plain: Path, codec: str, encoding: str, landing: 
             except UnicodeDecodeError as error:
                 reason = f"byte 0x{error.object[error.start]:02x} is not {encoding}"
                 shown = line.decode(codec, "backslashreplace").rstrip("\r\n")
-                landing.reject(file, number, reason, shown)
+                buffer.reject(file, number, reason, shown)
                 out.write("\n")
 
 
@@ -114,7 +114,7 @@ def _gunzip(packed: IO[bytes], out: IO[bytes]) -> None:
 
 
 def _unzstd(packed: IO[bytes], out: IO[bytes]) -> None:
-    """All frames; zstandard's own file object stops after the first, and takes a torn one for the end."""
+    """All frames; zstandard's own file object stops after the first, and takes a cut-off one for the end."""
     import zstandard
 
     frame = zstandard.ZstdDecompressor().decompressobj()

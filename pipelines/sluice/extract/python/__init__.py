@@ -10,7 +10,7 @@ import copy
 import importlib
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import dlt
@@ -28,31 +28,33 @@ from dlt.extract.source import SourceInjectableContext, SourceSchemaInjectableCo
 from sluice.config.declaration import PythonSource, PythonTable, Source, Table
 from sluice.config.settings import make_importable
 from sluice.errors import LoadError, SluiceError
-from sluice.extract.contract import Delivery, Job, Landed, each_table
-from sluice.extract.python.typed_rows import TypedRows
+from sluice.extract.contract import ExtractContext, Extraction, TypedRows, each_table
+from sluice.extract.python.typed_rows import TypedRowWriter
 
 PROGRESS_ROWS = 1_000
 
 
 def extract(
-    source: Source[PythonSource, PythonTable], tables: Sequence[Table[PythonTable]], job: Job
-) -> Iterator[Delivery]:
+    source: Source[PythonSource, PythonTable], tables: Sequence[Table[PythonTable]], context: ExtractContext
+) -> Generator[Extraction, None, None]:
     """Rows of every table; errors are LoadError with the place in the project's code that raised."""
-    make_importable(job.root)
-    yield from each_table(tables, lambda table: _land(source, table, job))
+    make_importable(context.root)
+    yield from each_table(tables, lambda table: _extract_table(source, table, context))
 
 
-def _land(source: Source[PythonSource, PythonTable], table: Table[PythonTable], job: Job) -> Landed | None:
-    rows = TypedRows(job.folder, table.name)
+def _extract_table(
+    source: Source[PythonSource, PythonTable], table: Table[PythonTable], context: ExtractContext
+) -> TypedRows | None:
+    rows = TypedRowWriter(context.folder, table.name)
     try:
-        resource = _resource(table, job)
+        resource = _resource(table, context)
         # dlt's state is taken as a copy: what the resource writes is kept only together with its rows
         container = Container()
         state = copy.deepcopy(pipeline_state(container, {})[0])
         resources: dict[str, Any] = (
             state.setdefault("sources", {}).setdefault(source.name, {}).setdefault("resources", {})
         )
-        if job.full_refresh:
+        if context.options.full_refresh:
             resources.pop(table.name, None)
         whole = DltSource(Schema(source.name), source.name, [resource])
         # set up once for all items; iterating a dlt source does so for each, which takes longer than the item
@@ -63,29 +65,31 @@ def _land(source: Source[PythonSource, PythonTable], table: Table[PythonTable], 
             container.injectable_context(SourceSchemaInjectableContext(whole.schema)),
             PipeIterator.from_pipes(whole.resources.selected_pipes) as items,
         ):
-            told = 0
+            reported = 0
             for item in items:
                 if isinstance(item.meta, TableNameMeta):
                     raise LoadError(
                         f"yields rows for the table {item.meta.table_name}; declare a table for each"
                     )
                 rows.add(item.item)
-                if rows.taken - told >= PROGRESS_ROWS:
-                    job.progress(table.name, rows.taken - told)
-                    told = rows.taken
-            job.progress(table.name, rows.taken - told)
-        relation = rows.relation(job.raw_columns(table), table.data_types)
+                if rows.taken - reported >= PROGRESS_ROWS:
+                    context.progress(table.name, rows.taken - reported)
+                    reported = rows.taken
+            context.progress(table.name, rows.taken - reported)
+        relation = rows.relation(context.raw.columns(table), table.data_types)
     except (Exception, SystemExit) as error:  # a function that calls exit() ends its table, not the load
-        raise _failure(error, table, job) from error
-    return Landed(relation, remember=resources.get(table.name, {})) if relation else None
+        raise _failure(error, table, context) from error
+    if relation is None:
+        return None
+    return TypedRows(table=table, relation=relation, state=resources.get(table.name, {}))
 
 
-def _resource(table: Table[PythonTable], job: Job) -> DltResource:
+def _resource(table: Table[PythonTable], context: ExtractContext) -> DltResource:
     """The declared function as a dlt resource that has the table's name, so that its state is the table's."""
     dotted = table.load.resource
     module, _, name = dotted.rpartition(".")
     found = getattr(importlib.import_module(module), name)
-    arguments = job.connections.fill(table.load.arguments)
+    arguments = context.connections.fill(table.load.arguments)
     if isinstance(found, DltResource):
         # an undecorated call binds the arguments; without any, the resource may be bound already
         resource = found(**arguments) if arguments or not found.args_bound else found
@@ -143,18 +147,18 @@ def _iterable(made: Any, dotted: str) -> Any:
     return made
 
 
-def _failure(error: BaseException, table: Table[PythonTable], job: Job) -> SluiceError:
+def _failure(error: BaseException, table: Table[PythonTable], context: ExtractContext) -> SluiceError:
     """The error that was raised first, and where in the project."""
     first: BaseException = error
     while isinstance(first, DltException) and (cause := first.__cause__ or first.__context__):
         first = cause
-    text = job.connections.redact(str(first))
+    text = context.connections.redact(str(first))
     if isinstance(first, SluiceError):
         return type(first)(text if text.startswith(table.qualified) else f"{table.qualified}: {text}")
-    own = [f for f in traceback.extract_tb(first.__traceback__) if f.filename.startswith(str(job.root))]
+    own = [f for f in traceback.extract_tb(first.__traceback__) if f.filename.startswith(str(context.root))]
     inside = [f for f in own if "site-packages" not in f.filename and "/sluice/" not in f.filename]
     where = (
-        f" ({inside[-1].filename.removeprefix(str(job.root)).lstrip('/')}:{inside[-1].lineno})"
+        f" ({inside[-1].filename.removeprefix(str(context.root)).lstrip('/')}:{inside[-1].lineno})"
         if inside
         else ""
     )

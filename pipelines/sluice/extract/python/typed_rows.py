@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sluice.errors import LoadError
-from sluice.extract.contract import literal, quoted
 from sluice.extract.exact_json import dumps
+from sluice.sql import literal, quoted
 
 BATCH_ROWS = 20_000
 """Dicts are gathered up to this many before they become a batch; bounds memory."""
@@ -39,7 +39,7 @@ class _Seen:
     """Most digits before the point, of integers and decimals."""
 
 
-class TypedRows:
+class TypedRowWriter:
     """Takes items as they come and writes one Parquet file for each combination of column types.
 
     Raises LoadError that names the column and the two types when values of a column have no common type that

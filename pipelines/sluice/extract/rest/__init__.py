@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
@@ -35,12 +35,12 @@ from dlt.sources.rest_api.config_setup import (
 from sluice.config.connections import REFERENCE, Connections
 from sluice.config.declaration import RestSource, RestTable, Source, Table
 from sluice.errors import ConnectionError, LoadError, SluiceError
-from sluice.extract.contract import Delivery, Job, Landed
+from sluice.extract.contract import ExtractContext, Extraction, Failed, JsonRecords
 from sluice.extract.exact_json import dumps
 from sluice.extract.rest.cursor import compare_by_meaning, of_meaning
 from sluice.extract.rest.declaration import as_resource, check, problems
 from sluice.extract.rest.http import BadAnswer, Login, Session, explain, renew
-from sluice.extract.row_buffer import LandedValues
+from sluice.extract.row_buffer import ValueBuffer
 
 __all__ = ["check", "extract", "problems"]
 
@@ -66,8 +66,8 @@ MOVED = (
 
 
 def extract(
-    source: Source[RestSource, RestTable], tables: Sequence[Table[RestTable]], job: Job
-) -> Iterator[Delivery]:
+    source: Source[RestSource, RestTable], tables: Sequence[Table[RestTable]], context: ExtractContext
+) -> Generator[Extraction, None, None]:
     """Records of every table; a parent that children need is fetched once, also when it is not loaded itself.
 
     A family (a parent with its children) is delivered when all of it was read. Errors are LoadError, or
@@ -78,14 +78,15 @@ def extract(
         for place, table in enumerate(source.declared):
             wrong = [message for path, message in found if path[0] != "tables" or path[1] == place]
             if table.name in wanted and wrong:
-                yield wanted.pop(table.name), LoadError(f"{table.qualified}: {wrong[0]}. See `sluice check`")
+                error = LoadError(f"{table.qualified}: {wrong[0]}. See `sluice check`")
+                yield Failed(wanted.pop(table.name), error)
     if not wanted:
         return
     try:
-        plan = _Plan(source, wanted, job)
+        plan = _Plan(source, wanted, context)
     except Exception as error:
         failure = error if isinstance(error, SluiceError) else LoadError(f"{source.name}: {error}")
-        yield from ((table, failure) for table in wanted.values())
+        yield from (Failed(table, failure) for table in wanted.values())
         return
     try:
         for root in plan.roots:
@@ -104,7 +105,7 @@ class _Endpoint:
     name: str
     config: dict[str, Any]
     client: RESTClient
-    job: Job
+    context: ExtractContext
     source: Source[RestSource, RestTable]
     table: Table[RestTable] | None
     """None for a parent that only its children need."""
@@ -112,7 +113,7 @@ class _Endpoint:
     resolved: Any
     include_from_parent: list[str]
     children: list[_Endpoint] = field(default_factory=list)
-    file: LandedValues | None = None
+    file: ValueBuffer | None = None
     error: Exception | None = None
     cursor: dict[str, Any] = field(default_factory=dict)
     """How far it is read, as dlt's Incremental keeps it; goes into the state when the rows do."""
@@ -142,7 +143,9 @@ class _Endpoint:
         # a path given as text would be compiled anew for each page, which takes as long as the page itself
         self.selector = jsonpath.compile_path(selector) if selector else None
         if self.table is not None:
-            self.file = LandedValues(self.job.folder / f"{self.name}.records.parquet", RECORDS, self.job)
+            self.file = ValueBuffer(
+                self.context.folder / f"{self.name}.records.parquet", RECORDS, self.context
+            )
 
     def close(self) -> None:
         """Called by dlt's Incremental."""
@@ -168,9 +171,9 @@ class _Endpoint:
         if self.table is None or self.table.load.primary_key:
             # rows of the boundary value come again and are recognised as unchanged by their key
             self.incremental.set_deduplication_key((), from_hints=False)
-        if self.job.window:
+        if self.context.options.window:
             self.cursor = {}
-            _limit(self.incremental, self.job.window)
+            _limit(self.incremental, self.context.options.window)
         initial = self.incremental.initial_value
         fresh: dict[str, Any] = {
             "initial_value": initial,
@@ -185,17 +188,17 @@ class _Endpoint:
 
     def _kept(self, table: str, *keys: str) -> dict[str, Any]:
         """Part of a table's state; empty when everything is to be read anew."""
-        found: dict[str, Any] = {} if self.job.full_refresh else self.job.state(table)
+        found: dict[str, Any] = {} if self.context.options.full_refresh else self.context.state(table)
         for key in keys:
             found = found.get(key) or {}
         return found
 
-    def remember(self) -> dict[str, Any]:
-        """What the state keeps once the rows are packed: its own cursor, and how far its parents were read.
+    def state(self) -> dict[str, Any]:
+        """What the state keeps once the rows are staged: its own cursor, and how far its parents were read.
 
         A parent's cursor moves on although a child failed, so a child has to know for itself what it has seen.
         """
-        if self.job.window:
+        if self.context.options.window:
             return {}
         state: dict[str, Any] = {}
         if self.incremental is not None:
@@ -273,7 +276,7 @@ class _Endpoint:
         failed = found.get("error") or found.get("errors") or found.get("success") is False
         is_record = any(row is found for row in page) and not set(found) <= ENVELOPE
         if failed and not is_record:
-            text = self.job.connections.redact(" ".join(page.response.text.split()))[:200]
+            text = self.context.connections.redact(" ".join(page.response.text.split()))[:200]
             raise BadAnswer(
                 f"the answer says there was an error, with status 200: {text}", response=page.response
             )
@@ -300,11 +303,11 @@ class _Endpoint:
         return bool(response.ok and self.client.extract_response(response, self.selector or "$"))
 
     def keep(self, rows: list[Any]) -> None:
-        """Append records to the landing file."""
+        """Append records to the buffer."""
         if self.file is not None:
             records = [dumps(row) for row in rows]
             self.file.extend(records, size=sum(map(len, records)))
-            self.job.progress(self.name, len(rows))
+            self.context.progress(self.name, len(rows))
 
 
 class _Watch:
@@ -382,7 +385,7 @@ def _numbers(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
                 yield from _numbers(inner, (*path, name))
 
 
-def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
+def _family(name: str, plan: _Plan) -> Iterator[Extraction]:
     """Read a root endpoint and, page by page, the children of its records; then deliver all of them."""
     for attempt in range(1, PASSES + 1):
         root = plan.family(name)
@@ -392,10 +395,10 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
         if not (again := _why_again(root, attempt)):
             break
         if attempt < PASSES:
-            plan.job.retried(name, f"{again}; reading {attempt + 1} of {PASSES}")
+            plan.context.retried(name, f"{again}; reading {attempt + 1} of {PASSES}")
             for endpoint in root.family():
                 if endpoint.file:
-                    plan.job.progress(endpoint.name, -endpoint.file.rows)
+                    plan.context.progress(endpoint.name, -endpoint.file.rows)
                     endpoint.file.close()
                     endpoint.file.release()
             continue
@@ -409,17 +412,14 @@ def _family(name: str, plan: _Plan) -> Iterator[Delivery]:
         file.close()
         if endpoint.error:
             file.release()
-            yield endpoint.table, endpoint.error
+            yield Failed(endpoint.table, endpoint.error)
         else:
-            yield (
-                endpoint.table,
-                Landed(
-                    file.relation(),
-                    "records",
-                    file.is_exact,
-                    remember=endpoint.remember(),
-                    release=file.release,
-                ),
+            yield JsonRecords(
+                table=endpoint.table,
+                relation=file.relation(),
+                is_exact=file.is_exact,
+                state=endpoint.state(),
+                release=file.release,
             )
 
 
@@ -478,20 +478,23 @@ class _Plan:
     """The declaration, with its secrets, as dlt's parts want it; makes the endpoints that are read."""
 
     def __init__(
-        self, source: Source[RestSource, RestTable], wanted: dict[str, Table[RestTable]], job: Job
+        self,
+        source: Source[RestSource, RestTable],
+        wanted: dict[str, Table[RestTable]],
+        context: ExtractContext,
     ) -> None:
         self.source = source
-        self.job = job
+        self.context = context
         self._wanted = wanted
-        self._client = job.connections.fill(source.load.client)
-        defaults = _fill(source.load.resource_defaults, job.connections)
+        self._client = context.connections.fill(source.load.client)
+        defaults = _fill(source.load.resource_defaults, context.connections)
         resources = [
-            as_resource(table, _fill(table.load.endpoint, job.connections)) for table in source.declared
+            as_resource(table, _fill(table.load.endpoint, context.connections)) for table in source.declared
         ]
         graph, configs, self._resolved = build_resource_dependency_graph(defaults, resources)  # type: ignore[arg-type]
         self._configs: dict[str, Any] = configs
         self._reading = ""
-        self._session = Session(job.connections, lambda what: job.retried(self._reading, what))
+        self._session = Session(context.connections, lambda what: context.retried(self._reading, what))
         self._auth = _auth(self._client.get("auth"), self._session, self._client["base_url"])
         order = list(graph.static_order())
         needed = set(wanted)
@@ -535,7 +538,7 @@ class _Plan:
             name=name,
             config=config,
             client=client,
-            job=self.job,
+            context=self.context,
             source=self.source,
             table=self._wanted.get(name),
             parent=parent,
@@ -604,7 +607,7 @@ def _auth(config: Any, session: Session, base_url: str) -> Any:
 def _failure(error: Exception, endpoint: _Endpoint) -> Exception:
     """The error with source and table named and no secret in it."""
     name = f"{endpoint.source.name}.{endpoint.name}"
-    connections = endpoint.job.connections
+    connections = endpoint.context.connections
     if isinstance(error, requests.RequestException):
         text, status = explain(error, connections)
         unreachable = isinstance(error, requests.ConnectionError | requests.Timeout)

@@ -7,21 +7,21 @@ the two is then neither repeated nor skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from sluice.config.declaration import Source, StreamSource, StreamTable, Table
-from sluice.extract.contract import Delivery, Job, each_table
+from sluice.extract.contract import ExtractContext, Extraction, each_table
 
 
 def extract(
-    source: Source[StreamSource, StreamTable], tables: Sequence[Table[StreamTable]], job: Job
-) -> Iterator[Delivery]:
+    source: Source[StreamSource, StreamTable], tables: Sequence[Table[StreamTable]], context: ExtractContext
+) -> Generator[Extraction, None, None]:
     """New messages of every table, one JSON text a row in `_record`, beside where and when the server had them.
 
     Errors are LoadError, or ConnectionError when the server cannot be reached or refuses the credentials.
     """
     if source.load.protocol == "nats":
-        from sluice.extract.stream.nats import land
+        from sluice.extract.stream.nats import extract_table
     else:
-        from sluice.extract.stream.kafka import land
-    yield from each_table(tables, lambda table: land(source, table, job))
+        from sluice.extract.stream.kafka import extract_table
+    yield from each_table(tables, lambda table: extract_table(source, table, context))

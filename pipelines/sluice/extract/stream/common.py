@@ -10,9 +10,7 @@ import pyarrow as pa
 
 from sluice.config.declaration import Start, StreamTable, Table
 from sluice.errors import LoadError
-from sluice.extract.contract import Job, literal
 from sluice.extract.row_buffer import texts
-from sluice.load.quarantine import address, quarantined_columns
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +43,6 @@ def declared_start(start: Start | None) -> int | datetime | None:
     if start is None:
         return None
     return start.sequence if start.sequence is not None else a_place(start.time)
-
-
-def is_set_apart(table: Table[StreamTable], job: Job, **place: str | int) -> bool:
-    """Whether the message at this place is in the table's quarantine.
-
-    A load that passed has looked at everything up to the last message it read, also where that is a bad row and not in
-    raw: it must not be counted against the tolerance again, nor be missed once it has expired.
-    """
-    if not quarantined_columns(table, job):
-        return False
-    where = " and ".join(f"{column} = {literal(str(value))}" for column, value in place.items())
-    row = job.con.execute(f"select count(*) from {address(table)} where {where}").fetchone()
-    return bool(row and row[0])
 
 
 def gap(table: Table[StreamTable], count: int, where: str, at_most: bool = False) -> None:

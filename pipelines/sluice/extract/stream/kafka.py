@@ -23,9 +23,10 @@ from confluent_kafka import (
 
 from sluice.config.declaration import Source, StreamSource, StreamTable, Table
 from sluice.errors import ConnectionError, LoadError
-from sluice.extract.contract import Job, Landed, literal
-from sluice.extract.row_buffer import LandedValues
-from sluice.extract.stream.common import a_place, as_text, declared_start, gap, is_set_apart
+from sluice.extract.contract import ExtractContext, JsonRecords, Messages
+from sluice.extract.row_buffer import ValueBuffer
+from sluice.extract.stream.common import a_place, as_text, declared_start, gap
+from sluice.sql import literal
 
 SCHEMA = pa.schema(
     [
@@ -45,24 +46,26 @@ SILENCE_SECONDS = 30.0
 OWN_KEYS = {"bootstrap_servers", "url"}
 
 
-def land(source: Source[StreamSource, StreamTable], table: Table[StreamTable], job: Job) -> Landed | None:
-    """New messages of a table's topic, or those of the job's window again; None when there are none."""
-    return _Load(source, table, job).run()
+def extract_table(
+    source: Source[StreamSource, StreamTable], table: Table[StreamTable], context: ExtractContext
+) -> JsonRecords | None:
+    """New messages of a table's topic, or those of the context's window again; None when there are none."""
+    return _Load(source, table, context).run()
 
 
 class _Load:
     def __init__(
-        self, source: Source[StreamSource, StreamTable], table: Table[StreamTable], job: Job
+        self, source: Source[StreamSource, StreamTable], table: Table[StreamTable], context: ExtractContext
     ) -> None:
         self.table = table
-        self.job = job
+        self.context = context
         self.topic = str(table.load.topic)
         self.connection = source.load.connection
         self.group = table.load.consumer or f"sluice_{source.name}_{table.name}"
         self.known: dict[int, int] = {}
         """Offsets that raw has and that are read once more, to see that they are the same messages."""
 
-    def run(self) -> Landed | None:
+    def run(self) -> JsonRecords | None:
         consumer = self.consumer()
         try:
             return self.read(consumer)
@@ -73,10 +76,10 @@ class _Load:
 
     def consumer(self) -> Consumer:
         """A client with every key of the connection, `security_protocol` as librdkafka's `security.protocol`."""
-        keys = self.job.connections.all(self.connection)
+        keys = self.context.connections.all(self.connection)
         given = {key.replace("_", "."): value for key, value in keys.items() if key not in OWN_KEYS}
         settings: dict[str, Any] = {
-            "bootstrap.servers": self.job.connections.require(self.connection, "bootstrap_servers"),
+            "bootstrap.servers": self.context.connections.require(self.connection, "bootstrap_servers"),
             "isolation.level": "read_committed",
             "queued.max.messages.kbytes": 65536,
             **given,
@@ -91,14 +94,14 @@ class _Load:
         try:
             return Consumer(settings)
         except (KafkaException, TypeError, ValueError) as error:
-            text = self.job.connections.redact(str(error))
+            text = self.context.connections.redact(str(error))
             raise ConnectionError(
                 f"{self.table.qualified}: the connection {self.connection!r} is not usable: {text}"
             ) from None
 
     def failure(self, error: KafkaException) -> Exception:
         code = error.args[0]
-        text = self.job.connections.redact(code.str() if isinstance(code, KafkaError) else str(error))
+        text = self.context.connections.redact(code.str() if isinstance(code, KafkaError) else str(error))
         if isinstance(code, KafkaError) and code.code() in (
             KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._AUTHENTICATION,
             KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._RESOLVE, KafkaError._SSL,
@@ -112,27 +115,31 @@ class _Load:
     # -- where to go on --------------------------------------------------------------------------------
 
     def loaded(self) -> dict[int, int]:
-        """Highest offset by partition that raw has, or that was read before and set apart."""
-        if self.job.full_refresh:
+        """Highest offset by partition that raw has, or that was read before and quarantined.
+
+        What is quarantined counts as loaded: read again it would count against the tolerance again, and be a gap once
+        it has expired.
+        """
+        if self.context.options.full_refresh:
             return {}
         rows = []
-        if "_offset" in self.job.raw_columns(self.table):
-            rows = self.job.con.execute(
+        if "_offset" in self.context.raw.columns(self.table):
+            rows = self.context.con.execute(
                 f'select _partition, max(_offset) from "{self.table.schema}"."{self.table.name}"'
                 f" where _stream = {literal(self.topic)} group by all"
             ).fetchall()
         found = {int(partition): int(offset) for partition, offset in rows}
         for partition, offset in self.read_before().items():
             number = int(partition)
-            if offset > found.get(number, -1) and is_set_apart(
-                self.table, self.job, _stream=self.topic, _partition=number, _offset=offset
+            if offset > found.get(number, -1) and self.context.raw.is_quarantined(
+                self.table, _stream=self.topic, _partition=number, _offset=offset
             ):
                 found[number] = offset
         return found
 
     def read_before(self) -> dict[str, int]:
         """The last offset by partition that a load which passed has read."""
-        read: dict[str, int] = (self.job.state(self.table.name).get("read") or {}).get(self.topic) or {}
+        read: dict[str, int] = (self.context.state(self.table.name).get("read") or {}).get(self.topic) or {}
         return read
 
     def ranges(self, consumer: Consumer) -> dict[int, tuple[int, int]]:
@@ -141,9 +148,9 @@ class _Load:
         loaded = self.loaded()
         if unknown := sorted(set(loaded) - set(partitions)):
             raise self.made_anew(f"has no partition {unknown[0]}, which raw has messages of")
-        begin, end = map(a_place, self.job.window or (None, None))
-        replays = bool(self.job.window and loaded)
-        if not self.job.window:
+        begin, end = map(a_place, self.context.options.window or (None, None))
+        replays = bool(self.context.options.window and loaded)
+        if not self.context.options.window:
             begin = declared_start(self.table.load.start)
         begins = self.places(consumer, partitions, begin)
         ends = self.places(consumer, partitions, end)
@@ -207,9 +214,9 @@ class _Load:
 
     def check_same_topic(self, message: Message, number: int, offset: int) -> None:
         """Refuse a topic that has another message where raw ends, though it goes on beyond that."""
-        if "_offset" not in self.job.raw_columns(self.table):
+        if "_offset" not in self.context.raw.columns(self.table):
             return
-        row = self.job.con.execute(
+        row = self.context.con.execute(
             f'select epoch_ms(_received_at) from "{self.table.schema}"."{self.table.name}"'
             f" where _stream = {literal(self.topic)} and _partition = {number} and _offset = {offset}"
         ).fetchone()
@@ -225,13 +232,13 @@ class _Load:
 
     # -- messages --------------------------------------------------------------------------------------
 
-    def read(self, consumer: Consumer) -> Landed | None:
+    def read(self, consumer: Consumer) -> JsonRecords | None:
         ranges = self.ranges(consumer)
         if not ranges:
             return None
         consumer.assign([TopicPartition(self.topic, number, first) for number, (first, _) in ranges.items()])
-        file = LandedValues(self.job.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.job)
-        left = None if self.job.window else self.table.load.max_messages
+        file = ValueBuffer(self.context.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.context)
+        left = None if self.context.options.window else self.table.load.max_messages
         next_offsets: dict[int, int] = {}
         open_partitions = dict(ranges)
         heard = time.monotonic()
@@ -266,24 +273,24 @@ class _Load:
                     del open_partitions[number]
             if kept:
                 self.write(file, kept)
-                self.job.progress(self.table.name, len(kept))
+                self.context.progress(self.table.name, len(kept))
                 left = None if left is None else left - len(kept)
         file.close()
         if not file.rows:
             return None
-        again = bool(self.job.window and self.loaded())
+        again = bool(self.context.options.window and self.loaded())
         read = self.read_before() | {str(number): offset - 1 for number, offset in next_offsets.items()}
-        return Landed(
-            file.relation(),
-            form="records",
+        return JsonRecords(
+            table=self.table,
+            relation=file.relation(),
             is_exact=file.is_exact,
             release=file.release,
-            identity=IDENTITY,
-            remember={} if again else {"read": {self.topic: read}},
-            committed=None if again else lambda: self.commit(next_offsets),
+            origin=Messages(IDENTITY),
+            state={} if again else {"read": {self.topic: read}},
+            on_commit=None if again else lambda: self.commit(next_offsets),
         )
 
-    def write(self, file: LandedValues, messages: list[Message]) -> None:
+    def write(self, file: ValueBuffer, messages: list[Message]) -> None:
         count = len(messages)
         payloads = [m.value() for m in messages]
         keys = [m.key() for m in messages]
@@ -308,7 +315,7 @@ class _Load:
             offsets = [TopicPartition(self.topic, number, offset) for number, offset in next_offsets.items()]
             consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            text = self.job.connections.redact(str(error))
+            text = self.context.connections.redact(str(error))
             raise LoadError(
                 f"{self.table.qualified}: the messages are in raw, but the offsets of {self.group} could not be "
                 f"written ({text}). The next load goes on rightly all the same"

@@ -30,9 +30,10 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from sluice.config.declaration import Source, StreamSource, StreamTable, Table
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract import retries
-from sluice.extract.contract import Job, Landed, literal
-from sluice.extract.row_buffer import LandedValues
-from sluice.extract.stream.common import a_place, as_text, declared_start, gap, is_set_apart
+from sluice.extract.contract import ExtractContext, JsonRecords, Messages
+from sluice.extract.row_buffer import ValueBuffer
+from sluice.extract.stream.common import a_place, as_text, declared_start, gap
+from sluice.sql import literal
 
 T = TypeVar("T")
 SCHEMA = pa.schema(
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
         ("_record", pa.string()),
     ]
 )
+IDENTITY = ("_stream", "_sequence")
 BATCH = 5_000
 """Messages of one pull. With 1,000 the round trips show, beyond 5,000 nothing is gained."""
 BATCH_BYTES = 32 * 2**20
@@ -58,10 +60,12 @@ CONNECT_SECONDS = 10
 TRIES = 3
 
 
-def land(source: Source[StreamSource, StreamTable], table: Table[StreamTable], job: Job) -> Landed | None:
-    """New messages of a table's stream, or those of the job's window again; None when there are none."""
+def extract_table(
+    source: Source[StreamSource, StreamTable], table: Table[StreamTable], context: ExtractContext
+) -> JsonRecords | None:
+    """New messages of a table's stream, or those of the context's window again; None when there are none."""
     name = source.load.connection
-    load = _Load(source, table, job, job.connections.all(name) or {}, name)
+    load = _Load(source, table, context, context.connections.all(name) or {}, name)
     try:
         return asyncio.run(_retried(load, load.run))
     except (OSError, TimeoutError, nats.errors.Error) as error:
@@ -78,7 +82,7 @@ async def _retried(load: _Load, act: Callable[[], Awaitable[T]]) -> T:
             if attempt == TRIES:
                 raise
             wait = retries.backoff(attempt)
-            load.job.retried(
+            load.context.retried(
                 load.table.name, f"{load.why(error)}; try {attempt + 1} of {TRIES} in {wait:.1f} s"
             )
             await asyncio.sleep(wait)
@@ -93,7 +97,7 @@ class _UnreachableError(ConnectionError):
 class _Load:
     source: Source[StreamSource, StreamTable]
     table: Table[StreamTable]
-    job: Job
+    context: ExtractContext
     keys: dict[str, str]
     connection: str
 
@@ -104,14 +108,14 @@ class _Load:
         self.is_queue = False
         self.durable = self.table.load.consumer or f"sluice_{self.source.name}_{self.table.name}"
 
-    async def run(self) -> Landed | None:
+    async def run(self) -> JsonRecords | None:
         async with self.connected() as client:
             js = client.jetstream(domain=self.keys.get("domain"))
             stream = await self.stream_info(js)
             self.is_queue = stream.config.retention == RetentionPolicy.WORK_QUEUE
             loaded = self.loaded()
             self.check_same_stream(stream, loaded)
-            if self.job.window and loaded is not None:
+            if self.context.options.window and loaded is not None:
                 return await self.replay(client, js, stream, loaded)
             return await self.go_on(client, js, stream, loaded)
 
@@ -119,7 +123,7 @@ class _Load:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Client]:
-        url = self.job.connections.require(self.connection, "url")
+        url = self.context.connections.require(self.connection, "url")
         options: dict[str, Any] = {
             option: self.keys[key]
             for key, option in {
@@ -166,7 +170,7 @@ class _Load:
             await client.close()
 
     def unreachable(self, error: Exception) -> ConnectionError:
-        server = self.job.connections.redact(self.job.connections.require(self.connection, "url"))
+        server = self.context.connections.redact(self.context.connections.require(self.connection, "url"))
         text = str(error).lower()
         if "authorization" in text or "authentication" in text or "nkeys" in text:
             return ConnectionError(
@@ -190,7 +194,7 @@ class _Load:
             return "the server fell silent"
         if isinstance(error, _UnreachableError):
             return "no connection"
-        return self.job.connections.redact(str(error)) or type(error).__name__
+        return self.context.connections.redact(str(error)) or type(error).__name__
 
     async def stream_info(self, js: JetStreamContext) -> StreamInfo:
         try:
@@ -207,17 +211,20 @@ class _Load:
 
     def loaded(self) -> int | None:
         """The highest sequence that raw has, or that was read before and set apart."""
-        found: int | None = self.job.raw_maximum(self.table, "_sequence", f"_stream = {literal(self.stream)}")
-        read = (self.job.state(self.table.name).get("read") or {}).get(self.stream, 0)
-        if self.job.full_refresh or read <= (found or 0):
+        found: int | None = self.context.raw.maximum(
+            self.table, "_sequence", f"_stream = {literal(self.stream)}"
+        )
+        read = (self.context.state(self.table.name).get("read") or {}).get(self.stream, 0)
+        if self.context.options.full_refresh or read <= (found or 0):
             return found
-        return read if is_set_apart(self.table, self.job, _stream=self.stream, _sequence=read) else found
+        is_quarantined = self.context.raw.is_quarantined(self.table, _stream=self.stream, _sequence=read)
+        return read if is_quarantined else found
 
     def check_same_stream(self, stream: StreamInfo, loaded: int | None) -> None:
         """Refuse a stream that is not the one raw was loaded from: its sequences mean other messages."""
         if loaded is None:
             return
-        received = self.job.raw_maximum(self.table, "_received_at", f"_stream = {literal(self.stream)}")
+        received = self.context.raw.maximum(self.table, "_received_at", f"_stream = {literal(self.stream)}")
         what = None
         if stream.state.last_seq < loaded:
             what = f"ends at sequence {stream.state.last_seq}, but raw holds messages up to {loaded}"
@@ -236,7 +243,7 @@ class _Load:
         if loaded is None or _removes_acknowledged(stream) or (config.max_msgs_per_subject or 0) > 0:
             return
         # up to `seen` everything was looked at, also what went to other subjects than the table's
-        state = self.job.state(self.table.name).get("seen") or {}
+        state = self.context.state(self.table.name).get("seen") or {}
         seen = max(loaded, int(state.get("last", 0))) if state.get("raw") == loaded else loaded
         missing = stream.state.first_seq - seen - 1
         if missing > 0:
@@ -245,12 +252,12 @@ class _Load:
 
     async def go_on(
         self, client: Client, js: JetStreamContext, stream: StreamInfo, loaded: int | None
-    ) -> Landed | None:
+    ) -> JsonRecords | None:
         self.check_gap(stream, loaded)
         begin: int | datetime | None = declared_start(self.table.load.start)
         end: int | datetime | None = None
-        if self.job.window:  # the first load, of a part
-            begin, end = map(a_place, self.job.window)
+        if self.context.options.window:  # the first load, of a part
+            begin, end = map(a_place, self.context.options.window)
         if begin is not None and _removes_acknowledged(stream):
             raise LoadError(
                 f"{self.table.qualified}: the stream {self.stream} removes messages once they are acknowledged, so "
@@ -267,14 +274,14 @@ class _Load:
         file.close()
         if not file.rows and (loaded is None or not self.table.load.subject):
             return None
-        return Landed(
-            file.relation(),
-            form="records",
+        return JsonRecords(
+            table=self.table,
+            relation=file.relation(),
             is_exact=file.is_exact,
             release=file.release,
-            identity=("_stream", "_sequence"),
-            remember={"seen": seen, "read": {self.stream: highest}},
-            committed=(lambda: asyncio.run(self.acknowledge(replies))) if replies else None,
+            origin=Messages(IDENTITY),
+            state={"seen": seen, "read": {self.stream: highest}},
+            on_commit=(lambda: asyncio.run(self.acknowledge(replies))) if replies else None,
         )
 
     async def consumer(
@@ -344,9 +351,9 @@ class _Load:
 
     async def replay(
         self, client: Client, js: JetStreamContext, stream: StreamInfo, loaded: int
-    ) -> Landed | None:
+    ) -> JsonRecords | None:
         """Messages of the window that raw already has, once more; the durable consumer is left alone."""
-        begin, end = map(a_place, self.job.window or (None, None))
+        begin, end = map(a_place, self.context.options.window or (None, None))
         if _removes_acknowledged(stream):
             raise LoadError(
                 f"{self.table.qualified}: the stream {self.stream} removes messages once they are acknowledged, so "
@@ -373,11 +380,11 @@ class _Load:
         file.close()
         if not file.rows:
             return None
-        return Landed(
-            file.relation(),
-            "records",
-            file.is_exact,
-            identity=("_stream", "_sequence"),
+        return JsonRecords(
+            table=self.table,
+            relation=file.relation(),
+            is_exact=file.is_exact,
+            origin=Messages(IDENTITY),
             release=file.release,
         )
 
@@ -395,7 +402,7 @@ class _Load:
 
         With the subjects by which they are acknowledged: each message's in a work queue, else the last one's.
         """
-        file = _Messages(self.job.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.job)
+        file = _Messages(self.context.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.context)
         replies: list[str] = []
         inbox = client.new_inbox()
         subscription = await client.subscribe(f"{inbox}.*", pending_msgs_limit=-1, pending_bytes_limit=-1)
@@ -412,7 +419,7 @@ class _Load:
                 batch = _as_columns(self.stream, messages)
                 kept = _before(batch, end, last)
                 file.take(kept)
-                self.job.progress(self.table.name, kept.num_rows)
+                self.context.progress(self.table.name, kept.num_rows)
                 new = [message.reply for message in messages[: kept.num_rows]]
                 replies = replies + new if self.is_queue else new[-1:] or replies
                 if kept.num_rows < batch.num_rows:
@@ -491,8 +498,8 @@ class _Asked:
     count: int
 
 
-class _Messages(LandedValues):
-    """Messages that are landed, and the highest sequence in it."""
+class _Messages(ValueBuffer):
+    """Buffered messages, and the highest sequence among them."""
 
     last = 0
 

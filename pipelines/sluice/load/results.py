@@ -1,0 +1,77 @@
+"""How a load goes and how it ended, for the command line and the run store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sluice.extract.retries import tell
+
+
+class ProgressListener:
+    """Receives how a load goes, from several threads; this one only logs retries."""
+
+    def rows(self, source: str, table: str, rows: int) -> None:
+        """`rows` more rows of a table were read."""
+
+    def finished(self, result: SourceResult) -> None:
+        """A source is done, well or not."""
+
+    def retried(self, source: str, table: str, what: str) -> None:
+        """Something failed on a network and is tried again."""
+        tell(f"{source}.{table}", what)
+
+    def set_aside(self, source: str, folder: Path, reason: str) -> None:
+        """A package of an earlier run could not be loaded and was moved to `folder`."""
+
+
+@dataclass
+class TableResult:
+    """The result of one table."""
+
+    table: str
+    read: int = 0
+    rows: int = 0
+    deleted: int = 0
+    quarantined: int = 0
+    retries: int = 0
+    """Requests, connections and readings that failed on a network and were made again."""
+    bytes: int = 0
+    new_columns: tuple[str, ...] = ()
+    lost_columns: tuple[str, ...] = ()
+    package: str | None = None
+    cursor: tuple[str | None, str | None] = (None, None)
+    error: str | None = None
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def status(self) -> str:
+        return "failed" if self.error else "loaded" if self.rows or self.package else "unchanged"
+
+
+@dataclass
+class SourceResult:
+    """The result of one source; `error` when it failed as a whole."""
+
+    source: str
+    tables: list[TableResult]
+    seconds: float
+    error: str | None = None
+    committed: bool = False
+    """Whether raw has the rows, although something after that may have failed."""
+
+    @property
+    def rows(self) -> int:
+        return sum(t.rows for t in self.tables)
+
+    @property
+    def failed(self) -> list[str]:
+        """Qualified names of the tables that raw does not have up to date."""
+        return [f"{self.source}.{t.table}" for t in self.tables if t.error or self.error]
+
+    @property
+    def errors(self) -> list[str]:
+        """What went wrong, each once."""
+        own = [self.error] if self.error else []
+        return list(dict.fromkeys(own + [t.error for t in self.tables if t.error]))

@@ -1,0 +1,132 @@
+"""Parquet files with rows on their way into a raw table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from sluice.config.column_names import LOAD_ID, LOADED_AT
+from sluice.config.declaration import Table
+from sluice.engine.raw import address
+from sluice.extract.contract import ExtractContext
+from sluice.sql import literal
+
+FEW_ROWS = 2048
+"""Of a group in a file, where more of them take too much memory."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The raw table that rows are staged for, and the load that brings them."""
+
+    table: Table[Any]
+    context: ExtractContext
+    load_id: str
+    loaded_at: datetime
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        return self.context.con
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Columns and DuckDB types that raw has; empty while the table does not exist."""
+        return self.context.raw.columns(self.table)
+
+    @property
+    def address(self) -> str:
+        return address(self.table)
+
+    @property
+    def now(self) -> str:
+        """The time of the load in SQL."""
+        return f"cast({literal(self.loaded_at.isoformat())} as timestamptz)"
+
+    @property
+    def stamps(self) -> str:
+        """The columns that every load writes, in SQL."""
+        return f"{self.now} as {LOADED_AT}, {literal(self.load_id)} as {LOAD_ID}"
+
+    def file(self, what: str) -> Path:
+        return self.context.folder / f"{self.table.name}.{what}.parquet"
+
+    def count(self, from_clause: str) -> int:
+        """Rows of a FROM clause."""
+        return whole_number(self.con, f"select count(*) {from_clause}")
+
+
+@dataclass(frozen=True)
+class QuarantineFile:
+    """Bad rows of one load, ready for the quarantine."""
+
+    file: Path
+    rows: int
+    columns: Sequence[Mapping[str, Any]]
+    """dlt column hints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedFile:
+    """Rows of one table, ready for raw."""
+
+    file: Path | None = None
+    """None when raw already holds all of it."""
+    read: int
+    """Rows the source delivered."""
+    rows: int = 0
+    """Rows in the file: new and changed ones, and those found deleted."""
+    deleted: int = 0
+    """How many of them were found deleted at the source."""
+    cursor: str | None = None
+    """Highest cursor among the rows read, as text."""
+    columns: Sequence[Mapping[str, Any]] = ()
+    """dlt column hints."""
+    hints: Mapping[str, Any] = field(default_factory=dict)
+    """dlt table hints: write disposition and keys."""
+    quarantine: QuarantineFile | None = None
+    """Rows that may not enter raw as they are."""
+    refused: str | None = None
+    """Why nothing but the quarantine may be loaded: more bad rows than the table tolerates."""
+    settled: Sequence[str] = ()
+    """Rows of the quarantine that have arrived well since, by `_row_id`."""
+    new_columns: tuple[str, ...] = ()
+    """Columns raw has not had so far."""
+    lost_columns: tuple[str, ...] = ()
+    """Columns raw has and the source no longer has."""
+    emptied: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Values of an identity (files), by its column, that bring no row: raw's rows of them go without a successor."""
+
+
+def read_parquet(file: Path) -> str:
+    """The file in SQL."""
+    return f"read_parquet({literal(file)})"
+
+
+def whole_number(con: duckdb.DuckDBPyConnection, select: str) -> int:
+    """The one number that a SELECT brings."""
+    row = con.execute(select).fetchone()
+    return int(row[0]) if row else 0
+
+
+def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:
+    """Write a SELECT to a Parquet file; returns its rows."""
+    # the second version's encodings of numbers and texts are written and read faster, and take half the space
+    written = f"copy ({select}) to {literal(file)} (format parquet, parquet_version v2"
+    try:
+        row = con.execute(f"{written})").fetchone()
+    except duckdb.OutOfMemoryException:  # a group of very wide rows is held in memory as a whole
+        end_transaction(con)
+        row = con.execute(f"{written}, row_group_size {FEW_ROWS})").fetchone()
+    return int(row[0]) if row else 0
+
+
+def end_transaction(con: duckdb.DuckDBPyConnection) -> None:
+    """An extractor's transaction, if there is one, does not outlive an error."""
+    with suppress(duckdb.TransactionException):
+        con.execute("rollback")
