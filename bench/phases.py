@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +56,6 @@ class Watch:
 
         setattr(owner, name, timed)
 
-    def around_each(self, owner: Any, name: str, phase: str) -> None:
-        """Count the seconds a generator takes for its items, not those of who uses them."""
-        inner: Callable[..., Iterator[Any]] = getattr(owner, name)
-
-        def timed(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            items = inner(*args, **kwargs)
-            while True:
-                begun = time.perf_counter()
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-                finally:
-                    self.seconds[phase] += time.perf_counter() - begun
-                yield item
-
-        setattr(owner, name, timed)
-
 
 WAITING = ("threading.py", "selectors.py", "queue.py", "concurrent/futures")
 """Where a thread stands that has nothing to do; a server that is waited for counts as work."""
@@ -102,15 +84,15 @@ def main() -> None:
 
     watch.seconds["imports: command line"] = time.perf_counter() - begun
     imported = time.perf_counter()
-    from sluice.load import read_ahead as reading
+    from sluice.load import read_ahead
     from sluice.load import run as load
 
     watch.seconds["imports: DuckDB, pyarrow"] = time.perf_counter() - imported
     watch.around(load, "open_raw", "open raw")
     watch.around(cli, "load_sources", "declarations")
-    watch.around(reading.Reading, "begin", BESIDE[0])
+    watch.around(read_ahead.SourceReader, "begin", BESIDE[0])
     watch.around(load, "_record", "ledger, a row a table")
-    watch.around(load, "show_ledger", "ledger into raw")
+    watch.around(load, "copy_to_raw", "ledger into raw")
     bring = load._imported
 
     def watched(*sources: Any) -> Any:
@@ -122,8 +104,8 @@ def main() -> None:
         watch.around(through_dlt.SourceLoad, "_pipeline", "dlt: make the pipeline")
         watch.around(through_dlt.SourceLoad, "_dlt_source", "dlt: make the source")
         watch.around(dlt.Pipeline, "run", "dlt: run")
-        watch.around(reading.Reading, "packed", "shape: check, type, write Parquet, the rest")
-        watch.around_each(through_dlt.SourceLoad, "_landed", "extractor: read the source, the rest")
+        watch.around(read_ahead.SourceReader, "staged", "normalise: check, type, write Parquet, the rest")
+        watch.around(through_dlt.SourceLoad, "_extracted", "extractor: read the source, the rest")
         for step in ("extract", "normalize", "load", "sync_destination"):
             watch.around(dlt.Pipeline, step, f"dlt: {step}")
         return through_dlt

@@ -15,9 +15,9 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.sql import quoted
 from sluice.review import Review, compare
 from sluice.review.revision import PARSED, Revision, read_compiled
+from sluice.sql import quoted
 
 ROOT = Path(__file__).parents[2]
 PATCHES = ROOT / "tests" / "example" / "patches"

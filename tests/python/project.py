@@ -25,7 +25,7 @@ import yaml
 
 from sluice.config.settings import Settings, quiet_tools
 from sluice.config.sources import load_sources
-from sluice.load.read_ahead import SourceResult, TableResult
+from sluice.load.results import SourceResult, TableResult
 from sluice.load.run import load
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.load.read_ahead import Reading
+from sluice.load.read_ahead import SourceReader
 from tests.python.project import Project
 
 
@@ -35,18 +35,20 @@ def test_reading_begins_before_dlt_is_there(
         "files", {"kind": "files", "url": "."}, {"lines": lines, "more": lines | {"path": "data/*.tsv"}}
     )
     order: list[str] = []
-    begin, deliveries = Reading.begin, Reading.deliveries
+    begin, extractions = SourceReader.begin, SourceReader.extractions
 
-    def beginning(self: Reading, until: Any) -> None:
+    def beginning(self: SourceReader, until: Any) -> None:
         begin(self, lambda: stops)
-        order.extend(f"{table.name} {getattr(packed, 'rows', None)}" for table, _, packed in self._ahead)
+        order.extend(
+            f"{ahead.extraction.table.name} {getattr(ahead.staged, 'rows', None)}" for ahead in self._ahead
+        )
 
-    def delivering(self: Reading, *, is_as_before: bool) -> Any:
+    def extracting_all(self: SourceReader, *, is_as_before: bool) -> Any:
         order.append(f"used: {is_as_before}")
-        return deliveries(self, is_as_before=is_as_before)
+        return extractions(self, is_as_before=is_as_before)
 
-    monkeypatch.setattr(Reading, "begin", beginning)
-    monkeypatch.setattr(Reading, "deliveries", delivering)
+    monkeypatch.setattr(SourceReader, "begin", beginning)
+    monkeypatch.setattr(SourceReader, "extractions", extracting_all)
     assert project.load().rows == 3
     assert order == [*ahead, "used: True"]
     packages = "select distinct _load_id from files.lines union select distinct _load_id from files.more"
@@ -62,17 +64,17 @@ def test_another_state_than_dlts_is_not_loaded_with(
 ) -> None:
     assert project.load().rows == 2
     _write(project, "b.csv", "3,c")
-    monkeypatch.setattr(Reading, "_state_in_file", lambda self: {})
-    readings: list[Reading] = []
-    extract = Reading._extract
+    monkeypatch.setattr(SourceReader, "_state_in_file", lambda self: {})
+    readers: list[SourceReader] = []
+    extract = SourceReader._extract
 
-    def extracting(self: Reading) -> None:
-        readings.append(self)
-        extract(self)
+    def extracting(self: SourceReader) -> Any:
+        readers.append(self)
+        return extract(self)
 
-    monkeypatch.setattr(Reading, "_extract", extracting)
+    monkeypatch.setattr(SourceReader, "_extract", extracting)
     assert project.load().rows == 1
-    assert len(readings) == 2, "read ahead, and again with dlt's state"
+    assert len(readers) == 2, "read ahead, and again with dlt's state"
     assert project.raw("select id from files.lines order by id") == [("1",), ("2",), ("3",)]
 
 

@@ -1,6 +1,5 @@
 """Files that may enter raw: how many different keys they have, however that is found, and how wide their rows are."""
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.load.normalise import FEW_ROWS, _distinct_keys, copy_to
-
-
-@dataclass
-class _Job:
-    con: duckdb.DuckDBPyConnection
+from sluice.load.keys import distinct_keys
+from sluice.load.staging import FEW_ROWS, copy_to
 
 
 def _distinct(folder: Path, types: str, keys: list[tuple[Any, ...]]) -> int:
@@ -26,7 +21,7 @@ def _distinct(folder: Path, types: str, keys: list[tuple[Any, ...]]) -> int:
         con.register("rows", pa.table(list(map(list, zip(*keys, strict=True))), names=["a", "b"]))
         con.execute("insert into keys from rows")
     con.execute(f"copy keys to '{path}' (format parquet)")
-    return _distinct_keys(["a", "b"], path, len(keys), _Job(con))  # type: ignore[arg-type]
+    return distinct_keys(con, ["a", "b"], path, len(keys))
 
 
 @settings(deadline=None, max_examples=30)

@@ -85,7 +85,7 @@ class SourceLoad:
         return result
 
     def _finish(self) -> None:
-        """Do what waits for the commit; one step that fails does not keep the others from running. Raises the first error."""
+        """Do what waits for the commit; a failed step does not keep the others from running. Raises the first error."""
         errors = []
         self.context.raw.forget()
         for step in self.afterwards:
@@ -196,7 +196,7 @@ class SourceLoad:
             self.bad_rows.setdefault(table.name, None)
 
     def _staged(self, extracted: TypedRows | JsonRecords, result: TableResult) -> StagedFile:
-        """The staged rows; notes what is to be saved with them, and done after them. LoadError for too many bad rows."""
+        """The staged rows; also puts down what is to be saved or done with them. LoadError for too many bad rows."""
         table = extracted.table
         highest = self._highest(table)
         staged = self.reader.staged(extracted)

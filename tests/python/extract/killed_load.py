@@ -13,7 +13,7 @@ from sluice.extract import stream
 from sluice.extract.stream import nats as stream_nats
 from tests.python.extract.rig import into_raw, run
 
-POINTS = ["while_reading", "landed", "before_commit", "after_commit", "acknowledging"]
+POINTS = ["while_reading", "extracted", "before_commit", "after_commit", "acknowledging"]
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -47,17 +47,17 @@ def load(folder: Path, declaration: dict[str, Any], url: str, point: str) -> Non
         result = run(stream.extract, declaration, folder, values={"web": {"url": url}}, raw=con)
         if result.errors:
             raise result.errors["views"]
-        if point == "landed":
+        if point == "extracted":
             die()
-        if "views" not in result.landed:
+        if "views" not in result.extracted:
             return
         con.execute("begin")
-        into_raw(con, "web.views", result.landed["views"])
+        into_raw(con, "web.views", result.extracted["views"])
         if point == "before_commit":
             die()
         con.execute("commit")
         if point == "after_commit":
             die()
-        committed = result.landed["views"].committed
+        committed = result.extracted["views"].on_commit
         assert committed is not None
         committed()

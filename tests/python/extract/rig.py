@@ -1,4 +1,4 @@
-"""Runs an extractor as the loader does, with dlt's state at hand, and hands back what it landed.
+"""Runs an extractor as the loader does, with dlt's state at hand, and hands back what it extracted.
 
     result = run(extract, declaration, tmp_path, connections={"shop": {"url": …}})
     result.rows["orders"], result.errors["orders"], result.state["orders"]
@@ -26,7 +26,7 @@ from sluice.config.connections import Connections
 from sluice.config.declaration import Source
 from sluice.config.settings import quiet_tools
 from sluice.config.sources import read_sources
-from sluice.extract.contract import Job, Landed
+from sluice.extract.contract import ExtractContext, Failed, JsonRecords, LoadOptions, TypedRows
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Result:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
-    landed: dict[str, Landed] = field(default_factory=dict)
+    extracted: dict[str, TypedRows | JsonRecords] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)
 
@@ -63,12 +63,13 @@ def connections(folder: Path, values: dict[str, dict[str, str]]) -> Connections:
     return Connections(folder, file)
 
 
-def into_raw(con: duckdb.DuckDBPyConnection, table: str, landed: Landed) -> None:
-    """Merge what was landed into `schema.table`, by its identity, in one transaction."""
-    key = " and ".join(f"r.{name} = n.{name}" for name in landed.identity)
+def into_raw(con: duckdb.DuckDBPyConnection, table: str, extracted: TypedRows | JsonRecords) -> None:
+    """Merge what was extracted into `schema.table`, by its identity, in one transaction."""
+    assert extracted.origin is not None
+    key = " and ".join(f"r.{name} = n.{name}" for name in extracted.origin.columns)
     con.execute(f"create schema if not exists {table.split('.')[0]}")
-    con.execute(f"create table if not exists {table} as select * from ({landed.relation}) limit 0")
-    con.execute(f"insert into {table} select n.* from ({landed.relation}) n anti join {table} r on {key}")
+    con.execute(f"create table if not exists {table} as select * from ({extracted.relation}) limit 0")
+    con.execute(f"insert into {table} select n.* from ({extracted.relation}) n anti join {table} r on {key}")
 
 
 def run(
@@ -101,32 +102,34 @@ def run(
         return kept
 
     secrets = connections(folder, values or {})
-    job = Job(con, scratch, secrets, state, progress, folder, full_refresh=full_refresh, window=window)
+    options = LoadOptions(full_refresh=full_refresh, window=window)
+    context = ExtractContext(con, scratch, secrets, state, progress, folder, options)
     tables = [t for t in source.tables if not only or t.name in only]
 
     # what dlt's pipeline puts around a resource while it is read; a real one takes four times as long
     kept = folder / "state.json"
     dlt_state: Any = json.typed_loads(kept.read_text()) if kept.exists() else {}
-    context = StateInjectableContext(state=dlt_state)
+    dlt_context = StateInjectableContext(state=dlt_state)
     section = ConfigSectionContext(sections=("sources", source.name), source_state_key=source.name)
     container = Container()
-    with container.injectable_context(context), container.injectable_context(section):
-        for table, landed in extract(source, tables, job):
-            if isinstance(landed, Exception):
-                result.errors[table.name] = landed
+    with container.injectable_context(dlt_context), container.injectable_context(section):
+        for extracted in extract(source, tables, context):
+            table = extracted.table
+            if isinstance(extracted, Failed):
+                result.errors[table.name] = extracted.error
                 continue
-            described = con.execute(f"describe {landed.relation}").fetchall()
+            described = con.execute(f"describe {extracted.relation}").fetchall()
             result.types[table.name] = {name: kind for name, kind, *_ in described}
             names = list(result.types[table.name])
             try:
-                rows = con.execute(landed.relation).fetchall()
+                rows = con.execute(extracted.relation).fetchall()
             except duckdb.Error as error:
-                result.errors[table.name] = landed.explain(error)
+                result.errors[table.name] = extracted.explain(error)
                 continue
             result.rows[table.name] = [dict(zip(names, row, strict=True)) for row in rows]
-            result.landed[table.name] = landed
+            result.extracted[table.name] = extracted
             if table.name not in failing_later:
-                state(table.name).update(landed.remember)
+                state(table.name).update(extracted.state)
         result.state = {table.name: dict(state(table.name)) for table in tables}
     kept.write_text(json.typed_dumps(dlt_state))
     return result

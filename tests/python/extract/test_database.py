@@ -251,7 +251,7 @@ def test_postgres_changed_rows_of_every_type(postgres_server: Postgres, tmp_path
 
 def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_path: Path) -> None:
     """A row committed between the reading of two tables is in neither."""
-    from sluice.load import read_ahead as reading
+    from sluice.load import read_ahead
     from sluice.load.normalise import normalise
 
     postgres_server.sql("create schema snap; create table snap.a (id int); create table snap.b (id int)")
@@ -259,14 +259,14 @@ def test_postgres_tables_are_read_at_one_moment(postgres_server: Postgres, tmp_p
     project = Project(tmp_path)
     postgres(project, postgres_server, {"a": {"table": "snap.a"}, "b": {"table": "snap.b"}})
 
-    def packing(table: Any, *rest: Any) -> Any:
-        packed = normalise(table, *rest)
-        if table.name == "a":
+    def normalising(extracted: Any, *rest: Any) -> Any:
+        staged = normalise(extracted, *rest)
+        if extracted.table.name == "a":
             postgres_server.sql("insert into snap.a values (2); insert into snap.b values (2)")
-        return packed
+        return staged
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "normalise", packing)
+        patch.setattr(read_ahead, "normalise", normalising)
         assert statuses(project.load()) == {"a": "1", "b": "1"}
     assert statuses(project.load()) == {"a": "2", "b": "2"}
 

@@ -16,7 +16,7 @@ import zstandard
 
 from sluice.engine.duckdb import load_extension
 from sluice.extract import files
-from sluice.extract.contract import Room
+from sluice.extract.contract import MemoryBudget
 from tests.python.project import Outcome, Project
 
 CSV = {"format": "csv"}
@@ -138,9 +138,9 @@ def prepare(project: Project, cases: dict[str, Any]) -> None:
     declare(project, tables, columns)
 
 
-@pytest.mark.parametrize("memory", [Room().left, 60])
+@pytest.mark.parametrize("memory", [MemoryBudget().bytes_left, 60])
 def test_every_format_and_option(project: Project, memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room.__init__, "__defaults__", (memory,))
+    monkeypatch.setattr(MemoryBudget.__init__, "__defaults__", (memory,))
     prepare(project, READ)
     outcome = project.load()
     assert not outcome.errors

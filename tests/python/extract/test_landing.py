@@ -1,4 +1,4 @@
-"""Where rows land: in memory, and in files."""
+"""Row buffers: in memory, and in files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sluice.extract import row_buffer as landing
-from sluice.extract.contract import Room
-from sluice.extract.row_buffer import GROUP_ROWS, LandedRows
+from sluice.extract import row_buffer
+from sluice.extract.contract import MemoryBudget
+from sluice.extract.row_buffer import GROUP_ROWS, RowBuffer
 
 SCHEMA = pa.schema([("_line", pa.int64()), ("_record", pa.string())])
 
 
 @dataclass
-class _Landing:
-    """A landing file of a job with so many bytes of memory."""
+class _Written:
+    """Row buffers of a context with a memory budget."""
 
     folder: Path
-    job: Any = field(default_factory=lambda: _Job())
+    context: Any = field(default_factory=lambda: _Context())
 
-    def of(self, *batches: list[str], room: int = 0) -> LandedRows:
-        self.job.room.left = room
-        rows = LandedRows(self.folder / "a.parquet", SCHEMA, self.job)
+    def of(self, *batches: list[str], budget: int = 0) -> RowBuffer:
+        self.context.memory.bytes_left = budget
+        rows = RowBuffer(self.folder / "a.parquet", SCHEMA, self.context)
         line = 0
         for records in batches:
             lines = range(line, line + len(records))
@@ -37,23 +37,25 @@ class _Landing:
         rows.close()
         return rows
 
-    def lines(self, rows: LandedRows) -> list[int]:
-        return [line for (line,) in self.job.con.execute(f"select _line from ({rows.relation()})").fetchall()]
+    def lines(self, rows: RowBuffer) -> list[int]:
+        return [
+            line for (line,) in self.context.con.execute(f"select _line from ({rows.relation()})").fetchall()
+        ]
 
 
 @dataclass
-class _Job:
-    """The part of a job that landing takes."""
+class _Context:
+    """The part of a context that a row buffer takes."""
 
     con: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
-    room: Room = field(default_factory=Room)
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Iterator[_Landing]:
-    made = _Landing(tmp_path)
+def written(tmp_path: Path) -> Iterator[_Written]:
+    made = _Written(tmp_path)
     yield made
-    made.job.con.close()
+    made.context.con.close()
 
 
 def _groups(path: Path) -> list[int]:
@@ -61,44 +63,44 @@ def _groups(path: Path) -> list[int]:
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-def test_groups_are_as_duckdb_stores_rows(written: _Landing) -> None:
+def test_groups_are_as_duckdb_stores_rows(written: _Written) -> None:
     rows = written.of(["{}"] * 100_000, ["{}"] * 300_000, [], ["{}"] * 5)
     assert _groups(rows.path) == [GROUP_ROWS, GROUP_ROWS, GROUP_ROWS, 400_005 - 3 * GROUP_ROWS]
     assert written.lines(rows) == list(range(400_005))
 
 
-def test_groups_of_wide_rows_are_smaller(written: _Landing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "GROUP_BYTES", 100_000)
+def test_groups_of_wide_rows_are_smaller(written: _Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_buffer, "GROUP_BYTES", 100_000)
     rows = written.of(*[["x" * 1000] * 60] * 5)
     assert _groups(rows.path) == [120, 120, 60]
 
 
-def test_no_rows_can_be_read(written: _Landing) -> None:
-    for room in (0, 1000):
-        rows = written.of(room=room)
+def test_no_rows_can_be_read(written: _Written) -> None:
+    for budget in (0, 1000):
+        rows = written.of(budget=budget)
         assert rows.is_exact
         assert written.lines(rows) == []
         assert [
-            n for n, *_ in written.job.con.execute(f"describe {rows.relation()}").fetchall()
+            n for n, *_ in written.context.con.execute(f"describe {rows.relation()}").fetchall()
         ] == SCHEMA.names
 
 
-def test_rows_stay_in_memory_while_there_is_room(written: _Landing) -> None:
+def test_rows_stay_in_memory_while_the_budget_lasts(written: _Written) -> None:
     batches = [["{}"] * 200_000, ["{}"] * 200_000]
-    rows = written.of(*batches, room=10**8)
+    rows = written.of(*batches, budget=10**8)
     assert not rows.path.exists()
     assert written.lines(rows) == list(range(400_000))
-    taken = 10**8 - written.job.room.left
+    taken = 10**8 - written.context.memory.bytes_left
     assert taken > 400_000 * 8
     rows.release()
     rows.release()
-    assert written.job.room.left == 10**8
+    assert written.context.memory.bytes_left == 10**8
     with pytest.raises(duckdb.CatalogException):
-        written.job.con.execute('from "a"')
-    rows = written.of(*batches, room=taken - 1)
+        written.context.con.execute('from "a"')
+    rows = written.of(*batches, budget=taken - 1)
     assert rows.path.exists()
     assert written.lines(rows) == list(range(400_000))
-    assert written.job.room.left == taken - 1
+    assert written.context.memory.bytes_left == taken - 1
 
 
 @pytest.mark.parametrize(
@@ -111,14 +113,14 @@ def test_rows_stay_in_memory_while_there_is_room(written: _Landing) -> None:
         ('{"a": 1E5}', False),
     ],
 )
-def test_long_numbers_are_seen_wherever_they_stand(written: _Landing, record: str, exact: bool) -> None:
+def test_long_numbers_are_seen_wherever_they_stand(written: _Written, record: str, exact: bool) -> None:
     others = ["{}", '{"a": 1}', ""]
-    for room in (0, 10**6):
-        rows = written.of(others, [*others, record], others, room=room)
+    for budget in (0, 10**6):
+        rows = written.of(others, [*others, record], others, budget=budget)
         assert rows.is_exact is exact
 
 
-def test_an_error_of_the_writer_is_raised(written: _Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_writer_is_raised(written: _Written, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 

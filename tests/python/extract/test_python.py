@@ -199,7 +199,7 @@ def resource(at=dlt.sources.incremental("at", initial_value=0)):
     cursor.ROWS[1:] = [{"n": 2, "v": "B", "at": 2}, {"n": 3, "v": "c", "at": 3}]
     result = load(tmp_path, code, module="cursor", **key)
     assert things(result) == ["B", "c"]
-    assert result.landed["things"].remember["incremental"]["at"]["last_value"] == 3
+    assert result.extracted["things"].state["incremental"]["at"]["last_value"] == 3
 
 
 def test_state_is_handed_over_with_the_rows_and_not_before(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def resource():
         raise ValueError('the network is down')
 """
     first = load(tmp_path, code)
-    assert first.landed["things"].remember == {"runs": 1}
+    assert first.extracted["things"].state == {"runs": 1}
     second = load(tmp_path, code)
     assert "raised ValueError: the network is down (made_" in str(second.errors["things"])
     assert load(tmp_path, code).errors  # still the second run: its state was never kept
@@ -263,7 +263,7 @@ def test_nothing_yielded_is_an_empty_table_where_columns_are_known(tmp_path: Pat
     result = load(tmp_path, code, columns=[{"name": "n", "data_type": "bigint"}])
     assert result.rows == {"things": []}
     assert result.types["things"] == {"n": "BIGINT"}
-    assert load(tmp_path, code).landed == {}
+    assert load(tmp_path, code).extracted == {}
 
 
 def test_a_column_without_values_has_its_declared_type_or_is_left_out(tmp_path: Path) -> None:

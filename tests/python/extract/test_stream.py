@@ -20,6 +20,7 @@ from nats.js.api import ConsumerInfo, RetentionPolicy, StreamConfig
 
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract import stream
+from sluice.extract.contract import Messages
 from sluice.extract.stream import nats as stream_nats
 from tests.python.extract import killed_load
 from tests.python.extract.rig import Result, into_raw, run
@@ -98,10 +99,10 @@ class Web:
         result = self.extract(**options)
         if result.errors:
             raise result.errors["views"]
-        if landed := result.landed.get("views"):
-            into_raw(self.raw, "web.views", landed)
-            if acknowledge and landed.committed:
-                landed.committed()
+        if extracted := result.extracted.get("views"):
+            into_raw(self.raw, "web.views", extracted)
+            if acknowledge and extracted.on_commit:
+                extracted.on_commit()
         return result
 
     def numbers(self) -> list[int]:
@@ -125,8 +126,8 @@ def test_every_message_once_and_acknowledged_after_the_commit(web: Web, retentio
     web.publish(7)
     result = web.extract()
     assert web.consumer_info().num_ack_pending == 7
-    into_raw(web.raw, "web.views", result.landed["views"])
-    committed = result.landed["views"].committed
+    into_raw(web.raw, "web.views", result.extracted["views"])
+    committed = result.extracted["views"].on_commit
     assert committed is not None
     committed()
     info = web.consumer_info()
@@ -281,8 +282,8 @@ def test_a_lost_acknowledgement_is_told_and_mended(web: Web) -> None:
     web.publish(2)
     result = web.extract()
     web.ask(lambda js: js.delete_consumer(web.name, web.consumer))
-    into_raw(web.raw, "web.views", result.landed["views"])
-    committed = result.landed["views"].committed
+    into_raw(web.raw, "web.views", result.extracted["views"])
+    committed = result.extracted["views"].on_commit
     assert committed is not None
     with pytest.raises(LoadError, match="are in raw, but could not be acknowledged"):
         committed()
@@ -510,10 +511,10 @@ class Topic:
         result = self.extract(**options)
         if result.errors:
             raise result.errors["things"]
-        if landed := result.landed.get("things"):
-            into_raw(self.raw, "events.things", landed)
-            if acknowledge and landed.committed:
-                landed.committed()
+        if extracted := result.extracted.get("things"):
+            into_raw(self.raw, "events.things", extracted)
+            if acknowledge and extracted.on_commit:
+                extracted.on_commit()
         return result
 
     def places(self) -> list[tuple[int, int]]:
@@ -544,13 +545,13 @@ def test_kafka_every_message_once_and_offsets_after_the_commit(topic: Topic) -> 
     topic.produce(things(5, 0) + things(3, 1))
     result = topic.extract()
     assert topic.committed() == {}
-    landed = result.landed["things"]
-    assert landed.identity == ("_stream", "_partition", "_offset")
-    into_raw(topic.raw, "events.things", landed)
-    assert landed.committed is not None
-    landed.committed()
+    extracted = result.extracted["things"]
+    assert extracted.origin == Messages(("_stream", "_partition", "_offset"))
+    into_raw(topic.raw, "events.things", extracted)
+    assert extracted.on_commit is not None
+    extracted.on_commit()
     assert topic.committed() == {0: 5, 1: 3}
-    assert topic.extract().landed == {}
+    assert topic.extract().extracted == {}
     topic.produce(things(2, 2) + things(1, 0))
     assert len(topic.load_it().rows["things"]) == 3
     assert topic.places() == [(0, n) for n in range(6)] + [(1, n) for n in range(3)] + [(2, 0), (2, 1)]

@@ -320,15 +320,15 @@ def test_a_connection_that_ends_between_two_tables_is_made_anew(
 
         proxy.spoil = spoil
 
-        def landed(source: Any, tables: Any, job: Any) -> Any:
+        def extract(source: Any, tables: Any, context: Any) -> Any:
             nonlocal connections
-            for delivery in database_extract(source, tables, job):
-                yield delivery
+            for extraction in database_extract(source, tables, context):
+                yield extraction
                 connections = 1
 
         database_extract = database.extract
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(database, "extract", landed)
+            patch.setattr(database, "extract", extract)
             assert_complete(project, served)
     assert any("connecting to" in message for message in caplog.messages)
 

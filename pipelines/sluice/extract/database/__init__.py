@@ -9,7 +9,6 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import duckdb

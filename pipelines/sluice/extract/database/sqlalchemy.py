@@ -107,8 +107,8 @@ def _connected(
         engine = sqlalchemy.create_engine(url)
     except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
         raise ConnectionError(
-            f"{source.name}: nothing here reads {where}: {_said(error, watch, context)}. Install the SQLAlchemy dialect of "
-            "the database and its driver"
+            f"{source.name}: nothing here reads {where}: {_said(error, watch, context)}. Install the SQLAlchemy "
+            "dialect of the database and its driver"
         ) from None
     try:
         with watch.on(CONNECT_SECONDS * 2) if watch else nullcontext():
@@ -116,8 +116,8 @@ def _connected(
     except Exception as error:  # of any driver
         engine.dispose()
         raise ConnectionError(
-            f"{source.name}: cannot connect to {where}: {_said(error, watch, context)}. Check the url, and that the user "
-            "may log in"
+            f"{source.name}: cannot connect to {where}: {_said(error, watch, context)}. Check the url, and that the "
+            "user may log in"
         ) from None
     return engine
 

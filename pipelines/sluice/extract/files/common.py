@@ -37,7 +37,7 @@ class Found:
 class FileBuffer:
     """Collects rows as text (or JSON records) with file and line, by their columns.
 
-    What a file brings can be taken back until it is settled: a small one waits until then, a large one is buffered apart.
+    What a file brings can be taken back until it is settled: a small file waits until then, a large one is kept apart.
     """
 
     def __init__(self, context: ExtractContext, table: Table[FilesTable]) -> None:
