@@ -146,7 +146,7 @@ SQLITE: dict[str, tuple[str, Expected]] = {
     "a real in a column of integers": ("(id integer, v integer); insert into {t} values (1, 1.5)", "v '1.5'"),
     "bytes in a column of integers": ("(id integer, v integer); insert into {t} values (1, x'00ff')", "v 'X00FF'"),
     "an integer no double holds in a column of numbers": ("(id integer, v numeric); insert into {t} values (1, 9007199254740993)", "v '9007199254740993'"),
-    "a text that is not valid UTF-8": ("(id integer, v text); insert into {t} values (1, cast(x'ff41' as text))", "no UTF-8"),
+    "a text that is not valid UTF-8": ("(id integer, v text); insert into {t} values (1, cast(x'ff41' as text))", "not valid UTF-8"),
     "a time with a zone": ("(id integer, v datetime); insert into {t} values (1, '2024-01-01T10:00:00+02:00')", "v '2024-01-01T10:00:00+02:00'"),
     "a time of seconds since 1970": ("(id integer, v datetime); insert into {t} values (1, 1704067200)", "v '1704067200'"),
     "a time with nanoseconds": ("(id integer, v datetime); insert into {t} values (1, '2024-01-01 10:00:00.123456789')", "00.123456789'"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluice.config.declaration import Problem, Source
+from sluice.config.declaration import Source
+from sluice.config.yaml_file import Problem
 from sluice.extract.contract import Extractor
 
 REREADABLE = ("database", "files")
