@@ -1,4 +1,4 @@
-"""Who goes first when the processors are not enough for all: those who read what was published."""
+"""Calls that only some operating systems have, each with what is done where they are missing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 NICENESS = 10
 """Of work in the background; `nice` without a number gives the same."""
+RESERVED_BYTES = 512_000_000
+"""Addresses that allocators reserve and do not use."""
 
 
 def lower_priority() -> None:
@@ -17,3 +19,16 @@ def lower_priority() -> None:
         with suppress(OSError):  # the thread has ended
             given = os.getpriority(os.PRIO_PROCESS, number)
             os.setpriority(os.PRIO_PROCESS, number, max(given, NICENESS))
+
+
+def limit_memory(more: int) -> None:
+    """Let this process allocate about `more` bytes at most from now on (Linux), and dump no memory (any Unix)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    size = Path("/proc/self/statm")  # Linux
+    if size.is_file():
+        limit = int(size.read_text().split()[0]) * resource.getpagesize() + more + RESERVED_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

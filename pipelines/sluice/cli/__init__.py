@@ -309,7 +309,7 @@ def serve(
 ) -> None:
     """Serve an audience's published version to remote readers (Arrow Flight SQL)."""
     from sluice.config.audiences import load_policy
-    from sluice.serve.engine import Limits
+    from sluice.serve.query_process import Limits
     from sluice.serve.server import Server
     from sluice.serve.tokens import Tokens
 

@@ -1,7 +1,7 @@
 """An Arrow Flight SQL server over the published version of one audience.
 
-Every call is authenticated, every statement judged, every query bounded in time and memory, and each of them
-leaves a row in the ledger.
+Every call is authenticated, every statement checked, every query limited in time and memory, and each of them
+leaves a row in the run store.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ from sluice.errors import SluiceError
 from sluice.publish.keys import Keys
 from sluice.publish.versions import Versions
 from sluice.runs.store import RunStore
-from sluice.serve import messages
-from sluice.serve.engine import Engine, Engines, LateError, Limits, QueryError, Worker
-from sluice.serve.guard import Guard, Refused
-from sluice.serve.shape import Shapes
+from sluice.serve import flight_sql
+from sluice.serve.process_pool import ProcessPool, ServedVersion
+from sluice.serve.query_process import Limits, QueryError, QueryProcess, QueryTimeoutError
+from sluice.serve.statement_check import Refused, StatementCheck
+from sluice.serve.statement_shape import StatementShape
 from sluice.serve.tokens import Tokens
 from sluice.sql import quoted
 
-DETAIL = 2_000
-"""Characters of a statement's shape the ledger keeps."""
+DETAIL_LENGTH = 2_000
+"""Characters of a statement's shape that the run store keeps."""
 
-SESSIONS = 10_000
-"""Sessions that are remembered; should there be more, some get a second row of a connection."""
+MAX_SESSIONS = 10_000
+"""Sessions that are remembered; beyond that, some get a second row for the same connection."""
 
 ENDING_SECONDS = 2
-"""What calls have to end when the server is told to."""
+"""How long running calls may take to end when the server stops."""
 
 
 class _Caller(fl.ServerMiddleware):  # type: ignore[misc]  # pyarrow has no types
@@ -53,7 +54,7 @@ class _Caller(fl.ServerMiddleware):  # type: ignore[misc]  # pyarrow has no type
 
 
 class _Gate(fl.ServerMiddlewareFactory):  # type: ignore[misc]
-    """Lets calls with a token of the audience in."""
+    """Admits calls that carry a token of the audience."""
 
     def __init__(self, audience: str, tokens: Tokens, ledger: RunStore) -> None:
         super().__init__()
@@ -92,22 +93,22 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             raise SluiceError("TLS needs both: --certificate and --private-key")
         if not certificate and not _is_loopback(host):
             raise SluiceError(
-                f"{host} is reached from other machines, which would send their tokens in the open: give --certificate "
-                "and --private-key, or listen on 127.0.0.1"
+                f"{host} can be reached from other machines, which would send their tokens unencrypted: give "
+                "--certificate and --private-key, or listen on 127.0.0.1"
             )
         declared = load_policy(settings.root / "audiences.yml").audience(audience)
         self.limits = limits or Limits()
         self._audience = audience
         self._ledger = RunStore(settings.ledger)
-        self._guard = Guard()
-        self._shapes = Shapes()
+        self._check = StatementCheck()
+        self._shape = StatementShape()
         self._slots = threading.BoundedSemaphore(self.limits.queries)
         self._planning = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
         self._versions = Versions(settings.home / "published")
-        self._engines = Engines(self._versions, audience, lambda: keys.find(declared), self.limits)
-        with self._engines.opened() as (engine, _):
-            self._note(None, "start", engine.version, "server", None)
+        self._pool = ProcessPool(self._versions, audience, lambda: keys.find(declared), self.limits)
+        with self._pool.process() as (served, _):
+            self._note(None, "start", served.version, "server", None)
         self._sessions: set[str] = set()
         tls = [(certificate.read_bytes(), private_key.read_bytes())] if certificate and private_key else []
         super().__init__(
@@ -119,15 +120,15 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         )
 
     def run(self) -> bool:
-        """Serve until SIGINT or SIGTERM; returns whether all calls ended then, or clients that do not read hold some.
+        """Wait for SIGINT or SIGTERM, then stop; False when some calls did not end, as their clients do not read.
 
-        Calls are answered since the beginning. pyarrow's own `serve` would wait for queries that run when Ctrl-C comes,
-        and knows no SIGTERM.
+        Calls are answered from construction on. pyarrow's own `serve` would wait for running queries after Ctrl-C, and
+        ignores SIGTERM.
         """
-        told = threading.Event()
+        signalled = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: told.set())
-        told.wait()
+            signal.signal(number, lambda *_: signalled.set())
+        signalled.wait()
         self._note(None, "stop", None, "server", None)
         ending = threading.Thread(target=self.shutdown, daemon=True)
         ending.start()
@@ -136,13 +137,13 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """End all queries, and stop listening."""
-        self._engines.close()  # first: what runs would be waited for
+        self._pool.close()  # first: running queries would be waited for
         super().shutdown()
 
     def get_flight_info(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
-        """What a command will return, and the ticket to fetch it with."""
+        """The schema of what a command returns, and the ticket to fetch it with."""
         self._greet(context)
-        name, message = self._unpacked(context, descriptor.command)
+        name, message = self._unpack(context, descriptor.command)
         if name in ("CommandStatementQuery", "CommandPreparedStatementQuery"):
             sql = (
                 message.query
@@ -150,7 +151,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 else self._statement(context, message.prepared_statement_handle)
             )
             schema = self._schema(context, sql)
-            ticket = messages.pack("TicketStatementQuery", statement_handle=sql.encode())
+            ticket = flight_sql.pack("TicketStatementQuery", statement_handle=sql.encode())
         else:
             schema, ticket = self._metadata(context, name, message).schema, descriptor.command
         return fl.FlightInfo(schema, descriptor, [fl.FlightEndpoint(ticket, [])], -1, -1)
@@ -161,59 +162,63 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
     def do_get(self, context: Any, ticket: fl.Ticket) -> Any:
         """The rows of a ticket, in batches."""
         self._greet(context)
-        name, message = self._unpacked(context, ticket.ticket)
+        name, message = self._unpack(context, ticket.ticket)
         if name == "TicketStatementQuery":
             return self._rows(context, self._statement(context, message.statement_handle))
         return fl.RecordBatchStream(self._metadata(context, name, message))
 
     def do_action(self, context: Any, action: fl.Action) -> Iterator[bytes]:
-        """Prepared statements; a handle is the statement itself, so nothing is kept between calls."""
+        """Prepared statements; the handle is the statement itself, so nothing is kept between calls."""
         self._greet(context)
         if action.type == "CreatePreparedStatement":
-            _, message = self._unpacked(context, action.body.to_pybytes())
+            _, message = self._unpack(context, action.body.to_pybytes())
             schema = self._schema(context, message.query)
-            yield messages.pack(
+            yield flight_sql.pack(
                 "ActionCreatePreparedStatementResult",
                 prepared_statement_handle=message.query.encode(),
                 dataset_schema=schema.serialize().to_pybytes(),
             )
         elif action.type not in ("ClosePreparedStatement", "CloseSession"):
-            self._refuse(context, Refused("this server reads only and does not know the action", action.type))
+            self._refuse(
+                context, Refused("this server is read-only and does not know the action", action.type)
+            )
 
     def list_actions(self, context: Any) -> list[tuple[str, str]]:
         self._greet(context)
-        return [("CreatePreparedStatement", "Prepare a query"), ("ClosePreparedStatement", "Forget it")]
+        return [("CreatePreparedStatement", "Prepare a query"), ("ClosePreparedStatement", "Discard it")]
 
     def do_put(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
-        """Writes, and parameters of prepared statements."""
+        """Refuses writes, and parameters of prepared statements."""
         self._refuse(
-            context, Refused("nothing can be sent here: this server reads only and takes no parameters")
+            context, Refused("data cannot be sent: this server is read-only and takes no parameters")
         )
 
     def do_exchange(self, context: Any, descriptor: fl.FlightDescriptor, reader: Any, writer: Any) -> None:
-        self._refuse(context, Refused("nothing can be sent here: this server reads only"))
+        self._refuse(context, Refused("data cannot be sent: this server is read-only"))
 
     def list_flights(self, context: Any, criteria: bytes) -> Iterator[fl.FlightInfo]:
         self._refuse(context, Refused("flights are not listed; ask for tables (CommandGetTables)"))
 
     def _rows(self, context: Any, sql: str) -> fl.GeneratorStream:
         if not self._slots.acquire(blocking=False):
-            self._refuse(context, Refused(f"{self.limits.queries} queries run already; try again"), sql)
+            self._refuse(
+                context, Refused(f"{self.limits.queries} queries are running already; try again"), sql
+            )
         stack = ExitStack()
         stack.callback(self._slots.release)
         try:
-            engine, worker = stack.enter_context(self._engines.opened())
-            statement = self._judged(context, sql, engine)
+            served, process = stack.enter_context(self._pool.process())
+            statement = self._checked(context, sql, served)
             self._note(
-                context, "query", engine.version, self._who(context), self._shapes.of(sql, engine.names)
+                context, "query", served.version, self._who(context), self._shape.of(sql, served.names)
             )
-            stack.enter_context(self._timed(worker))
-            schema, batches = self._asked(context, worker, statement)
+            stack.enter_context(self._timed(process))
+            schema, batches = self._query(context, process, statement)
         except BaseException:
             stack.close()
             raise
         rows = self._batches(context, batches, stack)
-        weakref.finalize(rows, stack.close)  # a client that is gone by now leaves it before its first step
+        weakref.finalize(rows, stack.close)  # for a client that is gone before the first batch
         return fl.GeneratorStream(schema, rows)
 
     def _batches(
@@ -229,19 +234,19 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 raise self._failed(context, error) from None
 
     def _schema(self, context: Any, sql: str) -> pa.Schema:
-        with self._planning, self._engines.opened() as (engine, worker):
-            statement = self._judged(context, sql, engine)
-            with self._timed(worker):
-                schema, batches = self._asked(context, worker, statement, with_rows=False)
+        with self._planning, self._pool.process() as (served, process):
+            statement = self._checked(context, sql, served)
+            with self._timed(process):
+                schema, batches = self._query(context, process, statement, with_rows=False)
                 for _ in batches:
-                    pass  # there are none; the process is free again
+                    pass  # there are none, but reading to the end frees the process
                 return schema
 
     @contextmanager
-    def _timed(self, worker: Worker) -> Iterator[None]:
-        """End a query whose time is over."""
-        late = LateError(f"the query took longer than {self.limits.seconds:g} s")
-        timer = threading.Timer(self.limits.seconds, worker.kill, [late])
+    def _timed(self, process: QueryProcess) -> Iterator[None]:
+        """Kill a query that takes longer than the limit."""
+        late = QueryTimeoutError(f"the query took longer than {self.limits.seconds:g} s")
+        timer = threading.Timer(self.limits.seconds, process.kill, [late])
         timer.daemon = True
         timer.start()
         try:
@@ -249,32 +254,34 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         finally:
             timer.cancel()
 
-    def _asked(
-        self, context: Any, worker: Worker, statement: str, *, with_rows: bool = True
+    def _query(
+        self, context: Any, process: QueryProcess, statement: str, *, with_rows: bool = True
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         try:
-            return worker.query(statement, with_rows=with_rows)
+            return process.query(statement, with_rows=with_rows)
         except QueryError as error:
             raise self._failed(context, error) from None
 
     def _failed(self, context: Any, error: QueryError) -> Any:
-        # DuckDB's own words quote what was asked for; they are for who asked
+        # DuckDB's message may quote the statement; it is for whoever sent that
         self._note(context, "failed", None, self._who(context), error.kind)
-        return (fl.FlightTimedOutError if isinstance(error, LateError) else fl.FlightServerError)(str(error))
+        return (fl.FlightTimedOutError if isinstance(error, QueryTimeoutError) else fl.FlightServerError)(
+            str(error)
+        )
 
     def _metadata(self, context: Any, name: str, message: Any) -> pa.Table:
         if name == "CommandGetCatalogs":
-            return pa.table([["published"]], schema=messages.CATALOGS)
+            return pa.table([["published"]], schema=flight_sql.CATALOGS)
         if name == "CommandGetDbSchemas":
-            return pa.table([["published"], ["main"]], schema=messages.DB_SCHEMAS)
+            return pa.table([["published"], ["main"]], schema=flight_sql.DB_SCHEMAS)
         if name == "CommandGetTableTypes":
-            return pa.table([["BASE TABLE"]], schema=messages.TABLE_TYPES)
+            return pa.table([["BASE TABLE"]], schema=flight_sql.TABLE_TYPES)
         if name == "CommandGetSqlInfo":
-            return messages.sql_info(installed_version("sluice"))
+            return flight_sql.sql_info(installed_version("sluice"))
         if name != "CommandGetTables":
-            self._refuse(context, Refused("this server reads only and does not know the command", name))
-        with self._planning, self._engines.opened() as (engine, worker), self._timed(worker):
-            names = [n for n in sorted(engine.tables) if _like(n, message.table_name_filter_pattern)]
+            self._refuse(context, Refused("this server is read-only and does not know the command", name))
+        with self._planning, self._pool.process() as (served, process), self._timed(process):
+            names = [n for n in sorted(served.tables) if _like(n, message.table_name_filter_pattern)]
             if message.table_types and "BASE TABLE" not in message.table_types:
                 names = []
             columns: list[Any] = [
@@ -284,42 +291,42 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 ["BASE TABLE"] * len(names),
             ]
             if not message.include_schema:
-                return pa.table(columns, schema=messages.TABLES)
+                return pa.table(columns, schema=flight_sql.TABLES)
             schemas = []
             for table in names:
-                schema, batches = self._asked(
-                    context, worker, f"from published.{quoted(table)}", with_rows=False
+                schema, batches = self._query(
+                    context, process, f"from published.{quoted(table)}", with_rows=False
                 )
                 schemas.append(schema)
                 list(batches)
             columns.append([s.serialize().to_pybytes() for s in schemas])
-            return pa.table(columns, schema=messages.TABLES_AND_SCHEMAS)
+            return pa.table(columns, schema=flight_sql.TABLES_AND_SCHEMAS)
 
-    def _unpacked(self, context: Any, command: bytes) -> tuple[str, Any]:
+    def _unpack(self, context: Any, command: bytes) -> tuple[str, Any]:
         try:
-            return messages.unpack(command)
+            return flight_sql.unpack(command)
         except ValueError as error:
-            self._refuse(context, Refused("this is no command of Flight SQL that reads", str(error)))
+            self._refuse(context, Refused("this is not a reading command of Flight SQL", str(error)))
 
     def _statement(self, context: Any, handle: bytes) -> str:
-        """The statement a client hands back, which may be anything."""
+        """The statement in a handle; a client may send anything for it."""
         try:
             return handle.decode()
         except UnicodeDecodeError:
-            self._refuse(context, Refused("this is no handle of a statement"))
+            self._refuse(context, Refused("this is not the handle of a statement"))
 
-    def _judged(self, context: Any, sql: str, engine: Engine) -> str:
+    def _checked(self, context: Any, sql: str, served: ServedVersion) -> str:
         try:
-            return self._guard.judge(sql, engine.tables)
+            return self._check.check(sql, served.tables)
         except Refused as refused:
-            self._refuse(context, refused, sql, engine)
+            self._refuse(context, refused, sql, served)
 
     def _refuse(
-        self, context: Any, refused: Refused, sql: str | None = None, engine: Engine | None = None
+        self, context: Any, refused: Refused, sql: str | None = None, served: ServedVersion | None = None
     ) -> NoReturn:
-        shape = self._shapes.of(sql, engine.names if engine else ()) if sql else None
+        shape = self._shape.of(sql, served.names if served else ()) if sql else None
         detail = f"{refused.reason}: {shape}" if shape else refused.reason
-        self._note(context, "refused", engine.version if engine else None, self._who(context), detail)
+        self._note(context, "refused", served.version if served else None, self._who(context), detail)
         raise fl.FlightUnauthorizedError(f"not allowed: {refused}")
 
     def _who(self, context: Any) -> str:
@@ -329,21 +336,23 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         session = context.peer() if context else None
         if context:
             self._greet(context)
-        self._ledger.serve(self._audience, session, event, version, who, detail[:DETAIL] if detail else None)
+        self._ledger.serve(
+            self._audience, session, event, version, who, detail[:DETAIL_LENGTH] if detail else None
+        )
 
     def _greet(self, context: Any) -> None:
-        """Note a session with its first call, whatever that asks for."""
+        """Record a session with its first call, whatever that asks for."""
         who, session = self._who(context), context.peer()
         if (known := f"{who} {session}") in self._sessions:
             return
-        if len(self._sessions) >= SESSIONS:
+        if len(self._sessions) >= MAX_SESSIONS:
             self._sessions.clear()
         self._sessions.add(known)
         self._ledger.serve(self._audience, session, "connect", self._versions.current, who, None)
 
 
 def _token(headers: list[str]) -> str | None:
-    """The token of `authorization: Bearer <token>`; clients may repeat it, but not with another one."""
+    """The token of `authorization: Bearer <token>`; the header may be repeated, but not with another value."""
     if len(set(headers)) != 1:
         return None
     scheme, _, token = headers[0].partition(" ")
@@ -360,7 +369,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _like(name: str, pattern: str) -> bool:
-    """SQL's LIKE, as far as catalogues use it."""
+    """SQL's LIKE, as far as patterns for table names need it."""
     return not pattern or bool(
         match(translate(pattern.replace("%", "*").replace("_", "?")), name, IGNORECASE)
     )

@@ -1,4 +1,4 @@
-"""Tokens of remote readers: shown once, kept as hashes, compared in constant time, gone when revoked."""
+"""Tokens of remote readers: shown once, kept as hashes, compared in constant time, invalid once revoked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tokens:
         self._file = file
 
     def issue(self, audience: str, name: str) -> str:
-        """A new token for `name`, which replaces one of that name; the only time it is seen."""
+        """A new token for `name`, which replaces an older one; it can be seen only now."""
         token = secrets.token_urlsafe(32)
         issued = {"sha256": _digest(token), "issued_at": datetime.now(UTC).isoformat(timespec="seconds")}
         with self._changed() as known:
@@ -32,7 +32,7 @@ class Tokens:
         return token
 
     def revoke(self, audience: str, name: str) -> None:
-        """Running servers refuse the token from the next call on."""
+        """Remove a token; running servers refuse it from the next call on."""
         with self._changed() as known:
             if known.get(audience, {}).pop(name, None) is None:
                 raise SluiceError(
@@ -43,9 +43,9 @@ class Tokens:
         return sorted(self._read().get(audience, {}))
 
     def owner(self, audience: str, token: str) -> str | None:
-        """Whose token this is. Every hash is looked at, so the time tells nothing.
+        """Whose token this is. Every hash is compared, so the time taken reveals nothing.
 
-        A token is 256 random bits: a plain SHA-256 of it cannot be tried out.
+        A token is 256 random bits: even a plain SHA-256 of it cannot be guessed.
         """
         digest = _digest(token)
         found = None
@@ -62,7 +62,7 @@ class Tokens:
 
     @contextmanager
     def _changed(self) -> Iterator[dict[str, dict[str, dict[str, str]]]]:
-        """The tokens, written when the block ends; one at a time, or what is revoked meanwhile would come back."""
+        """The tokens, written when the block ends; one process at a time, so that no change is lost."""
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(self._file.with_suffix(".lock")):
             known = self._read()

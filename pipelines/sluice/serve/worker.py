@@ -1,19 +1,17 @@
-"""The process a query runs in: one published file, opened for strangers, and nothing else of the machine.
+"""The program a query runs in: it opens one published file for strangers, and sees nothing else of the machine.
 
-It has no environment, and ends with its query when that takes too long or too much: DuckDB can interrupt neither
-`repeat('x', 1000000000)` nor count its memory. Requests are lines of JSON; the answer to each is
+It has no environment, and the server kills it when its query takes too long or too much memory: DuckDB can neither
+interrupt `repeat('x', 1000000000)` nor count its memory. Requests are lines of JSON; the answer to each is
 
-{"ok": true} and an Arrow stream, then {"ok": true} or {"error": <kind>, "words": <DuckDB's>}
+{"ok": true} and an Arrow stream, then {"ok": true} or {"error": <kind>, "message": <DuckDB's>}
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import threading
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -21,16 +19,13 @@ import duckdb
 import pyarrow as pa
 
 from sluice.sql import literal
+from sluice.system import limit_memory
 
-ROWS = 10_000
-"""Rows of a batch."""
-
-SLACK = 512_000_000
-"""Bytes of addresses that allocators reserve and do not use."""
+BATCH_ROWS = 10_000
 
 
 def main() -> None:
-    """Answer requests until the server is gone; the first one says what to open."""
+    """Answer requests until the server is gone; the first one names the file to open."""
     requests: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     answers = sys.stdout.buffer
@@ -38,17 +33,18 @@ def main() -> None:
     try:
         con = _open(opened["file"], opened["key"], opened["memory_mb"])
     except duckdb.Error as error:
-        _say(answers, _mistake(error))
+        _send(answers, _error(error))
         return
-    _bound(opened["memory_mb"])
-    _say(answers, {"ok": True})
+    # the server looks at memory from time to time: this bounds what is allocated between two looks
+    limit_memory(2 * opened["memory_mb"] * 1_000_000)
+    _send(answers, {"ok": True})
     while True:
         request = json.loads(requests.get())
         _answer(con, request["sql"], answers, with_rows=request["rows"])
 
 
 def _listen(requests: SimpleQueue[bytes]) -> None:
-    """Take requests in; end at once, also in the middle of a query, when the server is gone."""
+    """Read requests; end at once, even in the middle of a query, when the server is gone."""
     for line in sys.stdin.buffer:
         requests.put(line)
     os._exit(0)
@@ -78,29 +74,19 @@ def _open(file: str, key: str | None, memory_mb: int) -> duckdb.DuckDBPyConnecti
     return con
 
 
-def _bound(memory_mb: int) -> None:
-    """An end to what is allocated between two looks of the server, whatever for; addresses are not all memory."""
-    statm = Path("/proc/self/statm")
-    if statm.is_file():
-        there = int(statm.read_text().split()[0]) * resource.getpagesize()
-        limit = there + 2 * memory_mb * 1_000_000 + SLACK
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the table
-
-
 def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with_rows: bool) -> None:
     cursor = con.cursor()
     try:
         cursor.execute("use published")
-        # its columns with names of their own
+        # as a subquery, which makes the names of its columns unique
         found = cursor.execute(f"select * from (\n{sql}\n) limit 0").to_arrow_reader(1).schema
         schema = pa.schema([field.with_type(_plain(field.type)) for field in found])
-        reader = cursor.execute(sql).to_arrow_reader(ROWS) if with_rows else ()
+        reader = cursor.execute(sql).to_arrow_reader(BATCH_ROWS) if with_rows else ()
     except (duckdb.Error, MemoryError) as error:
-        _say(answers, _mistake(error))
+        _send(answers, _error(error))
         cursor.close()
         return
-    _say(answers, {"ok": True})
+    _send(answers, {"ok": True})
     ending: dict[str, Any] = {"ok": True}
     with pa.ipc.new_stream(answers, schema) as writer:
         try:
@@ -112,13 +98,13 @@ def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with
                 writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 answers.flush()
         except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
-            ending = _mistake(error)
-    _say(answers, ending)
+            ending = _error(error)
+    _send(answers, ending)
     cursor.close()
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """A type without dictionaries, as DuckDB makes them of ENUMs: pyarrow's Flight server does not send any."""
+    """The type without the dictionaries DuckDB makes of ENUMs, which pyarrow's Flight server does not send."""
     if pa.types.is_dictionary(kind):
         return kind.value_type
     if pa.types.is_struct(kind):
@@ -132,12 +118,12 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _mistake(error: Exception) -> dict[str, Any]:
-    return {"error": type(error).__name__, "words": str(error)}
+def _error(error: Exception) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)}
 
 
-def _say(answers: BinaryIO, words: dict[str, Any]) -> None:
-    answers.write(json.dumps(words).encode() + b"\n")
+def _send(answers: BinaryIO, content: dict[str, Any]) -> None:
+    answers.write(json.dumps(content).encode() + b"\n")
     answers.flush()
 
 

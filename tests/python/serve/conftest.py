@@ -13,7 +13,7 @@ import pytest
 from adbc_driver_flightsql import DatabaseOptions
 
 from sluice.runs.store import RunStore
-from sluice.serve.engine import Limits
+from sluice.serve.query_process import Limits
 from sluice.serve.server import Server
 from sluice.serve.tokens import Tokens
 

@@ -11,7 +11,7 @@ import pyarrow.flight as fl
 import pytest
 from google.protobuf.any_pb2 import Any as StagedFile
 
-from sluice.serve import messages
+from sluice.serve import flight_sql
 
 from .conftest import Served
 
@@ -211,13 +211,13 @@ def _raw(served: Served) -> tuple[fl.FlightClient, fl.FlightCallOptions]:
     return client, fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {served.token}".encode())])
 
 
-def test_a_ticket_of_ones_own_is_judged_too(served: Served) -> None:
+def test_a_ticket_of_ones_own_is_checked_too(served: Served) -> None:
     client, options = _raw(served)
     for sql in ("select getenv('CANARY')", "drop table dim_products", "select 1; select 2"):
-        ticket = fl.Ticket(messages.pack("TicketStatementQuery", statement_handle=sql.encode()))
+        ticket = fl.Ticket(flight_sql.pack("TicketStatementQuery", statement_handle=sql.encode()))
         with pytest.raises(fl.FlightUnauthorizedError):
             client.do_get(ticket, options).read_all()
-        handle = messages.pack("CommandPreparedStatementQuery", prepared_statement_handle=sql.encode())
+        handle = flight_sql.pack("CommandPreparedStatementQuery", prepared_statement_handle=sql.encode())
         with pytest.raises(fl.FlightUnauthorizedError):
             client.get_flight_info(fl.FlightDescriptor.for_command(handle), options)
 
@@ -233,12 +233,12 @@ def test_junk_is_refused(junk: bytes, served: Served) -> None:
 
 def test_a_handle_that_is_no_text_is_refused(served: Served) -> None:
     client, options = _raw(served)
-    ticket = fl.Ticket(messages.pack("TicketStatementQuery", statement_handle=b"select \xff"))
-    handle = messages.pack("CommandPreparedStatementQuery", prepared_statement_handle=b"select \xff")
+    ticket = fl.Ticket(flight_sql.pack("TicketStatementQuery", statement_handle=b"select \xff"))
+    handle = flight_sql.pack("CommandPreparedStatementQuery", prepared_statement_handle=b"select \xff")
     before = len(served.ledger)
-    with pytest.raises(fl.FlightUnauthorizedError, match="no handle"):
+    with pytest.raises(fl.FlightUnauthorizedError, match="not the handle"):
         client.do_get(ticket, options).read_all()
-    with pytest.raises(fl.FlightUnauthorizedError, match="no handle"):
+    with pytest.raises(fl.FlightUnauthorizedError, match="not the handle"):
         client.get_flight_info(fl.FlightDescriptor.for_command(handle), options)
     assert [row[0] for row in served.ledger[before:] if row[0] != "connect"] == ["refused"] * 2
 
@@ -261,7 +261,9 @@ def test_what_writes_is_refused(served: Served) -> None:
         with pytest.raises(fl.FlightUnauthorizedError):
             list(client.do_action(fl.Action(action, b""), options))
     for command in ("CommandStatementUpdate", "CommandStatementIngest", "CommandStatementSubstraitPlan"):
-        packed = StagedFile(type_url=f"type.googleapis.com/{messages.PACKAGE}.{command}").SerializeToString()
+        packed = StagedFile(
+            type_url=f"type.googleapis.com/{flight_sql.PACKAGE}.{command}"
+        ).SerializeToString()
         with pytest.raises(fl.FlightUnauthorizedError):
             client.get_flight_info(fl.FlightDescriptor.for_command(packed), options)
     with pytest.raises(fl.FlightUnauthorizedError):
@@ -273,7 +275,7 @@ def test_the_catalogue_shows_one_audience(served: Served) -> None:
     """Whatever the filters say: dim_products is not granted to support, secret_salaries to nobody."""
     client, options = _raw(served)
     for pattern in ("", "%", "secret%", "%salaries"):
-        command = messages.pack("CommandGetTables", table_name_filter_pattern=pattern, include_schema=True)
+        command = flight_sql.pack("CommandGetTables", table_name_filter_pattern=pattern, include_schema=True)
         info = client.get_flight_info(fl.FlightDescriptor.for_command(command), options)
         names = client.do_get(info.endpoints[0].ticket, options).read_all()["table_name"].to_pylist()
         assert set(names) <= {"dim_customers", "dim_products", "fct_orders"}

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from sluice.cli import app
 from sluice.errors import SluiceError
 from sluice.runs.store import RunStore
-from sluice.serve import messages
+from sluice.serve.flight_sql import pack
 
 from ..publish.conftest import Company
 
@@ -42,7 +42,7 @@ class Serving:
     def asked(self, sql: str) -> fl.FlightStreamReader:
         """The rows of a query, to be read."""
         options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {self.token}".encode())])
-        ticket = messages.pack("TicketStatementQuery", statement_handle=sql.encode())
+        ticket = pack("TicketStatementQuery", statement_handle=sql.encode())
         return fl.connect(self.uri.replace("grpc://", "grpc+tcp://")).do_get(fl.Ticket(ticket), options)
 
     def events(self) -> list[tuple[str, str | None]]:

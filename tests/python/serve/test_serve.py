@@ -27,11 +27,11 @@ from cryptography.x509.oid import NameOID
 
 from sluice.errors import PublishError, SluiceError
 from sluice.publish import rotate_key
-from sluice.serve import messages
-from sluice.serve.engine import Limits
-from sluice.serve.guard import ALSO, NOT_FOR_READERS, Guard, Refused
+from sluice.serve import flight_sql
+from sluice.serve.query_process import Limits
 from sluice.serve.server import Server
-from sluice.serve.shape import Shapes
+from sluice.serve.statement_check import ALSO, NOT_FOR_READERS, Refused, StatementCheck
+from sluice.serve.statement_shape import StatementShape
 from sluice.serve.tokens import Tokens
 from sluice.sql import quoted
 
@@ -80,17 +80,17 @@ def test_readers_may_ask(sql: str, served: Served) -> None:
 def test_functions_were_looked_at_by_a_person() -> None:
     """A new engine brings new functions: see that none tells of the server or reads, then write the new number."""
     assert duckdb.__version__ == "1.5.5"
-    assert len(Guard().functions) == 694
+    assert len(StatementCheck().functions) == 694
     known = {r[0] for r in duckdb.sql("select distinct function_name from duckdb_functions()").fetchall()}
     assert ALSO - known == {"unnest"} - known
     assert not NOT_FOR_READERS - known
 
 
 def test_deep_and_long_statements_are_refused() -> None:
-    guard = Guard()
+    guard = StatementCheck()
     for sql in ("select " + "abs(" * 5000 + "1" + ")" * 5000, "select 1 --" + "x" * 200_000, "select 1\0"):
         with pytest.raises(Refused):
-            guard.judge(sql, ["t"])
+            guard.check(sql, ["t"])
 
 
 def test_tools_find_the_tables(served: Served) -> None:
@@ -174,7 +174,7 @@ def test_queries_end_with_the_server(fresh: Callable[..., Served]) -> None:
     def ask() -> None:
         client = fl.connect(f"grpc://127.0.0.1:{served.server.port}")
         options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {served.token}".encode())])
-        ticket = messages.pack("TicketStatementQuery", statement_handle=BOMBS["endless recursion"].encode())
+        ticket = flight_sql.pack("TicketStatementQuery", statement_handle=BOMBS["endless recursion"].encode())
         with pytest.raises(fl.FlightServerError, match="the server is ending"):
             client.do_get(fl.Ticket(ticket), options).read_all()
 
@@ -194,8 +194,8 @@ def test_queries_end_with_the_server(fresh: Callable[..., Served]) -> None:
 
 def test_queries_end_when_the_server_is_killed(company: Company) -> None:
     program = (
-        "import sys; from pathlib import Path; from sluice.serve.engine import Limits, Worker;"
-        "worker = Worker(Path(sys.argv[1]), None, Limits()); print(worker.pid, flush=True); worker.query(sys.argv[2])"
+        "import sys; from pathlib import Path; from sluice.serve.query_process import Limits, QueryProcess;"
+        "worker = QueryProcess(Path(sys.argv[1]), None, Limits()); print(worker.pid, flush=True); worker.query(sys.argv[2])"
     )
     arguments = [str(company.path("analysts")), BOMBS["endless recursion"]]
     server = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
@@ -224,14 +224,14 @@ def test_queries_at_the_same_time_are_bounded(served: Served) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum("2 queries run already" in outcome for outcome in outcomes) == 1, outcomes
+    assert sum("2 queries are running already" in outcome for outcome in outcomes) == 1, outcomes
 
 
 def test_a_client_that_is_gone_before_its_answer_leaves_its_place(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it asked for ends well, and nobody takes the answer: more often than queries may run at once."""
-    asked = served.server._asked
+    asked = served.server._query
 
     def answered_late(context: Any, *arguments: Any, **options: Any) -> Any:
         answer = asked(context, *arguments, **options)
@@ -242,14 +242,14 @@ def test_a_client_that_is_gone_before_its_answer_leaves_its_place(
 
     client = fl.connect(f"grpc://127.0.0.1:{served.server.port}")
     header = [(b"authorization", f"Bearer {served.token}".encode())]
-    ticket = fl.Ticket(messages.pack("TicketStatementQuery", statement_handle=b"from range(100000)"))
+    ticket = fl.Ticket(flight_sql.pack("TicketStatementQuery", statement_handle=b"from range(100000)"))
     with monkeypatch.context() as patch:
-        patch.setattr(served.server, "_asked", answered_late)
+        patch.setattr(served.server, "_query", answered_late)
         for _ in range(served.server.limits.queries):
             with pytest.raises(fl.FlightTimedOutError):
                 client.do_get(ticket, fl.FlightCallOptions(timeout=0.1, headers=header)).read_all()
     deadline = time.monotonic() + 10
-    while served.server._engines._busy and time.monotonic() < deadline:
+    while served.server._pool._busy and time.monotonic() < deadline:
         time.sleep(0.01)
     assert served.ask("select 1") == [(1,)]
 
@@ -355,7 +355,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("sql", SHAPES)
 def test_the_ledger_keeps_statements_without_values(sql: str) -> None:
-    found = Shapes().of(
+    found = StatementShape().of(
         sql, {"dim_products", "dim_customers", "fct_orders", "sku", "title", "email", "name", "amount"}
     )
     assert found == SHAPES[sql]
@@ -444,7 +444,7 @@ def test_tls(fresh: Callable[..., Served], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
 def test_other_machines_need_tls(host: str, company: Company) -> None:
-    with pytest.raises(SluiceError, match="tokens in the open"):
+    with pytest.raises(SluiceError, match="tokens unencrypted"):
         Server(company.settings, "analysts", host=host)
 
 

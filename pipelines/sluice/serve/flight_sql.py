@@ -1,6 +1,6 @@
-"""The messages of Arrow Flight SQL this server speaks, and their wire format (protobuf).
+"""The Arrow Flight SQL messages this server speaks, and their wire format (protobuf).
 
-Field numbers are those of Apache Arrow's FlightSql.proto; pyarrow has Flight, but not these.
+Field numbers are those of Apache Arrow's FlightSql.proto: pyarrow has Flight, but not Flight SQL.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.any_pb2 import Any as StagedFile
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 PACKAGE = "arrow.flight.protocol.sql"
 STRING, BYTES, BOOL, UINT32 = 9, 12, 8, 13
@@ -36,7 +36,7 @@ FIELDS: dict[str, list[tuple[str, int]]] = {
     "CommandGetTableTypes": [],
     "CommandGetSqlInfo": [("info", -UINT32)],
 }
-"""Fields in the order of their numbers, which begin with 1; a negative type is repeated."""
+"""Fields in the order of their numbers, which begin with 1; a negative type means a repeated field."""
 
 CATALOGS = pa.schema([pa.field("catalog_name", pa.utf8(), nullable=False)])
 DB_SCHEMAS = pa.schema(
@@ -74,30 +74,30 @@ _CLASSES = _build()
 
 
 def unpack(data: bytes) -> tuple[str, Any]:
-    """Name and content of a packed message; raises ValueError for what is not one of ours."""
-    packed = StagedFile()
+    """Name and content of a packed message; raises ValueError for one that is not in FIELDS."""
+    packed = AnyMessage()
     try:
         packed.ParseFromString(data)
         name = packed.type_url.rpartition(f"/{PACKAGE}.")[2]
         return name, _CLASSES[name].FromString(packed.value)
     except KeyError:
         raise ValueError(
-            f"{packed.type_url or 'what was sent'} is not supported: this server reads only"
+            f"{packed.type_url or 'the message'} is not supported: this server is read-only"
         ) from None
     except Exception:  # protobuf's own error, of a class that depends on its implementation
-        raise ValueError("what was sent is not a Flight SQL command") from None
+        raise ValueError("the message is not a Flight SQL command") from None
 
 
 def pack(name: str, **fields: Any) -> bytes:
-    """A message as bytes, wrapped the way Flight SQL wants it."""
-    packed = StagedFile(
+    """A message as bytes, wrapped as Flight SQL requires."""
+    packed = AnyMessage(
         type_url=f"type.googleapis.com/{PACKAGE}.{name}", value=_CLASSES[name](**fields).SerializeToString()
     )
     return bytes(packed.SerializeToString())
 
 
 def sql_info(version: str) -> pa.Table:
-    """Who the server is: name, version, and that it is read-only."""
+    """What the server is: name, version, and that it is read-only."""
     facts: dict[int, str | bool] = {0: "Sluice", 1: version, 2: pa.__version__, 3: True}
     texts = [v for v in facts.values() if isinstance(v, str)]
     flags = [v for v in facts.values() if isinstance(v, bool)]

@@ -1,7 +1,7 @@
 """Which statements a remote reader may run: one SELECT over published tables, with functions that only calculate.
 
-DuckDB's own parser reads the statement; whatever its tree holds that is not listed here is refused. Behind it
-the engine is locked anyway (read-only file, no external access, no configuration), so neither wall stands alone.
+DuckDB's own parser reads the statement; whatever its tree holds that is not listed here is refused. The process that
+runs it is locked as well (read-only file, no external access, no configuration), so neither wall stands alone.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ EXPRESSIONS = set(
 )
 SHOWN = {'"tables"', "__show_tables_expanded", ""}
 """What SHOW may show: tables, or the description of a query."""
-CATALOGUE = {"tables", "columns", "schemata"}
+CATALOG_VIEWS = {"tables", "columns", "schemata"}
 """Views of information_schema."""
 TABLE_FUNCTIONS = {"range", "generate_series", "unnest"}
-PURE_KINDS = "function_type in ('scalar', 'aggregate') and stability = 'CONSISTENT'"
+IS_PURE = "function_type in ('scalar', 'aggregate') and stability = 'CONSISTENT'"
 NOT_FOR_READERS = set(
     "current_setting getvariable json_deserialize_sql json_serialize_plan json_serialize_sql parse_duckdb_log_message "
     "cast_to_type combine constant_or_null create_sort_key finalize make_type remap_struct replace_type "
     "variant_bytes_to_variant variant_normalize variant_to_parquet_variant vector_type".split()
 )
-"""Functions DuckDB calls consistent that tell of the server, or that take the engine's inner representations."""
+"""Functions DuckDB calls consistent that reveal something of the server, or take DuckDB's internal representations."""
 ALSO = set(
     "ago array_append array_pop_back array_pop_front array_prepend array_push_back array_push_front array_reverse "
     "array_to_string current_database current_date current_schema current_user date_add days_in_month error fdiv "
@@ -48,13 +48,13 @@ ALSO = set(
     "map_contains_value now nullif random round_even split_part today transaction_timestamp unnest uuid wavg "
     "weighted_avg".split()
 )
-"""Clock, chance, and macros over pure functions."""
+"""Clock, random numbers, and macros over pure functions."""
 
 
-class Refused(Exception):  # noqa: N818 - not an error of ours: somebody asked for too much
-    """A statement that is not run, and why; safe to show to who sent it.
+class Refused(Exception):  # noqa: N818 - nothing failed: the statement is not allowed
+    """A statement that is not run, and why; safe to show to whoever sent it.
 
-    `reason` holds no words of theirs and may be kept; `named` does, and is for them only.
+    `reason` holds no words of the statement and may be logged; `named` does, and is for the sender only.
     """
 
     def __init__(self, reason: str, named: str = "") -> None:
@@ -62,13 +62,13 @@ class Refused(Exception):  # noqa: N818 - not an error of ours: somebody asked f
         self.reason = reason
 
 
-class Guard:
-    """Judges statements; one for all sessions."""
+class StatementCheck:
+    """Checks statements; one instance serves all sessions."""
 
     def __init__(self) -> None:
         self._con = duckdb.connect(":memory:", config={"enable_external_access": "false", "threads": 1})
         rows = self._con.execute(
-            f"select distinct function_name from duckdb_functions() where {PURE_KINDS} and database_name = 'system'"
+            f"select distinct function_name from duckdb_functions() where {IS_PURE} and database_name = 'system'"
         )
         pure = {row[0] for row in rows.fetchall() if not row[0].startswith(("__", "st_"))}
         self.functions = pure - NOT_FOR_READERS | ALSO | TABLE_FUNCTIONS
@@ -78,8 +78,8 @@ class Guard:
         self._system_views = {row[0] for row in rows.fetchall()}
         self._con.execute("set lock_configuration = true")
 
-    def judge(self, sql: str, tables: Collection[str]) -> str:
-        """The one statement of `sql` without its semicolon; raises Refused. `tables` are the published ones."""
+    def check(self, sql: str, tables: Collection[str]) -> str:
+        """The single statement in `sql`, without its semicolon; raises Refused. `tables` are the published ones."""
         if len(sql) > MAX_LENGTH:
             raise Refused(f"the statement is longer than {MAX_LENGTH} characters")
         if "\0" in sql:
@@ -88,33 +88,33 @@ class Guard:
         try:
             statements = cursor.extract_statements(sql)
             if len(statements) != 1:
-                raise Refused(f"one statement at a time, these are {len(statements)}")
+                raise Refused(f"one statement at a time, not {len(statements)}")
             if statements[0].type != duckdb.StatementType.SELECT:
-                raise Refused(f"only SELECT, this is {statements[0].type.name}")
+                raise Refused(f"only SELECT is allowed, not {statements[0].type.name}")
             row = cursor.execute("select json_serialize_sql(cast($1 as varchar))", [sql]).fetchone()
             tree = json.loads(row[0]) if row else {"error": True}
         except duckdb.Error as error:
-            raise Refused("the statement cannot be read", str(error).splitlines()[0]) from None
+            raise Refused("the statement cannot be parsed", str(error).splitlines()[0]) from None
         except RecursionError:
-            raise Refused("the statement is nested too deep") from None
+            raise Refused("the statement is nested too deeply") from None
         finally:
             cursor.close()
         if tree["error"]:
-            raise Refused("the statement cannot be read", str(tree.get("error_message", "")))
+            raise Refused("the statement cannot be parsed", str(tree.get("error_message", "")))
         allowed = {t.lower() for t in tables}
         try:
             nodes = list(_objects(tree["statements"]))
         except RecursionError:
-            raise Refused("the statement is nested too deep") from None
+            raise Refused("the statement is nested too deeply") from None
         for node in nodes:
             for entry in (node.get("cte_map") or {}).get("map", []):
                 allowed.add(self._common_table(entry["key"].lower()))
         for node in nodes:
             self._node(node, allowed)
-        return _without_end(statements[0].query)
+        return _without_semicolon(statements[0].query)
 
     def _common_table(self, name: str) -> str:
-        """The name of a WITH. It must be nobody else's: outside of its scope it would mean a file or a system view."""
+        """A name that WITH defines. Nothing else may have it: out of scope it would mean a file or a system view."""
         if not IDENTIFIER.match(name) or name in self._system_views:
             raise Refused("WITH cannot define this name", name)
         return name
@@ -144,15 +144,15 @@ class Guard:
     def _table(self, node: dict[str, Any], tables: Collection[str]) -> None:
         name, schema = node["table_name"].lower(), node["schema_name"].lower()
         if node["catalog_name"].lower() in ("", "published") and (
-            (schema == "information_schema" and name in CATALOGUE)
+            (schema == "information_schema" and name in CATALOG_VIEWS)
             or (schema in ("", "main", "published") and name in tables)
         ):
             return
         raise Refused("there is no such table", node["table_name"])
 
 
-def _without_end(sql: str) -> str:
-    """A statement without its semicolon, and what comments stand behind that."""
+def _without_semicolon(sql: str) -> str:
+    """A statement without its semicolon and the comments behind it."""
     text = sql.encode()
     tokens = duckdb.tokenize(sql)
     if tokens and tokens[-1][1] == duckdb.token_type.operator and text[tokens[-1][0] :].startswith(b";"):

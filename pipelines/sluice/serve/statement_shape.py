@@ -1,4 +1,4 @@
-"""What the ledger keeps of a statement: its words, without the values somebody looked for."""
+"""The shape of a statement, which is all the run store keeps of it: its words, without the values looked for."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import duckdb
 VALUE = "?"
 """Stands for a number or a text."""
 UNKNOWN = "_"
-"""Stands for a name of the reader's own: an alias, a misspelt column, a text in double quotes."""
-LENGTH = 10_000
-"""Characters of a statement that are looked at."""
+"""Stands for a name the reader made up: an alias, a misspelt column, a text in double quotes."""
+MAX_LENGTH = 10_000
+"""Characters of a statement that are read."""
 SCHEMAS = {"published", "main", "information_schema", "tables", "columns", "schemata"}
 
 
-class Shapes:
-    """Reduces statements; one for all sessions.
+class StatementShape:
+    """Reduces statements to their shape; one instance serves all sessions.
 
-    Only words on a list are kept (DuckDB's keywords and functions, and the names of the published tables and columns),
-    so a statement that DuckDB cannot read, or reads otherwise than meant, shows nothing either.
+    Only listed words are kept: DuckDB's keywords and functions, and the names of published tables and columns. So
+    nothing leaks from a statement that DuckDB cannot parse, or parses otherwise than meant.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class Shapes:
 
     def of(self, sql: str, names: Collection[str]) -> str:
         """`sql` on one line; `names` are published tables and columns in lower case."""
-        text = sql[:LENGTH].encode()
+        text = sql[:MAX_LENGTH].encode()
         tokens = duckdb.tokenize(text.decode())
         ends = [*(start for start, _ in tokens), len(text)][1:]
         parts = []
         for (start, kind), end in zip(tokens, ends, strict=True):
-            part = text[start:end].decode(errors="replace")  # with the space and the comments after it
+            part = text[start:end].decode(errors="replace")  # including the space and comments after it
             if kind in (duckdb.token_type.string_const, duckdb.token_type.numeric_const):
                 parts.append(VALUE)
             elif kind == duckdb.token_type.operator:
