@@ -84,12 +84,13 @@ def main() -> None:
 
     watch.seconds["imports: command line"] = time.perf_counter() - begun
     imported = time.perf_counter()
+    from sluice.config import sources as declared
     from sluice.load import read_ahead
     from sluice.load import run as load
 
     watch.seconds["imports: DuckDB, pyarrow"] = time.perf_counter() - imported
     watch.around(load, "open_raw", "open raw")
-    watch.around(cli, "load_sources", "declarations")
+    watch.around(declared, "load_sources", "declarations")
     watch.around(read_ahead.SourceReader, "begin", BESIDE[0])
     watch.around(load, "_record", "ledger, a row a table")
     watch.around(load, "copy_to_raw", "ledger into raw")

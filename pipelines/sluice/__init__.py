@@ -1,1 +1,5 @@
-"""From a declared source to a raw table: the small Python package around dlt and dbt."""
+"""Sluice: loads sources, builds and tests models of them with dbt, and publishes what readers are granted."""
+
+from importlib.metadata import version
+
+__version__ = version("sluice")

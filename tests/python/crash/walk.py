@@ -128,7 +128,7 @@ def serve() -> None:
     import importlib
 
     for module in (
-        "sluice.cli", "sluice.runs.store", "sluice.load.run", "sluice.cli.progress", "sluice.load.dlt_pipeline",
+        "sluice.cli", "sluice.runs.store", "sluice.workflow.load", "sluice.cli.progress", "sluice.load.dlt_pipeline",
         "dlt.destinations.impl.duckdb.duck",
         "dlt.destinations.impl.duckdb.factory", "dlt.normalize.items_normalizers.base", "dlt.load.load",
         *(f"sluice.extract.{k}" for k in (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import sluice
 from tests.python.project import Project
 
 
@@ -59,6 +62,17 @@ def test_load_exits_by_what_became_of_it(project: Project) -> None:
     state = project.sluice("status")
     assert state.returncode == 0
     assert "till" in state.stdout
+
+
+def test_the_version_is_printed(project: Project) -> None:
+    done = project.sluice("--version")
+    assert (done.returncode, done.stdout) == (0, f"sluice {sluice.__version__}\n")
+
+
+def test_help_imports_neither_dlt_nor_dbt_nor_duckdb() -> None:
+    code = "import sys, sluice.cli; print(sorted({'dlt', 'dbt', 'duckdb', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_no_secret_is_told(project: Project) -> None:

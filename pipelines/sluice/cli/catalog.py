@@ -1,0 +1,44 @@
+"""`sluice catalog`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.output import err, out, shown
+from sluice.config.settings import load_settings
+from sluice.errors import Exit
+
+
+def catalog(
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where to write it; default: target/catalog.html.")
+    ] = None,
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail on undocumented, unowned or untested marts.")
+    ] = False,
+    profiles: Annotated[
+        bool,
+        typer.Option("--profiles/--no-profiles", help="Look into the tables, or only at what is declared."),
+    ] = True,
+) -> None:
+    """Write the catalog: one page with every table, column, test, load and where it all comes from."""
+    from sluice.catalog import gather, write
+
+    settings = load_settings()
+    gathered = gather(settings, with_profiles=profiles)
+    problems = gathered.problems
+    if check_only:
+        for problem in problems:
+            if problem.gate:
+                err.print(f"{problem.rule}: {problem.text}", markup=False)
+        failing = sum(problem.gate for problem in problems)
+        if failing:
+            raise typer.Exit(Exit.FAILED)
+        out.print("every mart is documented, owned and tested")
+        return
+    file = write(settings, gathered, output)
+    size = file.stat().st_size / 1e6
+    out.print(f"{shown(settings, file)}: {len(gathered.ids)} tables, {size:.1f} MB; open it in a browser")

@@ -1,0 +1,99 @@
+"""`sluice run`, the steps from the sources to the catalog, and `sluice build`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluice.cli.load import print_loads
+from sluice.cli.output import err, out, shown
+from sluice.cli.publish import print_published
+from sluice.config.settings import Settings, load_settings
+from sluice.errors import Exit, SluiceError
+from sluice.system import lower_priority
+
+if TYPE_CHECKING:
+    from sluice.cli.progress import LoadProgress
+    from sluice.config.declaration import Source
+    from sluice.workflow.run import RunResult
+
+
+def run(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Start the sandbox company first, stop it at the end.")
+    ] = False,
+) -> None:
+    """Load every source, build and test the models, write the docs, and sum up."""
+    from sluice.config.sources import load_sources
+    from sluice.workflow.run import run as run_all
+
+    lower_priority()
+    settings = load_settings()
+    sources = load_sources(settings.sources)
+    loading = _loading(settings, sources, sandbox)
+    result = run_all(settings, sources, loading=loading, on_step=lambda step: out.print(step))
+    _print_summary(settings, result)
+    if not result.ok:
+        raise typer.Exit(Exit.FAILED)
+
+
+def build(context: typer.Context) -> None:
+    """Run `dbt build` with the arguments given."""
+    from sluice.dbt.runner import dbt
+
+    lower_priority()
+    raise typer.Exit(Exit.FAILED if dbt(load_settings(), ["build", *context.args]) else Exit.OK)
+
+
+@contextmanager
+def _loading(
+    settings: Settings, sources: Sequence[Source[Any, Any]], sandbox: bool
+) -> Iterator[LoadProgress]:
+    """What holds while a run loads: its progress is shown, and the sandbox company is up if it is wanted."""
+    from sluice.cli.progress import LoadProgress
+
+    company = _sandbox(settings) if sandbox else nullcontext()
+    with company, LoadProgress(out, [source.name for source in sources]) as listener:
+        yield listener
+
+
+def _sandbox(settings: Settings) -> Any:
+    """The sandbox company while it runs: the entry point of the group `sluice.sandbox`, a context manager."""
+    for point in entry_points(group="sluice.sandbox"):
+        return point.load()(settings, lambda text: out.print(f"sandbox: {text}", markup=False))
+    raise SluiceError(
+        "--sandbox starts the example company, which is not installed here: it comes with Sluice's repository"
+    )
+
+
+def _print_summary(settings: Settings, result: RunResult) -> None:
+    if result.published:
+        print_published(settings, result.published)
+    for error in result.errors:
+        err.print(error, markup=False)
+    out.print()
+    print_loads(result.loads)
+    built, page = result.build, shown(settings, settings.target / "catalog.html")
+    models, tests = built.models, built.tests
+    out.print(
+        f"\nmodels: {models['success']} built{_rest(models, 'success')}; "
+        f"tests: {tests['pass']} passed{_rest(tests, 'pass')}"
+    )
+    for failure in built.failures:
+        err.print(f"  {failure}", markup=False)
+    out.print(
+        f"warehouse: {shown(settings, settings.warehouse)}   catalog: {page}   {result.seconds:.0f} s in all"
+    )
+    if result.ok:
+        out.print(f"next: open {page}, or look at a model with dbt show --select MODEL")
+    else:
+        out.print("next: fix what is named above and run again; what was done stays done")
+
+
+def _rest(counts: Counter[str], fine: str) -> str:
+    return "".join(f", {count} {name}" for name, count in sorted(counts.items()) if name != fine)

@@ -1,0 +1,45 @@
+"""The first step of a run: the sources' rows into raw, recorded in the run store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sluice.config.declaration import Source
+from sluice.config.settings import Settings
+from sluice.extract.contract import LoadOptions
+from sluice.load.results import ProgressListener, SourceResult
+from sluice.load.run import load as load_sources
+from sluice.runs.store import RunStore
+
+
+def load(
+    settings: Settings,
+    sources: Sequence[Source[Any, Any]],
+    options: LoadOptions,
+    listener: ProgressListener | None = None,
+) -> list[SourceResult]:
+    """Load `sources` as a run of its own; one that fails does not stop the others.
+
+    Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`.
+    """
+    store = RunStore(settings.ledger)
+    run_id = store.begin("load")
+    status = "failed"
+    try:
+        results = load_sources(
+            settings,
+            sources,
+            run_id,
+            full_refresh=options.full_refresh,
+            window=options.window,
+            retry_quarantine=options.retry_quarantine,
+            listener=listener,
+        )
+        status = "failed" if any(result.errors for result in results) else "ok"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        store.end(run_id, status)
+    return results

@@ -1,0 +1,88 @@
+"""A whole run, as `sluice run` and a scheduler call it: load, build, docs, publish, catalog."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sluice.config.declaration import Source
+from sluice.config.settings import Settings
+from sluice.dbt.runner import BuildResult, build_result, dbt_session, excluding
+from sluice.errors import SluiceError
+from sluice.extract.contract import LoadOptions
+from sluice.load.results import ProgressListener, SourceResult
+from sluice.workflow.load import load
+
+if TYPE_CHECKING:  # what later steps need is imported when they begin, so that the load begins at once
+    from sluice.publish import Published
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of each step of a run."""
+
+    loads: Sequence[SourceResult]
+    build: BuildResult
+    dbt_failed: bool
+    """dbt ended a command with an error."""
+    published: Published | None
+    """None: the project has no audiences, or the publication failed."""
+    errors: Sequence[str]
+    """Why publishing or the catalog failed."""
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Every step succeeded in full."""
+        loaded = not any(result.failed for result in self.loads)
+        return loaded and not self.dbt_failed and not self.errors
+
+
+def run(
+    settings: Settings,
+    sources: Sequence[Source[Any, Any]],
+    *,
+    loading: AbstractContextManager[ProgressListener | None] | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> RunResult:
+    """Run every step; one that fails does not stop the steps that can do without it.
+
+    loading: is entered for the load only, and gives the load's listener. on_step: is called with the name of each
+    step after the load as it begins. Raises LockedError when another process works on the warehouse for too long.
+    """
+    started = time.monotonic()
+    with dbt_session(settings) as dbt:
+        with loading or nullcontext() as listener:
+            loads = load(settings, sources, LoadOptions(), listener)
+        on_step("build: dbt build")
+        failed_tables = [name for result in loads for name in result.failed]
+        code = dbt(["build", *excluding(failed_tables)])
+        built = build_result(settings)
+        on_step("docs: dbt docs generate")
+        code |= dbt(["docs", "generate", "--static"])
+    errors: list[str] = []
+    published = None
+    if (settings.root / "audiences.yml").is_file():
+        from sluice.publish import publish
+
+        on_step("publish")
+        with _noted(errors):
+            published = publish(settings)
+    from sluice import catalog
+
+    on_step("catalog")
+    with _noted(errors):
+        catalog.write(settings, catalog.gather(settings))
+    return RunResult(loads, built, bool(code), published, errors, time.monotonic() - started)
+
+
+@contextmanager
+def _noted(errors: list[str]) -> Iterator[None]:
+    """Add the message of an error to `errors`: the next step can do without this one."""
+    try:
+        yield
+    except SluiceError as error:
+        errors.append(str(error))
