@@ -85,7 +85,7 @@ check-project:
 	$(STEP) $(BIN)/pytest -q tests/project $(MODEL_TESTS:%=--ignore %)
 
 .PHONY: format
-format: install ## format Python and SQL, mend what ruff can mend
+format: install ## format Python and SQL, fix what ruff can fix
 	@$(BIN)/ruff check --quiet --fix --exit-zero $(PYTHON_CODE)
 	@$(BIN)/ruff format $(PYTHON_CODE)
 	@$(BIN)/sqlfmt --no-progressbar $(SQL_CODE)
@@ -110,6 +110,10 @@ schema: install ## write the JSON Schema editors use for sources/*.yml
 	@$(BIN)/python -c "import json; from sluice.config.json_schema import json_schema as s; print(json.dumps(s(), indent=2))" \
 	  > schemas/source.schema.json
 
+.PHONY: dist
+dist: install ## the engine's wheel and its lock, in dist/
+	@$(BIN)/python .ci/dist.py dist 2>/dev/null
+
 .PHONY: lock
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile --quiet pyproject.toml --universal --extra dev --extra sandbox --generate-hashes --no-emit-index-url --no-header \
@@ -118,6 +122,6 @@ lock: ## resolve requirements.lock again (needs uv)
 	  -o .ci/uv.txt
 
 .PHONY: clean
-clean: ## remove what runs made: warehouse/, target/, logs/, caches
+clean: ## remove what runs made: warehouse/, target/, logs/, dist/, caches
 	@if [ -x $(BIN)/sluice ] && [ -d warehouse ]; then $(BIN)/sluice sandbox down; fi
-	@rm -rf warehouse target logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf warehouse target logs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

