@@ -23,6 +23,7 @@ from sluice.catalog.glossary import Term, read_glossary
 from sluice.catalog.profiles import Profile, profile
 from sluice.catalog.queries import sample_queries
 from sluice.config.audiences import Audience, read_policy
+from sluice.config.column_names import TECHNICAL
 from sluice.config.settings import Settings
 from sluice.dbt.build_history import CACHE, History, Result, compiled_project, record_build
 from sluice.dbt.manifest import LAYERS, Project, TableFacts, TestFacts
@@ -180,7 +181,7 @@ class Gathered:
         column: list[Any] = [
             name,
             kind.lower(),
-            facts.description if facts else _technical(name),
+            facts.description if facts else getattr(TECHNICAL.get(name), "description", ""),
             _class_mark(why),
         ]
         if facts and facts.tags:
@@ -402,25 +403,6 @@ def _class_mark(why: Personal | None) -> str:
         return ""
     mark = "" if why.declared else "?" if why.maybe else "~"
     return mark + ", ".join(sorted(why.classes))
-
-
-def _technical(name: str) -> str:
-    return TECHNICAL.get(name, "")
-
-
-TECHNICAL = {
-    "_loaded_at": "When the row was loaded.",
-    "_load_id": "Load that brought the row.",
-    "_file": "File the row was read from.",
-    "_line": "Line of the file.",
-    "_stream": "Stream the message was read from.",
-    "_sequence": "Number of the message in its stream.",
-    "_subject": "Subject or topic of the message.",
-    "_partition": "Partition of the topic.",
-    "_offset": "Offset in the partition.",
-    "_received_at": "When the server received the message.",
-    "_deleted_at": "When the row was found missing at the source.",
-}
 
 
 def _hours(after: Mapping[str, Any]) -> float:

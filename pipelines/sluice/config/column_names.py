@@ -6,9 +6,10 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sluice.config.declaration import Table
+if TYPE_CHECKING:
+    from sluice.config.declaration import Table
 
 LOADED_AT = "_loaded_at"
 LOAD_ID = "_load_id"
@@ -55,7 +56,7 @@ TECHNICAL = {
         "timestamp with time zone", "When the server received the message.", "stream"
     ),
 }
-"""Columns that loading adds, by name; DELETED_AT only to tables whose deleted rows are found."""
+"""Columns that loading adds, by name."""
 
 
 LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l"}
@@ -65,6 +66,15 @@ SIGNS = str.maketrans("+-*@|", "x_xal")
 OTHERS = re.compile("[^a-zA-Z0-9_]+")
 WORDS = (re.compile("([^_])([A-Z][a-z]+)"), re.compile("([a-z0-9])([A-Z])"))
 UNDERSCORES = re.compile("__+")
+
+
+def technical_columns(kind: str, *, finds_deleted: bool) -> dict[str, TechnicalColumn]:
+    """The columns that loading adds to a table of a kind of source; `finds_deleted`: its deleted rows are found."""
+    return {
+        name: column
+        for name, column in TECHNICAL.items()
+        if column.kind in (None, kind) and (name != DELETED_AT or finds_deleted)
+    }
 
 
 @cache

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sluice.config.column_names import FILE, KEY, RECORD, STREAM, SUBJECT
 from sluice.extract.contract import ExtractContext
 from sluice.extract.exact_json import LONG_NUMBER
 from sluice.sql import literal, quoted
@@ -24,7 +25,7 @@ GROUP_ROWS = 122_880
 """Rows that DuckDB stores together; what comes in groups of another size it stores twice, to make them even."""
 GROUP_BYTES = 64 * 2**20
 """A group is full when it has as many bytes; bounds the memory of a file to about thrice these a table."""
-REPEATED = ("_file", "_key", "_stream", "_subject")
+REPEATED = (FILE, KEY, STREAM, SUBJECT)
 """Texts of metadata that many rows share."""
 
 
@@ -102,8 +103,8 @@ class RowBuffer:
             if self._writer is None:
                 self._writer = self._moved()
             self._under_way.append(self._beside.submit(self._writer.write_table, group))
-        if self.is_exact and "_record" in group.schema.names:
-            self._under_way.append(self._beside.submit(self._look, group["_record"]))
+        if self.is_exact and RECORD in group.schema.names:
+            self._under_way.append(self._beside.submit(self._look, group[RECORD]))
 
     def _moved(self) -> pq.ParquetWriter:
         """The file, with what was in memory."""

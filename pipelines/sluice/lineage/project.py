@@ -20,6 +20,7 @@ from typing import Any
 import sqlglot
 from sqlglot.errors import SqlglotError
 
+from sluice.config.column_names import technical_columns
 from sluice.lineage.columns import column_lineage
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, NodeColumn, Ref
 from sluice.lineage.model import ROWS, Influence, Kind, QueryLineage, Unknown, ValueSource
@@ -27,19 +28,6 @@ from sluice.lineage.model import ROWS, Influence, Kind, QueryLineage, Unknown, V
 EPHEMERAL = "__dbt__cte__"
 MAX_KEPT = 20_000
 """Queries the cache may keep that a run did not use: those of other branches. One takes a few kilobytes."""
-TECHNICAL = {"_loaded_at": "timestamp with time zone", "_load_id": "text"}
-TECHNICAL_OF_KIND = {
-    "files": {"_file": "text", "_line": "bigint"},
-    "stream": {
-        "_stream": "text",
-        "_sequence": "bigint",
-        "_subject": "text",
-        "_partition": "bigint",
-        "_offset": "bigint",
-        "_received_at": "timestamp with time zone",
-    },
-}
-"""Columns that loading adds to every table of a kind; sources do not declare them."""
 
 Json = Mapping[str, Any]
 
@@ -160,8 +148,10 @@ class _Builder:
             node.columns = declared
             node.is_open = True
             kind = node.origin.split(" ")[0]
-            for name, sql_type in {**TECHNICAL, **TECHNICAL_OF_KIND.get(kind, {})}.items():
-                node.columns.setdefault(name, NodeColumn(name, sql_type))
+            load = (entry["config"].get("meta") or {}).get("load") or {}
+            finds_deleted = bool(load.get("deletes") or load.get("soft_delete"))
+            for name, column in technical_columns(kind, finds_deleted=finds_deleted).items():
+                node.columns.setdefault(name, NodeColumn(name, column.data_type))
 
     # -- seeds and exposures
 

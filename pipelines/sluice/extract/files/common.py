@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sluice.config.column_names import normalized
+from sluice.config.column_names import FILE, LINE, REASON, RECORD, normalized
 from sluice.config.declaration import FilesTable, Table
 from sluice.extract.contract import ExtractContext
 from sluice.extract.row_buffer import RowBuffer, numbers
@@ -65,7 +65,7 @@ class FileBuffer:
         self._rows[file.name] = self._rows.get(file.name, 0) + rows
         key = tuple(sorted(columns))
         ordered = self._ordered.setdefault(key, tuple(columns))
-        schema = pa.schema([("_file", NAMES), ("_line", pa.int64()), *((c, pa.string()) for c in ordered)])
+        schema = pa.schema([(FILE, NAMES), (LINE, pa.int64()), *((c, pa.string()) for c in ordered)])
         names = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), [file.name])
         arrays = [names, numbers(lines), *(columns[c] for c in ordered)]
         batch = pa.Table.from_arrays(arrays, schema=schema)
@@ -135,7 +135,7 @@ class FileBuffer:
         if not self._rejected:
             return None
         path = self._context.folder / f"{self._table.name}.rejected.parquet"
-        names = ("_file", "_line", "_reason", "_record")
+        names = (FILE, LINE, REASON, RECORD)
         pq.write_table(pa.table(dict(zip(names, zip(*self._rejected, strict=True), strict=True))), path)
         return f"select * from read_parquet({literal(str(path))})"
 
@@ -149,9 +149,13 @@ class FileBuffer:
             have = {normalized(name) for name in declared}
             declared += sorted(name for name in self.raw_columns if name not in have)
         if self._table.load.format in ("json", "jsonl"):
-            declared = ["_record"]
+            declared = [RECORD]
         texts = [f"cast(null as varchar) as {quoted(c)}" for c in declared]
-        return ["cast(null as varchar) as _file", "cast(null as bigint) as _line", *texts] if declared else []
+        return (
+            [f"cast(null as varchar) as {FILE}", f"cast(null as bigint) as {LINE}", *texts]
+            if declared
+            else []
+        )
 
     def close(self) -> str | None:
         """The relation of all rows; None without any."""

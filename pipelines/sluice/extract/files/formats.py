@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sluice.config.column_names import normalized
+from sluice.config.column_names import DELETED_AT, FILE, LINE, RECORD, STAMPS, normalized
 from sluice.config.declaration import FilesTable, Table
 from sluice.errors import LoadError
 from sluice.extract.exact_json import no_key_twice
@@ -225,7 +225,7 @@ def _names(
                 f"{table.qualified}: {file.name}: the columns {twin!r} and {name!r} would both be called "
                 f"{normalized(name)!r}"
             )
-    if ours := have.keys() & {"_file", "_line", "_loaded_at", "_load_id", "_deleted_at"}:
+    if ours := have.keys() & {FILE, LINE, *STAMPS, DELETED_AT}:
         raise LoadError(f"{table.qualified}: {file.name} has the column {min(ours)}, which is one of ours")
     excluded = {normalized(name) for name in table.load.columns.exclude or []}
     # a file sent again may keep the layout it always had
@@ -251,7 +251,7 @@ def _jsonl(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_bef
             filled = pc.invert(blank)
             lines, places = lines.filter(filled), numbers(places).filter(filled)
         if len(lines):
-            buffer.write(file, {"_record": lines}, places)
+            buffer.write(file, {RECORD: lines}, places)
 
 
 def _split(path: Path) -> Iterator[pa.StringArray]:
@@ -320,7 +320,7 @@ def _json(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_befo
             f"{table.qualified}: {file.name} has a text that no text may be: {error}; nothing was loaded. Fix the file"
         ) from None
     if texts:
-        buffer.write(file, {"_record": pa.array(texts, pa.string())}, range(1, len(texts) + 1))
+        buffer.write(file, {RECORD: pa.array(texts, pa.string())}, range(1, len(texts) + 1))
 
 
 def _lines(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sluice.config.column_names import normalized
+from sluice.config.column_names import FILE, LINE, normalized
 from sluice.config.declaration import FilesTable, Table
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
@@ -73,7 +73,7 @@ class ParquetFiles:
                 )
         self._context.progress(self._table.name, parquet.metadata.num_rows)
         self._selects.append(
-            f"select {literal(file.name)} as _file, file_row_number + 1 as _line, * exclude ({left_out}) from {scan}"
+            f"select {literal(file.name)} as {FILE}, file_row_number + 1 as {LINE}, * exclude ({left_out}) from {scan}"
         )
 
     def _check_names(self, names: Sequence[str], file: Found) -> None:
@@ -85,7 +85,7 @@ class ParquetFiles:
                     f"{where}: the columns {twin!r} and {name!r} would both be called {normalized(name)!r}"
                 )
             have[normalized(name)] = name
-        if ours := have.keys() & {"_file", "_line"}:
+        if ours := have.keys() & {FILE, LINE}:
             raise LoadError(f"{where} has the column {min(ours)}, which is one of ours")
         # a file sent again may keep the layout it always had
         if file.name not in self._loaded_before and (missing := sorted(self._required - have.keys())):
