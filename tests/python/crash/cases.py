@@ -26,7 +26,7 @@ import nats
 from nats.js.api import RetentionPolicy, StreamConfig
 
 from servers import MariaDB, Postgres
-from tests.python.extract.test_database import maria
+from tests.python.extract.database.test_database import maria
 from tests.python.project import Project
 
 Rows = list[tuple[Any, ...]]

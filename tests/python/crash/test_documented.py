@@ -6,11 +6,11 @@ import ast
 import re
 from pathlib import Path
 
-from tests.python import test_drift
 from tests.python.crash.test_kills import KINDS
-from tests.python.test_odd_values import ANSWERS, FILES, PARQUET, POSTGRES, SQLITE
-from tests.python.test_quarantine import BAD_LINES
-from tests.python.test_soft_delete import MARKS
+from tests.python.load import test_drift
+from tests.python.load.test_odd_values import ANSWERS, FILES, PARQUET, POSTGRES, SQLITE
+from tests.python.load.test_quarantine import BAD_LINES
+from tests.python.load.test_soft_delete import MARKS
 
 TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
@@ -31,37 +31,37 @@ PROMISES = {
     "crash/test_at_once.py::test_a_plain_dbt_build_waits_for_a_load": "Two at once",
     "crash/test_at_once.py::test_a_reader_holds_a_load_up_and_is_named": "Two at once",
     "crash/test_at_once.py::test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced": "Replace is atomic",
-    "test_quarantine.py::test_bad_lines_of_files": "Bad rows are kept apart",
-    "test_quarantine_kinds.py::test_bad_rows_of_every_kind": "Bad rows are kept apart",
-    "test_quarantine_kinds.py::test_messages_of_kafka": "Bad rows are kept apart",
-    "test_quarantine_kinds.py::test_bad_rows_of_every_kind_leave_when_they_come_well": "The quarantine is retried",
-    "test_quarantine_kinds.py::test_kept_texts_are_taken_in_once_they_are_mended": "The quarantine is retried",
-    "test_quarantine_kinds.py::test_bad_rows_that_are_alike_all_come_back": "The quarantine is retried",
-    "test_quarantine.py::test_a_tolerance_in_percent": "A tolerance decides",
-    "test_quarantine.py::test_beyond_the_tolerance_raw_stays_as_it_was": "A tolerance decides",
-    "test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",
-    "test_quarantine.py::test_messages_of_a_stream": "Bad rows are kept apart",
-    "test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
-    "test_quarantine.py::test_a_key_of_several_different_rows": "Bad rows are kept apart",
-    "test_quarantine.py::test_a_new_column": "Drift follows the table's policy",
-    "test_drift.py::test_drift_of_postgres": SHAPE,
-    "test_drift.py::test_drift_of_mariadb": SHAPE,
-    "test_drift.py::test_drift_of_sqlite": SHAPE,
-    "test_drift.py::test_drift_of_files": SHAPE,
-    "test_drift.py::test_drift_of_excel": SHAPE,
-    "test_drift.py::test_drift_of_an_api": SHAPE,
-    "test_odd_values.py::test_odd_files": ODD,
-    "test_odd_values.py::test_odd_parquet": ODD,
-    "test_odd_values.py::test_odd_sqlite": ODD,
-    "test_odd_values.py::test_odd_postgres": ODD,
-    "test_odd_values.py::test_cells_of_excel_without_a_value_are_bad_rows": ODD,
-    "test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,
-    "test_odd_values.py::test_odd_answers": ODD,
-    "test_odd_values.py::test_a_function_that_exits_ends_its_table_only": ODD,
-    "test_soft_delete.py::test_a_mark_of_the_source": "Deleted rows are known",
-    "test_soft_delete.py::test_a_mark_of_records_that_comes_later": "Deleted rows are known",
-    "test_soft_delete.py::test_a_mark_that_is_none_is_refused": "Deleted rows are known",
-    "test_quarantine.py::test_the_command_shows_bad_rows_and_drift": "Drift is shown",
+    "load/test_quarantine.py::test_bad_lines_of_files": "Bad rows are kept apart",
+    "load/test_quarantine_kinds.py::test_bad_rows_of_every_kind": "Bad rows are kept apart",
+    "load/test_quarantine_kinds.py::test_messages_of_kafka": "Bad rows are kept apart",
+    "load/test_quarantine_kinds.py::test_bad_rows_of_every_kind_leave_when_they_come_well": "The quarantine is retried",
+    "load/test_quarantine_kinds.py::test_kept_texts_are_taken_in_once_they_are_mended": "The quarantine is retried",
+    "load/test_quarantine_kinds.py::test_bad_rows_that_are_alike_all_come_back": "The quarantine is retried",
+    "load/test_quarantine.py::test_a_tolerance_in_percent": "A tolerance decides",
+    "load/test_quarantine.py::test_beyond_the_tolerance_raw_stays_as_it_was": "A tolerance decides",
+    "load/test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",
+    "load/test_quarantine.py::test_messages_of_a_stream": "Bad rows are kept apart",
+    "load/test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
+    "load/test_quarantine.py::test_a_key_of_several_different_rows": "Bad rows are kept apart",
+    "load/test_quarantine.py::test_a_new_column": "Drift follows the table's policy",
+    "load/test_drift.py::test_drift_of_postgres": SHAPE,
+    "load/test_drift.py::test_drift_of_mariadb": SHAPE,
+    "load/test_drift.py::test_drift_of_sqlite": SHAPE,
+    "load/test_drift.py::test_drift_of_files": SHAPE,
+    "load/test_drift.py::test_drift_of_excel": SHAPE,
+    "load/test_drift.py::test_drift_of_an_api": SHAPE,
+    "load/test_odd_values.py::test_odd_files": ODD,
+    "load/test_odd_values.py::test_odd_parquet": ODD,
+    "load/test_odd_values.py::test_odd_sqlite": ODD,
+    "load/test_odd_values.py::test_odd_postgres": ODD,
+    "load/test_odd_values.py::test_cells_of_excel_without_a_value_are_bad_rows": ODD,
+    "load/test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,
+    "load/test_odd_values.py::test_odd_answers": ODD,
+    "load/test_odd_values.py::test_a_function_that_exits_ends_its_table_only": ODD,
+    "load/test_soft_delete.py::test_a_mark_of_the_source": "Deleted rows are known",
+    "load/test_soft_delete.py::test_a_mark_of_records_that_comes_later": "Deleted rows are known",
+    "load/test_soft_delete.py::test_a_mark_that_is_none_is_refused": "Deleted rows are known",
+    "load/test_quarantine.py::test_the_command_shows_bad_rows_and_drift": "Drift is shown",
 }
 CASES = {
     "test_killed_at_every_event": [
@@ -119,10 +119,10 @@ def test_every_test_stands_in_the_table() -> None:
     found = set()
     for file in [
         *sorted((TESTS / "crash").glob("test_*.py")),
-        *TESTS.glob("test_quarantine*.py"),
-        TESTS / "test_drift.py",
-        TESTS / "test_odd_values.py",
-        TESTS / "test_soft_delete.py",
+        *(TESTS / "load").glob("test_quarantine*.py"),
+        TESTS / "load/test_drift.py",
+        TESTS / "load/test_odd_values.py",
+        TESTS / "load/test_soft_delete.py",
     ]:
         if file.name == Path(__file__).name:
             continue

@@ -15,7 +15,7 @@ import pytest
 
 from servers import MariaDB, Postgres
 from sluice.errors import Exit
-from tests.python.extract.test_database import maria
+from tests.python.extract.database.test_database import maria
 from tests.python.project import Project
 
 SECONDS = 2.0

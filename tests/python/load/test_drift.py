@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from servers import MariaDB, Postgres
-from tests.python.extract.test_database import maria
+from tests.python.extract.database.test_database import maria
 from tests.python.extract.test_rest import Answer, Api
 from tests.python.project import Outcome, Project
 
