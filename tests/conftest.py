@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from servers.fixtures import *  # noqa: F403 - fixtures are found by their names
+from tests.server_fixtures import *  # noqa: F403 - fixtures are found by their names
 
 
 def pytest_configure() -> None:

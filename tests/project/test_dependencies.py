@@ -9,8 +9,10 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-OURS = {"sluice", "pipelines", "sandbox", "servers", "tests"}
+OURS = {"sluice", "sandbox", "servers", "bench", "tests", "reference"}
 
 
 def _normalised(requirement: str) -> str:
@@ -18,10 +20,11 @@ def _normalised(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", requirement)[0]).lower()
 
 
-def _declared() -> set[str]:
+def _declared(*extras: str) -> set[str]:
+    """What is installed with the engine, and with its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    return {_normalised(r) for r in [*project["dependencies"], *(r for extra in extras for r in extra)]}
+    optional = (project["optional-dependencies"][extra] for extra in extras)
+    return {_normalised(r) for r in [*project["dependencies"], *(r for extra in optional for r in extra)]}
 
 
 def _imported(file: Path) -> set[str]:
@@ -35,17 +38,29 @@ def _imported(file: Path) -> set[str]:
     return {module.split(".")[0] for module in modules} - set(sys.stdlib_module_names) - OURS
 
 
-def test_what_is_imported_is_declared() -> None:
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("pipelines/sluice", ()),
+        ("pipelines", ("sandbox",)),
+        ("sandbox", ("sandbox",)),
+        ("servers", ("sandbox",)),
+        ("bench", ("sandbox", "dev")),
+        ("tests", ("sandbox", "dev")),
+    ],
+)
+def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
     """A library that only comes along with another one goes when that one changes its mind."""
-    declared, distributions = _declared(), packages_distributions()
+    declared, distributions = _declared(*extras), packages_distributions()
     missing = [
         f"{file.relative_to(ROOT)} imports {name}"
-        for folder in ("pipelines", "sandbox", "servers", "tests")
         for file in sorted((ROOT / folder).rglob("*.py"))
         for name in sorted(_imported(file))
         if name in distributions and not {_normalised(d) for d in distributions[name]} & declared
     ]
-    assert not missing, f"add to pyproject.toml, then `make lock`: {missing}"
+    assert not missing, (
+        f"add to pyproject.toml ({' or '.join(extras) or 'dependencies'}), then `make lock`: {missing}"
+    )
 
 
 def test_the_lock_holds_what_is_declared() -> None:
@@ -53,5 +68,5 @@ def test_the_lock_holds_what_is_declared() -> None:
         _normalised(name)
         for name in re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
     }
-    missing = sorted(_declared() - locked)
+    missing = sorted(_declared("sandbox", "dev") - locked)
     assert not missing, f"requirements.lock is older than pyproject.toml, run `make lock`: {missing}"
