@@ -9,8 +9,7 @@ mqtt              dict: host, port, username, password (the same server)
 pocketbase        servers.PocketBase: base_url, admin and loader logins
 kafka_bootstrap   str, librdkafka's mock cluster of one broker
 
-The servers are shared by all tests of a session: name what you make after your test. A conftest.py takes them by
-`from servers.fixtures import *`.
+The servers are shared by all tests of a session: name what you make after your test.
 """
 
 from __future__ import annotations
