@@ -1,7 +1,7 @@
 """Write, audit, publish: one verified, immutable copy per audience, switched for all of them at once.
 
-What readers open is never the warehouse. A version is built beside the one in use, audited before, read back
-after, and becomes current by one rename; whoever has a file open keeps it.
+Readers never open the warehouse. A version is audited, built beside the one in use, read back, and becomes current by
+one rename; whoever has an older file open keeps it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sluice.config.settings import Settings
 from sluice.errors import PublishError
 
-if TYPE_CHECKING:  # the engine and the SQL parser are not needed to go back, which is to be quick
+if TYPE_CHECKING:  # a rollback has to be quick and needs neither DuckDB nor the SQL parser
     from sluice.publish.publication import Published as Published
     from sluice.publish.publication import Rotated
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # the engine and the SQL parser are not needed to go back, wh
 def publish(settings: Settings, *, run_id: str | None = None, accept_rows: bool = False) -> Published:
     """Publish the granted models of the warehouse; `run_id` is the run they come from (default: the last).
 
-    Raises DeclarationError for a wrong policy, PublishError when the audit refuses; readers then keep what
-    they had.
+    Raises DeclarationError for a wrong policy and PublishError when the audit finds a reason not to; readers then keep
+    the version they have.
     """
     from sluice.publish.publication import Publication
 
     publication = Publication(settings)
     with publication.versions.locked(settings.lock_seconds), publication.recorded("publish") as row:
-        published = publication.run(run_id or publication.ledger.last_run(), accept_rows)
+        published = publication.run(run_id or publication.run_store.last_run(), accept_rows)
         row.update(version=published.version, detail="; ".join(published.held) or None)
         return published
 
@@ -34,14 +34,14 @@ def publish(settings: Settings, *, run_id: str | None = None, accept_rows: bool 
 def rollback(settings: Settings, version: str | None = None) -> str:
     """Give readers `version` again (default: the one before the current); returns its name.
 
-    Raises PublishError when there is no such version, or when it shows what the policy forbids by now.
+    Raises PublishError when there is no such version, or when it shows what today's policy forbids.
     """
-    from sluice.publish.attempt import Attempt
-    from sluice.publish.forbidden import forbidden
+    from sluice.publish.operation import Operation
+    from sluice.publish.policy_changes import forbidden_now
 
-    attempt = Attempt(settings)
-    versions = attempt.versions
-    with versions.locked(settings.lock_seconds), attempt.recorded("rollback") as row:
+    operation = Operation(settings)
+    versions = operation.versions
+    with versions.locked(settings.lock_seconds), operation.recorded("rollback") as row:
         current = versions.current
         if current is None:
             raise PublishError("nothing is published yet")
@@ -52,20 +52,19 @@ def rollback(settings: Settings, version: str | None = None) -> str:
         old = versions.read(wanted)
         newest = versions.read(
             versions.names[-1]
-        )  # the current one may be of before a grant or a class was given
-        if reasons := list(forbidden(old, attempt.policy, newest)):
+        )  # the current one may be older than a grant or a data class
+        if reasons := list(forbidden_now(old, operation.policy, newest)):
             raise PublishError(f"{wanted} shows more than is allowed now: {'; '.join(reasons)}")
         versions.switch(wanted)
-        for mirror in attempt.mirrors:
+        for mirror in operation.mirrors:
             mirror.switch(wanted)
     return wanted
 
 
 def rotate_key(settings: Settings, name: str) -> Rotated:
-    """Write every kept version of an audience anew with its next key; returns which, and what is left to do.
+    """Encrypt every kept version of an audience with its next key; returns which, and what is left to do.
 
-    The content stays as it is. Cut short, it is finished by calling it again: files that the next key opens
-    are done.
+    The content stays as it is. If it was interrupted, call it again: files that the next key opens are skipped.
     """
     from sluice.publish.publication import Publication
 

@@ -13,7 +13,7 @@ from sluice.errors import ConnectionError
 CONNECTION = "keyring"
 """`${keyring.<entry>}` refers to an entry."""
 SERVICE = "sluice"
-"""What all entries are filed under; `keyring get sluice <entry>` shows one."""
+"""The service all entries belong to; `keyring get sluice <entry>` shows one."""
 
 Answer = TypeVar("Answer")
 
@@ -22,36 +22,36 @@ def get(entry: str) -> str | None:
     """The secret of an entry; None when there is none."""
     import keyring  # 0.1 s, and few keys are kept there
 
-    return _asked(entry, "read", lambda: keyring.get_password(SERVICE, entry))
+    return _ask(entry, "read", lambda: keyring.get_password(SERVICE, entry))
 
 
 def put(entry: str, secret: str) -> None:
-    """Keep a secret; it can be read back when this returns."""
+    """Store a secret; when this returns, it was read back."""
     import keyring
 
-    _asked(entry, "written", lambda: keyring.set_password(SERVICE, entry, secret), secret)
+    _ask(entry, "written", lambda: keyring.set_password(SERVICE, entry, secret), secret)
     if get(entry) != secret:
         raise ConnectionError(
-            f"the keyring ({name()}) took {entry!r} but does not give it back; use another one"
+            f"the keyring ({name()}) stored {entry!r} but does not return it; use another keyring"
         )
 
 
 def remove(entry: str) -> None:
-    """Remove an entry; one that is not there is fine."""
+    """Remove an entry, if there is one."""
     import keyring
 
     if get(entry) is not None:
-        _asked(entry, "removed", lambda: keyring.delete_password(SERVICE, entry))
+        _ask(entry, "removed", lambda: keyring.delete_password(SERVICE, entry))
 
 
 def name() -> str:
-    """Which keyring is in use."""
+    """The name of the keyring in use."""
     import keyring
 
     return str(keyring.get_keyring().name)
 
 
-def _asked(entry: str, done: str, question: Callable[[], Answer], secret: str = "") -> Answer:
+def _ask(entry: str, done: str, question: Callable[[], Answer], secret: str = "") -> Answer:
     from keyring.errors import NoKeyringError
 
     what = f"the keyring's entry {entry!r} cannot be {done}"
@@ -59,10 +59,10 @@ def _asked(entry: str, done: str, question: Callable[[], Answer], secret: str = 
         return question()
     except NoKeyringError:
         raise ConnectionError(
-            f"{what}: this machine has no keyring that works (no desktop session?). Choose one with "
+            f"{what}: this machine has no working keyring (no desktop session?). Choose one with "
             f"PYTHON_KEYRING_BACKEND, or set the key as CONNECTIONS__{CONNECTION.upper()}__{entry.upper()} in the "
-            "environment, which is looked at first"
+            "environment, which takes precedence"
         ) from None
     except Exception as error:  # each backend has errors of its own
-        words = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConnectionError(f"{what}: {words.replace(secret, '***') if secret else words}") from None
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ConnectionError(f"{what}: {message.replace(secret, '***') if secret else message}") from None

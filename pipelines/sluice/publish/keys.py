@@ -1,4 +1,4 @@
-"""Keys of published files and of the hash mask: handed in by reference, or made on this machine. Never published."""
+"""Keys of published files and of the hash mask: given by reference, or generated on this machine. Never published."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sluice.errors import ConnectionError, PublishError
 from sluice.publish import keyring
 
 NEXT = "_next"
-"""What the key to rotate to is called, after the one it follows."""
+"""Added to the name of a key, it names the key to rotate to."""
 
 
 class Keys:
     """Looks where Connections looks (environment, .dlt/secrets.toml, connections.toml), then in SLUICE_HOME/keys.
 
     `${keyring.<entry>}` is an entry of the operating system's keyring, unless one of those places has a value for it.
-    It never falls back to anything: an entry that is missing is an error, as the file would be in the open.
+    A missing entry is an error: without a key the file would not be encrypted.
     """
 
     def __init__(self, folder: Path, connections: Connections) -> None:
@@ -36,17 +36,18 @@ class Keys:
         return self._required(audience.key) or self._kept(audience.name)
 
     def masking(self, policy: Policy, published: Path | None) -> str:
-        """The hash mask's key as 64 hex digits; made on first use where none is given.
+        """The hash mask's key as 64 hex digits; generated on first use where none is given.
 
-        `published`: where a version is that has hashed values. Raises PublishError when their key is gone: with another
-        one everybody would get a new pseudonym, and nothing would tell.
+        `published` is the folder of a version with hashed values. Raises PublishError when their key is gone: with a
+        new key every hash would change, silently.
         """
         key = self._required(policy.publishing.masking_key) or self._kept("masking")
         if key is None and published:
             raise PublishError(
-                f"not published: the hash mask's key was in {self._folder / 'masking'} and is gone; with a new one "
+                f"not published: the hash mask's key was in {self._folder / 'masking'} and is gone; with a new key, "
                 "values would get other hashes than those readers have and join by. Put the file back, or give the key "
-                f"as masking_key in audiences.yml. (Lost for good? Remove {published}, tell the readers, and publish.)"
+                f"as masking_key in audiences.yml. (If it is lost for good: remove {published}, tell the readers, and "
+                "publish.)"
             )
         if key is None:
             key = self._make()
@@ -54,10 +55,10 @@ class Keys:
         return hashlib.sha256(f"sluice masking {key}".encode()).hexdigest()
 
     def begin_rotation(self, audience: Audience) -> tuple[str | None, str]:
-        """The key files have now, and the one to rotate to, which is kept before it is used.
+        """The current key of the files, and the one to rotate to, which is stored before it is used.
 
-        The new one is `<key>_next`, where the key is handed in or kept in the keyring; else, or where the keyring has
-        none, one is made. Begun again, it is the same one.
+        The new one is `<key>_next` if the key is given by reference or is in the keyring. Otherwise, or if the keyring
+        has none, it is generated. After an interruption it is the same one.
         """
         old = self._given(audience.key) or self._kept(audience.name)
         if entry := self._entry(audience.key):
@@ -71,11 +72,11 @@ class Keys:
         return old, new
 
     def end_rotation(self, audience: Audience, new: str) -> None:
-        """Let the new key take the old one's place, where that is ours to do."""
+        """Replace the old key by the new one, unless the key is given by reference."""
         if entry := self._entry(audience.key):
             keyring.put(entry, new)
             keyring.remove(entry + NEXT)
-            self._forget(audience.name)  # a key of this machine, from before the keyring had one
+            self._forget(audience.name)  # a key of this machine, older than the keyring's
         elif not self._given(audience.key):
             self._keep(audience.name, new)
             self._forget(f"{audience.name}.next")
@@ -83,21 +84,21 @@ class Keys:
     def left_to_do(self, audience: Audience) -> str:
         """What the person who rotated has to do now."""
         if entry := self._entry(audience.key):
-            return f"It is the keyring's entry {entry!r} now; readers need it: `keyring get {keyring.SERVICE} {entry}`"
+            return f"It is now the keyring's entry {entry!r}; readers need it: `keyring get {keyring.SERVICE} {entry}`"
         if self._given(audience.key):
             return (
-                f"Let it take the old one's place now: {self._exchange(audience)}. Until then nothing is published; "
-                "readers need the new one already"
+                f"Replace the old key by it now: {self._exchange(audience)}. Until then nothing is published; readers "
+                "already need the new one"
             )
         return (
-            f"It is kept in {self._folder / audience.name}, and nowhere else: without it nobody can read these files. "
-            "Readers need it from now on"
+            f"It is kept only in {self._folder / audience.name}: without it nobody can read these files. Readers need "
+            "it from now on"
         )
 
     def missing(self, audience: Audience, opens: Callable[[str], bool], published: Path) -> str:
-        """Why the key of today does not open what is published, and what to do; `opens` tries a key."""
+        """Why the current key does not open what is published, and what to do; `opens` tries a key."""
         if (following := self._given(_next(audience.key))) and opens(following):
-            return f"since a rotation it has the next key, which has to take its place: {self._exchange(audience)}"
+            return f"after a rotation it has the next key, which must replace the old one: {self._exchange(audience)}"
         kept = self._folder / audience.name
         if match := REFERENCE.fullmatch(audience.key or ""):
             place = self._connections.place(match[1], match[2])
@@ -107,7 +108,7 @@ class Keys:
                 what = f"{audience.key} has no value here: set {place} (or put {kept} back, if the key was there)"
             else:
                 what = (
-                    f"the key set now ({place}) does not open it: set the right one; a new one is brought in by "
+                    f"the current key ({place}) does not open it: set the right one; to change the key, use "
                     f"`sluice publish --rotate-key {audience.name}`"
                 )
         elif kept.is_file():
@@ -115,8 +116,8 @@ class Keys:
         else:
             what = f"{kept} is gone, and audiences.yml names no other key: put the file back, or name one under `key`"
         return (
-            f"{what}. (Lost for good? Then nobody reads the kept versions again: set another key, remove {published}, "
-            "and publish.)"
+            f"{what}. (If it is lost for good, nobody can read the kept versions again: set another key, remove "
+            f"{published}, and publish.)"
         )
 
     def _exchange(self, audience: Audience) -> str:
@@ -133,12 +134,12 @@ class Keys:
         key = self._given(match[0])
         if key is None:
             raise ConnectionError(
-                f"the key of {audience.name} is handed in as {audience.key}, so the next one is, too: set {place}, and "
-                "call this again"
+                f"the key of {audience.name} is given as {audience.key}, so the next one is given as well: set {place} "
+                "and repeat the command"
             )
         if key == old:
             raise ConnectionError(
-                f"the next key of {audience.name} ({place}) is the one it has: set another one"
+                f"the next key of {audience.name} ({place}) equals the current one: set another one"
             )
         return key
 
@@ -149,7 +150,7 @@ class Keys:
         return key
 
     def _keep(self, name: str, key: str) -> None:
-        """Write a key to this machine, readable by its owner only; there is no moment with half a key."""
+        """Write a key to this machine, readable by its owner only, all at once."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = self._folder / f".{name}.{os.getpid()}"
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -182,7 +183,7 @@ class Keys:
         return self._secret(self._connections.get(match[1], match[2])) if match else None
 
     def _entry(self, reference: str | None) -> str | None:
-        """The keyring's entry a reference names; None when it leads elsewhere."""
+        """The keyring entry a reference names; None for a reference to something else."""
         match = REFERENCE.fullmatch(reference or "")
         if match is None or match[1] != keyring.CONNECTION or self._connections.get(match[1], match[2]):
             return None
@@ -195,5 +196,5 @@ class Keys:
 
 
 def _next(reference: str | None) -> str | None:
-    """What the key to rotate to is referred to as."""
+    """The reference to the key to rotate to."""
     return reference.removesuffix("}") + NEXT + "}" if reference else None

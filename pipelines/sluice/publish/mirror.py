@@ -19,11 +19,11 @@ from sluice.errors import ConnectionError
 from sluice.publish.versions import Version, Versions
 
 OURS = re.compile(r"[^/]+/[0-9a-f]{16}/(.+/)?[^/]+\.parquet|versions/[0-9TZ.]+\.json(\.new)?")
-"""What is removed once no version needs it; anything else in that place is somebody else's."""
+"""Files that are removed once no version needs them; all others in that place belong to somebody else."""
 
 
 class Mirror:
-    """The copy of one audience; every method may be repeated after it was cut short."""
+    """The copy of one audience; every method can be repeated after an interruption."""
 
     def __init__(self, audience: Audience, versions: Versions, root: Path, connections: Connections) -> None:
         import fsspec  # half a second with S3, and few projects have a mirror
@@ -49,7 +49,7 @@ class Mirror:
             self._base = str(root / audience.to)
 
     def send(self, version: Version, place: Path) -> None:
-        """Bring the content of a version, which is in the folder `place`, there; readers do not see it yet."""
+        """Copy the content of a version from the folder `place`; readers do not see it yet."""
         folder = place / self._audience.name
         tables = {}
         for name, table in version.audiences[self._audience.name].tables.items():
@@ -67,7 +67,7 @@ class Mirror:
         self._write(f"versions/{version.version}.json", {"version": version.version, "tables": tables})
 
     def switch(self, version: str) -> None:
-        """Let readers see `version`, and remove what no kept version has."""
+        """Let readers see `version`, and remove files that no kept version needs."""
         if not self._is_in(self._versions.read(version)):
             return
         kept = {name: self._read(f"versions/{name}.json") for name in self._versions.names}
@@ -84,7 +84,7 @@ class Mirror:
                 self._try(self._store.rm_file, path)
 
     def settle(self) -> None:
-        """Catch up with a switch that was cut short."""
+        """Finish a switch that was interrupted."""
         current = self._versions.current
         seen = self._read("current.json")
         is_new = current and (seen is None or seen["version"] != current)
@@ -120,7 +120,7 @@ class Mirror:
             return action(*arguments)
         except FileNotFoundError:
             raise
-        except Exception as error:  # botocore, aiohttp and the system each have their own
+        except Exception as error:  # botocore, aiohttp and the operating system raise errors of their own
             raise ConnectionError(
                 f"{self._audience.name}: {self._audience.to} cannot be used: {error}"
             ) from None

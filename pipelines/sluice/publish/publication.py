@@ -17,29 +17,31 @@ from sluice.config.audiences import Audience
 from sluice.config.sources import load_sources
 from sluice.dbt.run_results import Outcome, merge_results
 from sluice.errors import ConnectionError, DeclarationError, PublishError
-from sluice.publish.attempt import Attempt
-from sluice.publish.forbidden import forbidden_columns
-from sluice.publish.gate import Violation, audit, count, orphans
+from sluice.publish.audit import Violation, audit, count, orphans
+from sluice.publish.operation import Operation
+from sluice.publish.policy_changes import forbidden_columns
 from sluice.publish.project import Model, Project
-from sluice.publish.versions import PublishedAudience, PublishedTable, Version, new_name
-from sluice.publish.write import (
-    Digests,
+from sluice.publish.published_files import (
     attached,
-    check_filter,
-    condition,
     fingerprint,
     link,
-    open_warehouse,
     opens,
     parquet_opens,
     parquet_query,
     rewrite,
-    selection,
-    warehouse_columns,
     write_duckdb,
     write_parquet,
     writing_connection,
 )
+from sluice.publish.selection import (
+    Digests,
+    check_filter,
+    condition,
+    open_warehouse,
+    selection,
+    warehouse_columns,
+)
+from sluice.publish.versions import PublishedAudience, PublishedTable, Version, new_name
 from sluice.sql import quoted
 
 
@@ -60,15 +62,15 @@ class Rotated:
 
     versions: list[str]
     left_to_do: str
-    """What a person has to do now, in words."""
+    """What the person who rotated has to do now."""
 
 
-class Publication(Attempt):
+class Publication(Operation):
     """Writes versions."""
 
     @cached_property
     def outcomes(self) -> Mapping[str, Outcome]:
-        """What dbt last said of each model and test."""
+        """What dbt last reported of each model and test."""
         return merge_results(self.settings)
 
     @cached_property
@@ -102,7 +104,7 @@ class Publication(Attempt):
             created_at=datetime.now(UTC),
             run_id=run_id,
             git_commit=_git_commit(self.settings.root),
-            load_packages=self.ledger.packages(),
+            load_packages=self.run_store.packages(),
             tests={i: self.outcomes[i].status for i in sorted(self.project.tests) if i in self.outcomes},
             held={name: reason.splitlines()[0] for name, reason in result.held.items()},
             audiences=result.audiences,
@@ -119,10 +121,10 @@ class Publication(Attempt):
     def _audit(
         self, con: duckdb.DuckDBPyConnection, previous: Version | None, accept_rows: bool
     ) -> dict[str, str]:
-        """Models to hold back, with the reason; raises PublishError when all has to stay as it is."""
+        """Models to hold back, with the reason; raises PublishError when nothing may be published."""
         sources = load_sources(self.settings.sources) if self.settings.sources.is_dir() else []
         found = audit(
-            con, self.project, self.outcomes, sources, self.ledger, previous, accept_rows=accept_rows
+            con, self.project, self.outcomes, sources, self.run_store, previous, accept_rows=accept_rows
         )
         if not found:
             return {}
@@ -130,7 +132,7 @@ class Publication(Attempt):
             raise PublishError(_refusal(found, previous))
         held: dict[str, str] = {}
         for violation in found:
-            for unique_id in self.project.descendants(violation.speaks_against):
+            for unique_id in self.project.descendants(violation.affected_models):
                 held.setdefault(unique_id, str(violation))
         return held
 
@@ -250,7 +252,7 @@ class Publication(Attempt):
         old_path: Path,
         key: str | None,
     ) -> tuple[str, PublishedTable] | None:
-        """A held model as it was published last; None when it was not, or shows what is forbidden by now."""
+        """A held model as it was last published; None when it was not, or when today's policy forbids it."""
         table = old.tables.get(model.name)
         classes = {c.name: c.data_class for c in model.columns if c.data_class}
         if (
@@ -271,7 +273,7 @@ class Publication(Attempt):
         old_path: Path,
         key: str | None,
     ) -> bool:
-        """Whether the last version can be taken over; a DuckDB file stays attached as `previous`."""
+        """Whether tables of the last version can be reused; a DuckDB file stays attached as `previous`."""
         if old.is_encrypted != (key is not None) or not self._opens(con, old, old_path, key):
             return False
         if old.format == "duckdb":
@@ -320,10 +322,10 @@ class Publication(Attempt):
 
 
 def _is_same(new: PublishedTable, old: PublishedTable | None) -> bool:
-    def told(table: PublishedTable) -> tuple[object, ...]:
+    def content(table: PublishedTable) -> tuple[object, ...]:
         return table.rows, table.fingerprint, list(table.columns.items()), table.classed, table.partition_by
 
-    return old is not None and told(new) == told(old)
+    return old is not None and content(new) == content(old)
 
 
 def _has_hashes(version: Version) -> bool:

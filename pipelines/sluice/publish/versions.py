@@ -1,7 +1,7 @@
 """Versions on disk: built aside, sealed, and made current by one rename for all audiences at once.
 
-published/building/           a version on its way; whatever a killed run left there is thrown away
-published/versions/<version>/ sealed: manifest.json and a file or folder per audience; a new key alone replaces those
+published/building/           a version being built; what a killed run left there is deleted
+published/versions/<version>/ sealed: manifest.json and a file or folder per audience; only a new key replaces those
 published/current             a link to the version readers get
 """
 
@@ -40,9 +40,9 @@ class PublishedTable(BaseModel):
     rows_in_warehouse: int
     """Before the row filter; the limits of the next version count from it."""
     partition_by: tuple[str, ...] = ()
-    """Of a Parquet folder."""
+    """Columns a Parquet folder is partitioned by."""
     held_from: str | None = None
-    """The version the table was taken over from, because what is in the warehouse was refused."""
+    """The version the table was taken from, because the audit refused the one in the warehouse."""
 
 
 class PublishedAudience(BaseModel):
@@ -55,24 +55,24 @@ class PublishedAudience(BaseModel):
 
 
 class Version(BaseModel):
-    """manifest.json."""
+    """The content of manifest.json."""
 
     version: str
     created_at: datetime
     run_id: str | None
-    """The run in the ledger after which this was published."""
+    """The run after which this was published."""
     git_commit: str | None
-    """Of the project; ends in `+` where files were changed since."""
+    """The project's commit; ends in `+` if files differ from it."""
     load_packages: dict[str, str]
     """dlt's load id by source table."""
     tests: dict[str, str]
     """Status of every test dbt ran, by its unique id."""
     held: dict[str, str] = {}
-    """Models that were held back, and why; without the rows that tell, as every audience reads this."""
+    """Models that were held back, and why; without sample rows, as every audience can read this."""
     audiences: dict[str, PublishedAudience]
 
     def content(self) -> str:
-        """What readers see: equal for two versions that differ only in when they were made."""
+        """What readers see: equal for two versions that differ only in their time."""
         return "|".join(
             f"{name}:{audience.format}:{table}:{list(published.columns.items())}:{published.fingerprint}"
             for name, audience in sorted(self.audiences.items())
@@ -125,11 +125,11 @@ class Versions:
         return self.building
 
     def discard(self) -> None:
-        """Throw away what was built and not sealed."""
+        """Delete what was built and not sealed."""
         shutil.rmtree(self.building, ignore_errors=True)
 
     def seal(self, version: Version) -> None:
-        """Make what was built a version; it is whole and on disk when this returns, and nobody reads it yet."""
+        """Turn what was built into a version: complete and on disk, but not yet current."""
         (self.building / "manifest.json").write_text(version.model_dump_json(indent=2), encoding="utf-8")
         for file in sorted(self.building.rglob("*"), reverse=True):
             if not file.is_dir():
@@ -149,7 +149,7 @@ class Versions:
         new.replace(self.path(version.version) / "manifest.json")
 
     def replace(self, path: Path, new: Path) -> None:
-        """Put the file or folder `new` where `path` is in a version: readers find the old one or the new one, whole.
+        """Replace the file or folder `path` of a version by `new`: readers find either the old one or the new one.
 
         A folder cannot be replaced by a rename, so `path` is a link to one beside it.
         """
@@ -167,7 +167,7 @@ class Versions:
                 shutil.rmtree(old)
 
     def switch(self, version: str) -> None:
-        """Give readers `version` from now on: one rename, so they get the old one or this one, whole."""
+        """Make `version` current by one rename: readers get either the old one or this one."""
         link = self.folder / "current.new"
         link.unlink(missing_ok=True)
         link.symlink_to(Path("versions") / version, target_is_directory=True)
@@ -175,7 +175,7 @@ class Versions:
         _sync(self.folder)
 
     def prune(self, keep: int) -> list[str]:
-        """Remove all but the newest `keep` versions of different content, and the current one."""
+        """Remove all but the current version and the newest `keep` of different content; returns the removed names."""
         seen: set[str] = set()
         removed = []
         for name in reversed(self.names):
@@ -183,7 +183,7 @@ class Versions:
             if name == self.current or (content not in seen and len(seen) < keep):
                 seen.add(content)
             else:
-                # without its manifest it is no version any more, should this be the last that happens
+                # without its manifest it does not count as a version, should the process be killed now
                 (self.path(name) / "manifest.json").unlink()
                 removed.append(name)
         for path in self.folder.glob("versions/*"):
@@ -204,7 +204,7 @@ def new_name() -> str:
 
 
 def _sync(path: Path) -> None:
-    """To disk, so that a power cut after the switch does not leave a hollow version."""
+    """Flush to disk, so that a power cut after the switch does not leave an incomplete version."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

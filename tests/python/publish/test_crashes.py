@@ -33,8 +33,8 @@ import sluice.publish.mirror
 import sluice.publish.versions
 from sluice.config.settings import Settings
 from sluice.publish import publish, rollback, rotate_key
+from sluice.publish.published_files import parquet_key
 from sluice.publish.versions import Versions
-from sluice.publish.write import parquet_key
 from sluice.runs.store import RunStore
 
 from .conftest import AUDIENCES, Company

@@ -129,7 +129,7 @@ def test_a_keyring_that_takes_nothing_stops_the_rotation(
     company.publish()
     company.policy(POLICY)
     _choose(monkeypatch, "keyring.backends.null.Keyring")
-    with pytest.raises(ConnectionError, match="does not give it back"):
+    with pytest.raises(ConnectionError, match="does not return it"):
         rotate_key(company.settings, "support")
     assert company.read("support", COUNT) == [(1000,)]
 

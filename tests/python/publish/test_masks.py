@@ -11,8 +11,8 @@ import pytest
 from sluice.config.audiences import Treatment
 from sluice.errors import DeclarationError
 from sluice.privacy.masks import KEY, masked
-from sluice.publish import write
-from sluice.publish.write import Digests
+from sluice.publish import selection
+from sluice.publish.selection import Digests
 
 from .conftest import AUDIENCES, CUSTOMERS, Company
 
@@ -138,15 +138,15 @@ def test_masks_that_are_looked_up_are_the_same(company: Company, monkeypatch: py
     company.sql("update marts.fct_orders set contact_email = null where order_id % 10 = 0")
     company.publish()
     made: list[str | None] = []
-    make = Digests._made
+    make = Digests._create
 
     def noted(*arguments: Any) -> str | None:
         made.append(make(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(Digests, "_made", noted)
-    monkeypatch.setattr(write, "FEW_ROWS", 1000)
-    monkeypatch.setattr(write, "REPEATED", 2)
+    monkeypatch.setattr(Digests, "_create", noted)
+    monkeypatch.setattr(selection, "FEW_ROWS", 1000)
+    monkeypatch.setattr(selection, "REPEATED", 2)
     assert company.publish().written == {"analysts": [], "support": [], "dach": []}
     assert [bool(table) for table in made] == [False, True, False], "customers come once, their orders thrice"
     company.sql("update marts.fct_orders set amount = 0 where order_id = 3")

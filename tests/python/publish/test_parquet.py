@@ -12,8 +12,8 @@ import pytest
 
 from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish import publish, rollback
+from sluice.publish.published_files import parquet_key
 from sluice.publish.versions import Versions
-from sluice.publish.write import parquet_key
 
 from .conftest import AUDIENCES, ORDERS, Company
 

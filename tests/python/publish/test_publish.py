@@ -191,9 +191,7 @@ def test_rotated_keys_open_every_version(company: Company) -> None:
     reader = duckdb.connect(str(company.path("support")), read_only=True)
     rotated = rotate_key(company.settings, "support")
     assert len(rotated.versions) == 2
-    assert (
-        f"It is kept in {company.settings.home / 'keys' / 'support'}, and nowhere else" in rotated.left_to_do
-    )
+    assert f"It is kept only in {company.settings.home / 'keys' / 'support'}:" in rotated.left_to_do
     assert reader.execute("select count(*) from dim_customers").fetchall() == [(999,)], "open readers go on"
     key = (company.settings.home / "keys" / "support").read_text()
     assert company.read("support", "select count(*) from dim_customers", key) == [(999,)]
@@ -215,12 +213,13 @@ def test_a_key_that_is_handed_in_is_rotated_to_the_next_one(
     monkeypatch.setenv(KEY, "old")
     company.publish()
     with pytest.raises(
-        ConnectionError, match=rf"the next one is, too: set {KEY}_NEXT in the environment, or key_next"
+        ConnectionError,
+        match=rf"the next one is given as well: set {KEY}_NEXT in the environment, or key_next",
     ):
         rotate_key(company.settings, "support")
     monkeypatch.setenv(f"{KEY}_NEXT", "old")
     with pytest.raises(
-        ConnectionError, match=rf"\({KEY}_NEXT in the environment\) is the one it has: set another one"
+        ConnectionError, match=rf"\({KEY}_NEXT in the environment\) equals the current one: set another one"
     ):
         rotate_key(company.settings, "support")
     monkeypatch.setenv(f"{KEY}_NEXT", "new")

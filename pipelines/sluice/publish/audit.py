@@ -1,4 +1,4 @@
-"""The audit before a publication: every reason not to show what is in the warehouse."""
+"""The audit before a publication: every reason not to publish what is in the warehouse."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import duckdb
 from sluice.config.declaration import Source
 from sluice.dbt.run_results import Outcome
 from sluice.publish.project import Model, Project, Test
+from sluice.publish.selection import warehouse_columns
 from sluice.publish.versions import PublishedTable, Version
-from sluice.publish.write import warehouse_columns
 from sluice.runs.status import status
 from sluice.runs.store import RunStore
 from sluice.sql import quoted
 
-SAMPLE = 3
-"""Rows of a failed test a message shows."""
+SAMPLE_ROWS = 3
+"""Rows of a failed test that a message shows."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A broken rule; `speaks_against` are the models (unique ids) that cannot be trusted for it."""
+    """A broken rule; `affected_models` are the unique ids of the models that cannot be trusted because of it."""
 
     rule: str
     message: str
-    speaks_against: tuple[str, ...]
+    affected_models: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.message}"
@@ -39,17 +39,17 @@ def audit(
     project: Project,
     outcomes: Mapping[str, Outcome],
     sources: Sequence[Source[Any, Any]],
-    ledger: RunStore,
+    run_store: RunStore,
     previous: Version | None,
     *,
     accept_rows: bool = False,
 ) -> list[Violation]:
-    """Every broken rule, the gravest kinds first; an empty list means: publish."""
+    """Every broken rule, the most severe kinds first; an empty list means: publish."""
     found = [
         *_tests(con, project, outcomes),
         *_builds(project, outcomes),
         *_contracts(con, project),
-        *_freshness(project, sources, ledger),
+        *_freshness(project, sources, run_store),
     ]
     return found if accept_rows else [*found, *_row_counts(con, project, previous)]
 
@@ -65,11 +65,11 @@ def _tests(
 
 
 def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Violation]:
-    """Models that failed or were left out after a failure, and tests that have not seen what was built."""
+    """Models that failed or were skipped after a failure, and tests that have not run on what was built."""
     for model in project.models.values():
         built = outcomes.get(model.unique_id)
         if built is None:
-            message = f"{model.name}: nothing is known of a build of it; run `sluice build`"
+            message = f"{model.name}: there is no record of it being built; run `sluice build`"
             yield Violation("not built", message, (model.unique_id,))
             continue
         if built.status != "success":
@@ -87,7 +87,7 @@ def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Viola
                 continue
             tested = outcomes.get(test.unique_id)
             if tested and tested.status == "skipped":
-                if not _is_looked_at_later(test, outcomes):
+                if not _is_checked_by_orphans(test, outcomes):
                     message = f"{test.name} was skipped, so {model.name} is not verified; run `sluice build`"
                     yield Violation("not tested", message, (model.unique_id,))
             elif tested is None or tested.completed_at < built.completed_at:
@@ -95,42 +95,44 @@ def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Viola
                 yield Violation("not tested", message, (model.unique_id,))
 
 
-def _is_looked_at_later(test: Test, outcomes: Mapping[str, Outcome]) -> bool:
-    """Whether a test was skipped for another model that failed, which is held back: see orphans."""
+def _is_checked_by_orphans(test: Test, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether a test was skipped for a failure of another model, which is held back: `orphans` checks the reference."""
     parents = [outcomes[i] for i in test.parents if i in outcomes and i not in test.models]
     return test.kind == "relationships" and any(parent.status != "success" for parent in parents)
 
 
 def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Violation]:
-    """The warehouse against the declared columns, whatever dbt said of them."""
+    """Compares the warehouse with the declared columns, whatever dbt reported."""
     for model in project.models.values():
-        there = warehouse_columns(con, model)
+        found = warehouse_columns(con, model)
         wrong = []
-        if not there:
-            wrong = ["there is no such table in the warehouse (a view cannot be published; make it a table)"]
+        if not found:
+            wrong = [
+                "the warehouse has no such table (a view cannot be published; materialise it as a table)"
+            ]
         elif model.is_contracted:
             declared = {c.name: c.data_type for c in model.columns}
-            wrong = [f"{name} is missing" for name in declared if name not in there]
-            wrong += [f"{name} is not declared" for name in there if name not in declared]
+            wrong = [f"{name} is missing" for name in declared if name not in found]
+            wrong += [f"{name} is not declared" for name in found if name not in declared]
             for name, data_type in declared.items():
-                if data_type and name in there and there[name] != (wanted := _type(con, data_type)):
-                    wrong.append(f"{name} is {there[name]}, declared is {wanted}")
+                if data_type and name in found and found[name] != (wanted := _type(con, data_type)):
+                    wrong.append(f"{name} is {found[name]}, declared as {wanted}")
         if wrong:
             yield Violation("broken contract", f"{model.name}: {'; '.join(wrong)}", (model.unique_id,))
 
 
 def _freshness(
-    project: Project, sources: Sequence[Source[Any, Any]], ledger: RunStore
+    project: Project, sources: Sequence[Source[Any, Any]], run_store: RunStore
 ) -> Iterator[Violation]:
     limits = {s.name: s.freshness.get("error_after") for s in sources}
-    for state in status(sources, ledger):
+    for state in status(sources, run_store):
         limit = limits[state.source]
         readers = tuple(sorted(project.readers_of(state.source) & set(project.models)))
         if not limit or not readers:
             continue
         allowed = timedelta(**{f"{limit['period']}s": int(limit["count"])})
         if state.lag is None or state.lag > allowed:
-            age = f"{state.lag.total_seconds() / 3600:.1f} h" if state.lag else "never loaded whole"
+            age = f"{state.lag.total_seconds() / 3600:.1f} h" if state.lag else "never loaded completely"
             message = f"{state.source}: {age}, allowed are {allowed.total_seconds() / 3600:g} h"
             yield Violation("stale source", message, readers)
 
@@ -160,9 +162,10 @@ def _row_counts(
 def orphans(
     con: duckdb.DuckDBPyConnection, project: Project, tables: Mapping[str, tuple[str, PublishedTable]]
 ) -> Iterator[str]:
-    """References from a held table to a new one, or back, that lead nowhere: such a version would not fit together.
+    """Broken references between a held table and a new one: such a version would be inconsistent.
 
-    `tables` are the queries of one audience by model id. Filtered tables are let pass, they lose rows on purpose.
+    `tables` are the queries of one audience by model id. Tables with a row filter are skipped: they are incomplete on
+    purpose.
     """
     for test in project.tests.values():
         if test.kind != "relationships" or not test.models:
@@ -181,7 +184,7 @@ def orphans(
             ).fetchone()
             if row and row[0]:
                 yield (
-                    f"{project.models[child].name}.{column} would lead nowhere in {row[0]} rows: "
+                    f"{project.models[child].name}.{column} refers in {row[0]} rows to rows that are missing: "
                     f"{project.models[parent].name} is of another version"
                 )
 
@@ -200,7 +203,7 @@ def _type(con: duckdb.DuckDBPyConnection, data_type: str) -> str:
 
 
 def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str:
-    """Rows a failed test finds, without what is personal: values of columns without a class, by lineage too."""
+    """Rows a failed test finds: only columns that hold nothing personal, by their data class and by lineage."""
     if not test.compiled or len(test.models) != 1:
         return ""
     column = str(test.arguments.get("column_name") or "").lower()
@@ -210,9 +213,9 @@ def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str
             "from_field",
             "unique_field",
             "value_field",
-        }  # what dbt's generic tests call the tested column
+        }  # dbt's generic tests call the tested column so
     try:
-        found = con.execute(f"select * from ({test.compiled}) limit {SAMPLE}")
+        found = con.execute(f"select * from ({test.compiled}) limit {SAMPLE_ROWS}")
         names = [d[0].lower() for d in found.description]
         rows = found.fetchall()
     except duckdb.Error:

@@ -1,4 +1,4 @@
-"""What an old version, or a held table of it, shows that must not be shown any more."""
+"""What an old version, or a table held from it, shows that today's policy forbids."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from sluice.config.audiences import UNCLASSED, Audience, Policy
 from sluice.publish.versions import PublishedTable, Version
 
 
-def forbidden(old: Version, policy: Policy, newest: Version) -> Iterator[str]:
-    """What an old version shows that must not be shown any more; `newest` has the grants and classes of today."""
+def forbidden_now(old: Version, policy: Policy, newest: Version) -> Iterator[str]:
+    """Reasons not to show an old version any more; `newest` has today's grants and data classes."""
     known = {a.name: a for a in policy.audiences}
     for name, published in old.audiences.items():
         now = newest.audiences.get(name)
         if name not in known or now is None:
-            yield f"the audience {name} is gone"
+            yield f"the audience {name} does not exist any more"
             continue
         for table_name, table in published.tables.items():
             if table_name not in now.tables:
@@ -29,7 +29,7 @@ def forbidden(old: Version, policy: Policy, newest: Version) -> Iterator[str]:
 def forbidden_columns(
     name: str, table: PublishedTable, audience: Audience, classes: Mapping[str, str]
 ) -> Iterator[str]:
-    """Columns of an old table that are masked otherwise by now; `classes` are the data classes of today."""
+    """Columns of an old table that would be masked differently today; `classes` are today's data classes."""
     for column in table.columns:
         data_class, treatment = table.classed.get(column, (UNCLASSED, "clear"))
         wanted = audience.treatment(classes.get(column, data_class))

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from sluice.errors import DeclarationError, LockedError, PublishError
-from sluice.publish import publish, write
+from sluice.publish import publish, published_files
 from sluice.publish.versions import Versions
 from sluice.runs.store import LoadRecord, RunStore
 
@@ -134,11 +134,11 @@ def test_a_model_that_was_built_after_its_tests_is_unverified(company: Company) 
     [
         (
             "alter table marts.dim_products alter title type integer using 1",
-            "title is INTEGER, declared is VARCHAR",
+            "title is INTEGER, declared as VARCHAR",
         ),
         ("alter table marts.dim_products drop title", "title is missing"),
         ("alter table marts.dim_products add column cost int", "cost is not declared"),
-        ("drop table marts.dim_products", "there is no such table"),
+        ("drop table marts.dim_products", "the warehouse has no such table"),
     ],
 )
 def test_broken_contract(company: Company, change: str, wrong: str) -> None:
@@ -293,7 +293,7 @@ def test_a_relation_to_what_failed_is_looked_at_when_that_is_held(company: Compa
     assert company.read("analysts", "select max(amount) from fct_orders") == [(0,)]
     company.sql("update marts.fct_orders set customer_key = 'nobody' where order_id < 2")
     company.built(**failed)
-    assert "fct_orders.customer_key would lead nowhere in 2 rows" in _refused(company)
+    assert "fct_orders.customer_key refers in 2 rows to rows that are missing" in _refused(company)
 
 
 @pytest.mark.parametrize("is_first", [False, True])
@@ -335,7 +335,7 @@ def test_a_version_that_would_not_fit_together_is_not_published(company: Company
     company.tests[f"test.t.{RELATION}"]["test_metadata"]["kwargs"]["to"] = "ref('customers')"
     company.built(**{RELATION: ("fail", "Got 3 results", 3)})
     assert (
-        "fct_orders.customer_key would lead nowhere in 3 rows: dim_customers is of another version"
+        "fct_orders.customer_key refers in 3 rows to rows that are missing: dim_customers is of another version"
         in _refused(company)
     )
 
@@ -394,10 +394,10 @@ def test_what_is_written_is_read_back(company: Company, monkeypatch: pytest.Monk
     company.publish()
     company.sql("update marts.dim_products set title = 'x'")
     company.built()
-    real: Callable[..., None] = write._verify
+    real: Callable[..., None] = published_files._verify
 
     def losing(con: duckdb.DuckDBPyConnection, name: str, query: str, expected: Any) -> None:
         real(con, name, f"{query} limit {expected.rows - 1}", expected)
 
-    monkeypatch.setattr(write, "_verify", losing)
+    monkeypatch.setattr(published_files, "_verify", losing)
     assert "reads back differently" in _refused(company)
