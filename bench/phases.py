@@ -85,16 +85,17 @@ def main() -> None:
     watch.seconds["imports: command line"] = time.perf_counter() - begun
     imported = time.perf_counter()
     from sluice.config import sources as declared
+    from sluice.engine import engine
     from sluice.load import read_ahead
     from sluice.load import run as load
 
     watch.seconds["imports: DuckDB, pyarrow"] = time.perf_counter() - imported
-    watch.around(load, "open_raw", "open raw")
+    watch.around(engine(), "open_raw", "open raw")
     watch.around(declared, "load_sources", "declarations")
     watch.around(read_ahead.SourceReader, "begin", BESIDE[0])
     watch.around(load, "_record", "ledger, a row a table")
     watch.around(load, "copy_to_raw", "ledger into raw")
-    bring = load._imported
+    bring = load._import_dlt
 
     def watched(*sources: Any) -> Any:
         imported = time.perf_counter()
@@ -111,7 +112,7 @@ def main() -> None:
             watch.around(dlt.Pipeline, step, f"dlt: {step}")
         return through_dlt
 
-    setattr(load, "_imported", watched)  # noqa: B010 - mypy does not let a function be replaced
+    setattr(load, "_import_dlt", watched)  # noqa: B010 - mypy does not let a function be replaced
     watch.start()
     sys.argv = ["sluice", *arguments]
     code: Any = 0
@@ -127,7 +128,7 @@ def main() -> None:
 
 def _report(watch: Watch, whole: float) -> str:
     seconds = dict(watch.seconds)
-    inside = [name for name in seconds if name.startswith(("shape", "extractor")) and name not in BESIDE]
+    inside = [name for name in seconds if name.startswith(("normalise", "extractor")) and name not in BESIDE]
     if "dlt: extract" in seconds:
         seconds["dlt: extract, its own"] = seconds.pop("dlt: extract") - sum(seconds[name] for name in inside)
     steps = [

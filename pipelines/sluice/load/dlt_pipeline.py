@@ -32,11 +32,11 @@ from sluice.engine import engine
 from sluice.engine.raw import QUARANTINE, address, quarantine_address
 from sluice.errors import LoadError
 from sluice.extract.contract import Extraction, Failed, JsonRecords, TypedRows
-from sluice.load.dlt_context import package_called
 from sluice.load.quarantine import ROW_ID
 from sluice.load.read_ahead import SourceReader
 from sluice.load.results import SourceResult, TableResult
 from sluice.load.staging import QuarantineFile, StagedFile, read_parquet
+from sluice.load.startup import package_id
 from sluice.sql import literal, quoted
 
 
@@ -70,7 +70,7 @@ class SourceLoad:
                 self.has_finished_packages = True
                 pipeline = self._finish_pending(pipeline)
             fresh: Any = {"refresh": "drop_resources"} if self.reader.options.full_refresh else {}
-            with package_called(self.reader.load_id):
+            with package_id(self.reader.load_id):
                 pipeline.run(self._dlt_source(), **fresh)
             committed = True
             self._finish()

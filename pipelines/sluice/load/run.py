@@ -5,13 +5,11 @@ What takes long is begun first: sources are read while dlt is still being import
 
 from __future__ import annotations
 
-import gc
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,13 +24,12 @@ from sluice.extract import extractor
 from sluice.extract.contract import LoadOptions
 from sluice.load.read_ahead import SourceReader
 from sluice.load.results import ProgressListener, SourceResult, TableResult
+from sluice.load.startup import importing, prepare_dlt
 from sluice.runs.raw_copy import copy_to_raw
 from sluice.runs.store import LoadRecord, RunStore
 
 BREAKING_OFF_SECONDS = 0.6
-"""What waits for an answer from a network is not waited for."""
-SWITCH_SECONDS = 0.0002
-"""After which a thread lets another have the interpreter; by default 5 ms."""
+"""How long interrupted loads are waited for; one that waits for a network's answer is not."""
 THREADS = 4
 """Sources loaded at once; more only wait for each other on two cores."""
 
@@ -73,18 +70,17 @@ def load(
             for n, source in enumerate(sources)
         ]
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="load")
-        through_dlt: Future[Any] = Future()
+        dlt_pipeline: Future[Any] = Future()
         try:
-            loads = [pool.submit(_load, reader, through_dlt) for reader in readers]
-            with _beside_reading():
-                through_dlt.set_result(_imported(sources))
+            loads = [pool.submit(_load, reader, dlt_pipeline) for reader in readers]
+            dlt_pipeline.set_result(_import_dlt(sources))
             results = []
             for done in as_completed(loads):
                 _record(ledger, run_id, done.result())
                 results.append(done.result())
         except BaseException:
             # Ctrl-C above all: what runs is broken off, not waited for; the next load finishes what was staged
-            through_dlt.cancel()
+            dlt_pipeline.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
             _break_off(readers, loads)
             raise
@@ -95,42 +91,20 @@ def load(
     return sorted(results, key=lambda result: result.source)
 
 
-@contextmanager
-def _beside_reading() -> Iterator[None]:
-    """Importing, while sources are read, which ask for the interpreter often and shortly.
+def _import_dlt(sources: Sequence[Source[Any, Any]]) -> Any:
+    """The module that loads through dlt, and with it every extractor, in one thread: some import each other."""
+    with importing("sluice.load.dlt_pipeline"):
+        from sluice.load import dlt_pipeline
 
-    What is imported stays: to look for garbage among it, now and at the end, takes as long as a tenth of the imports.
-    """
-    if "sluice.load.dlt_pipeline" in sys.modules:
-        yield
-        return
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-        sys.setswitchinterval(before)
+        prepare_dlt()
+        for source in sources:
+            extractor(source)
+    return dlt_pipeline
 
 
-def _imported(sources: Sequence[Source[Any, Any]]) -> Any:
-    """The module that loads through dlt, and every extractor with it: modules that import each other do not bear two
-    threads.
-    """
-    from sluice.load import dlt_pipeline as through_dlt
-    from sluice.load.dlt_context import enter_dlt
-
-    enter_dlt()
-    for source in sources:
-        extractor(source)
-    return through_dlt
-
-
-def _load(reader: SourceReader, through_dlt: Future[Any]) -> SourceResult:
-    reader.begin(through_dlt.done)
-    result: SourceResult = through_dlt.result().SourceLoad(reader).run()
+def _load(reader: SourceReader, dlt_pipeline: Future[Any]) -> SourceResult:
+    reader.begin(dlt_pipeline.done)
+    result: SourceResult = dlt_pipeline.result().SourceLoad(reader).run()
     return result
 
 

@@ -335,25 +335,7 @@ def _altered_by_scanner(
     declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
     suspects: dict[str, _Suspect] = {}
     texts = dict.fromkeys(DATES, ("VARCHAR",)) if dialect == "mysql" else {}
-    if dialect == "postgres":
-        query = (
-            "select a.attname, coalesce(b.typname, t.typname) as own, coalesce(b.typtype, t.typtype)::text as kind"
-            " from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype"
-            f" where a.attrelid = to_regclass({literal('.'.join(map(quoted, parts)))})"
-            " and a.attnum > 0 and not a.attisdropped"
-        )
-    else:
-        schema = literal(parts[0]) if len(parts) > 1 else "database()"
-        query = (
-            "select column_name, data_type, 'b' as kind from information_schema.columns"
-            f" where table_schema = {schema} and table_name = {literal(parts[-1])}"
-        )
-    rows = context.con.execute(
-        f"select * from {dialect}_query({literal(catalog)}, {literal(query)})"
-    ).fetchall()
-    if not rows:  # DuckDB finds a table by a name in another case, too
-        raise LoadError(_missing(table, parts))
-    refuse_twins(table, [name for name, *_ in rows])
+    rows = _server_columns(table, catalog, dialect, parts, context)
     altered = {}
     for name, own, kind in rows:
         match = DECIMAL.match(columns.get(name, ""))
@@ -378,6 +360,32 @@ def _altered_by_scanner(
         elif dialect == "mysql" and own in DATES:
             suspects[name] = _Suspect("dayofmonth({0}) = 0 or month({0}) = 0", "count({0}) < count(*)")
     return altered, suspects, {name: own for name, own, _ in rows}
+
+
+def _server_columns(
+    table: Table[Any], catalog: str, dialect: str, parts: Sequence[str], context: ExtractContext
+) -> list[tuple[str, str, str]]:
+    """Name, the server's type, and PostgreSQL's kind of that type (b: base, c: composite) of each column."""
+    if dialect == "postgres":
+        query = (
+            "select a.attname, coalesce(b.typname, t.typname) as own, coalesce(b.typtype, t.typtype)::text as kind"
+            " from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype"
+            f" where a.attrelid = to_regclass({literal('.'.join(map(quoted, parts)))})"
+            " and a.attnum > 0 and not a.attisdropped"
+        )
+    else:
+        schema = literal(parts[0]) if len(parts) > 1 else "database()"
+        query = (
+            "select column_name, data_type, 'b' as kind from information_schema.columns"
+            f" where table_schema = {schema} and table_name = {literal(parts[-1])}"
+        )
+    rows = context.con.execute(
+        f"select * from {dialect}_query({literal(catalog)}, {literal(query)})"
+    ).fetchall()
+    if not rows:  # DuckDB finds a table by a name in another case, too
+        raise LoadError(_missing(table, parts))
+    refuse_twins(table, [name for name, *_ in rows])
+    return rows
 
 
 def _missing(table: Table[Any], parts: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
@@ -36,28 +36,12 @@ def extract_table(
 ) -> TypedRows:
     """What is wanted of a table, by dlt's `sql_table` with its arrow backend."""
     import sqlalchemy
-    from sqlalchemy import Integer, Numeric
 
-    schema, _, name = (table.load.table or table.name).rpartition(".")
     watch, where = server_of(url)
     engine = _connected(url, watch, f"{where} (connection {source.load.connection!r})", source, context)
-    listening = ExitStack()
     try:
-        if watch:
-            listening.enter_context(watch.on(SILENCE_SECONDS))
-        reflected = sqlalchemy.inspect(engine).get_columns(name, schema or None)
-        columns = [c["name"] for c in reflected]
-        chosen = chosen_columns(table, columns, context)
-        keys = None
-        own = {c["name"]: _ordered_as(c["type"]) for c in reflected}.get(table.load.cursor or "", "")
-        wanted = wanted_range(table, own, context)
-        if table.load.deletes:
-            filtering = key_and_cursor(table) if not table.load.filter else columns
-            keys = stage_keys(table, context, _fetched(engine, table, filtering, None, context))
-            if wanted and some_are_late(table, keys, wanted, context):
-                wanted = None
-        wanted = wanted and wanted.at_source(own)
-        relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, context)
+        with watch.on(SILENCE_SECONDS) if watch else nullcontext():
+            return _rows(engine, table, context)
     except sqlalchemy.exc.NoSuchTableError:
         raise LoadError(
             f"{table.qualified}: the source has no table {table.load.table or table.name!r}; "
@@ -65,7 +49,7 @@ def extract_table(
         ) from None
     except LoadError:
         raise
-    except Exception as error:  # of the driver, of SQLAlchemy, or of Arrow, which has no room for every value
+    except Exception as error:  # of the driver, of SQLAlchemy, or of Arrow, which cannot hold every value
         said = _said(error, watch, context)
         if getattr(error, "connection_invalidated", False) or BROKEN.search(said):
             raise ConnectionError(
@@ -74,11 +58,31 @@ def extract_table(
             ) from None
         raise LoadError(
             f"{table.qualified}: {said}; nothing was loaded. A column "
-            "with values its type has no room for, such as the date 0000-00-00, can be declared as text"
+            "with values that its type cannot hold, such as the date 0000-00-00, can be declared as text"
         ) from None
     finally:
-        listening.close()
         engine.dispose()
+
+
+def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> TypedRows:
+    """Fetch the keys, where deleted rows are to be found, and the rows that are new."""
+    import sqlalchemy
+    from sqlalchemy import Integer, Numeric
+
+    schema, _, name = (table.load.table or table.name).rpartition(".")
+    reflected = sqlalchemy.inspect(engine).get_columns(name, schema or None)
+    columns = [c["name"] for c in reflected]
+    chosen = chosen_columns(table, columns, context)
+    keys = None
+    own = {c["name"]: _ordered_as(c["type"]) for c in reflected}.get(table.load.cursor or "", "")
+    wanted = wanted_range(table, own, context)
+    if table.load.deletes:
+        filtering = key_and_cursor(table) if not table.load.filter else columns
+        keys = stage_keys(table, context, _fetched(engine, table, filtering, None, context))
+        if wanted and some_are_late(table, keys, wanted, context):
+            wanted = None
+    wanted = wanted and wanted.at_source(own)
+    relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, context)
     filtered = f" where {table.load.filter}" if table.load.filter else ""
     types = {
         normalized(column["name"]): _decimal(column["type"])
@@ -186,7 +190,7 @@ def _bytewise(column: Any, dialect: Any) -> Any:
 
 
 def _as_text(kind: Any, dialect: Any) -> bool:
-    """Whether a column of an SQLAlchemy type is read as the server's text of it: Arrow has no room for its values."""
+    """Whether a column of an SQLAlchemy type is read as the server's text of it: Arrow cannot hold its values."""
     from sqlalchemy import Float, Integer, Numeric, Time
 
     if isinstance(kind, Numeric) and not isinstance(kind, Float):
@@ -210,6 +214,53 @@ def _decimal(kind: Any) -> str:
     return f"DECIMAL({kind.precision},{kind.scale or 0})" if _fits(kind) else "DECIMAL(38,10)"
 
 
+class _Query:
+    """What dlt's `sql_table` asks the database for: the rows of a range, in types that Arrow can hold."""
+
+    def __init__(self, table: Table[DatabaseTable], wanted: Range | None, dialect: Any) -> None:
+        self._table = table
+        self._wanted = wanted
+        self._dialect = dialect
+        declared = {normalized(c): declared_type(kind).name for c, kind in table.data_types.items()}
+        self._declared_texts = {name for name, kind in declared.items() if kind == "VARCHAR"}
+        self._texts: dict[str, Any] = {}
+        """Expressions of the columns that the server writes as text."""
+        self._own: dict[str, Any] = {}
+        """The columns' types as reflected."""
+
+    def adapt(self, reflected: Any) -> None:
+        """Change the types that a reflected table's columns are read as."""
+        import sqlalchemy as sa
+
+        for column in reflected.c:
+            self._own.setdefault(column.name, column.type)
+            is_text = isinstance(column.type, sa.String)
+            wanted = normalized(column.name) in self._declared_texts and not is_text
+            if _as_text(column.type, self._dialect) or wanted:
+                short = isinstance(column.type, (sa.Numeric, sa.Integer, sa.Date, sa.DateTime, sa.Time))
+                self._texts[column.name] = sa.cast(column, sa.String(255 if short else None)).label(
+                    column.name
+                )
+                column.type = sa.String()
+            elif isinstance(column.type, sa.Float) or (
+                isinstance(column.type, sa.Numeric) and not self._dialect.supports_native_decimal
+            ):  # SQLAlchemy would round to a scale on the way to a decimal
+                column.type = sa.Numeric(asdecimal=False)  # dlt's sign for a double
+            elif isinstance(column.type, sa.types._Binary):  # Arrow's binaries of a length have exactly that
+                column.type = sa.LargeBinary()
+
+    def select(self, _: Any, reflected: Any) -> Any:
+        """The query."""
+        import sqlalchemy as sa
+
+        query = sa.select(*(self._texts.get(column.name, column) for column in reflected.c))
+        if self._wanted is None:
+            return query
+        cursor = reflected.c[self._table.load.cursor]
+        within = _within(cursor, self._own[cursor.name], self._wanted, self._dialect)
+        return query if within is None else query.where(within)
+
+
 def _fetched(
     engine: Any,
     table: Table[DatabaseTable],
@@ -220,46 +271,19 @@ def _fetched(
     """A SELECT of the columns of the rows in the wanted range."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import sqlalchemy as sa
     from dlt.sources.sql_database import sql_table
     from dlt.sources.sql_database.arrow_helpers import row_tuples_to_arrow
 
-    declared = {normalized(c): declared_type(kind).name for c, kind in table.data_types.items()}
-    texts: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-
-    def adapt(reflected: Any) -> None:
-        for column in reflected.c:
-            own.setdefault(column.name, column.type)
-            wanted = declared.get(normalized(column.name)) == "VARCHAR"
-            if _as_text(column.type, engine.dialect) or (wanted and not isinstance(column.type, sa.String)):
-                short = isinstance(column.type, (sa.Numeric, sa.Integer, sa.Date, sa.DateTime, sa.Time))
-                texts[column.name] = sa.cast(column, sa.String(255 if short else None)).label(column.name)
-                column.type = sa.String()
-            elif isinstance(column.type, sa.Float) or (
-                isinstance(column.type, sa.Numeric) and not engine.dialect.supports_native_decimal
-            ):  # SQLAlchemy would round to a scale on the way to a decimal
-                column.type = sa.Numeric(asdecimal=False)  # dlt's sign for a double
-            elif isinstance(column.type, sa.types._Binary):  # Arrow's binaries of a length have exactly that
-                column.type = sa.LargeBinary()
-
-    def newer(_: Any, reflected: Any) -> Any:
-        query = sa.select(*(texts.get(column.name, column) for column in reflected.c))
-        if wanted is None:
-            return query
-        cursor = reflected.c[table.load.cursor]
-        within = _within(cursor, own[cursor.name], wanted, engine.dialect)
-        return query if within is None else query.where(within)
-
     schema, _, name = (table.load.table or table.name).rpartition(".")
+    query = _Query(table, wanted, engine.dialect)
     resource = sql_table(
         engine,
         table=name,
         schema=schema or None,
         backend="pyarrow",
         reflection_level="full_with_precision",
-        query_adapter_callback=newer,
-        table_adapter_callback=adapt,
+        query_adapter_callback=query.select,
+        table_adapter_callback=query.adapt,
         included_columns=list(columns),
     )
     file = context.folder / f"{table.name}.{len(columns)}.fetched.parquet"
