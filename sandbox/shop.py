@@ -169,7 +169,7 @@ def write(
 ) -> dict[str, int]:
     """Bring the database at `pg_url` to `date` in one transaction; rows inserted, updated and deleted per table.
 
-    Without `previous` the tables are made anew; otherwise the database must hold the state of `previous`.
+    Without `previous` the tables are created again; otherwise the database must hold the state of `previous`.
     """
     import duckdb_extensions
 

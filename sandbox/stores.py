@@ -84,7 +84,7 @@ def write(
 ) -> dict[str, int]:
     """Bring the file at `sqlite_path` to `date` in one transaction; rows inserted, updated and deleted per table.
 
-    Without `previous` the tables are made anew; otherwise the file must hold the state of `previous`.
+    Without `previous` the tables are created again; otherwise the file must hold the state of `previous`.
     """
     project(world_con, date=date)
     if previous:
