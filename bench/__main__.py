@@ -30,7 +30,7 @@ out = Console(highlight=False, soft_wrap=True)
 def measure(
     kind: type[Case], folder: Path, scale: float, runs: int, *, stock: bool, profile: bool
 ) -> Results:
-    """Run one case; what it came to, as the page shows it. Raises BenchError."""
+    """Run one case; its result as the page shows it. Raises BenchError."""
     case = kind(folder, scale)
     case.with_stock = stock
     told: Results = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "scale": scale, "runs": runs}
@@ -65,7 +65,7 @@ def measure(
 
 
 def _profile(case: Case, subjects: Sequence[Subject], turn: int) -> str:
-    """One more round of what leads to it, then Sluice's own run under watch."""
+    """One more round: what comes before, then Sluice's run, profiled."""
     for subject in subjects:
         if subject.name == "dlt":
             continue
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, help="of each, taking turns; the median counts")
     parser.add_argument("--large", action="store_true", help="with 60 million rows: 40 GB of disk, an hour")
     parser.add_argument("--no-stock", action="store_true", help="without stock dlt")
-    parser.add_argument("--profile", action="store_true", help="profile also what meets its target")
+    parser.add_argument("--profile", action="store_true", help="also profile cases that meet their target")
     parser.add_argument("--work", type=Path, help="a folder for the data (default: a temporary one)")
     given = parser.parse_args(arguments)
     signal.signal(

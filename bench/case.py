@@ -20,7 +20,7 @@ import yaml
 HERE = Path(__file__).parent
 SLUICE = Path(sys.executable).with_name("sluice")
 ORDINARY_SECONDS = 1800.0
-"""How long one run may take; a subject that hangs must not hold up the night."""
+"""Seconds one run may take; a subject that hangs must not stop the whole bench."""
 
 
 class BenchError(Exception):
@@ -45,7 +45,7 @@ class Figures:
 
     runs: list[Taken] = field(default_factory=list)
     rows: int = 0
-    """Rows of one run, for rows a second."""
+    """Rows of one run, for rows per second."""
 
     def wall(self) -> float:
         return statistics.median(run.wall for run in self.runs)
@@ -59,7 +59,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of a target: what was asked for, what came out."""
+    """One line of a target: the limit, and what was measured."""
 
     asked: str
     came: str
@@ -134,7 +134,7 @@ class Case(ABC):
         """Stop servers."""
 
     def rows_of(self, subject: Subject) -> int:
-        """Rows of one run, for rows a second; 0 where that says nothing."""
+        """Rows of one run, for rows per second; 0 where that means nothing."""
         return self.rows
 
     def notes(self) -> list[str]:
@@ -195,7 +195,7 @@ class Case(ABC):
 
 
 def run(subject: Subject, seconds: float = ORDINARY_SECONDS) -> Taken:
-    """Run a subject once and measure it; BenchError with the end of what it said when it fails."""
+    """Run a subject once and measure it; BenchError with the end of its output when it fails."""
     result = subject.folder / "taken.json"
     launcher = [sys.executable, "-S", "-E", str(HERE / "measured.py"), str(result), str(seconds)]
     with subprocess.Popen(
@@ -219,7 +219,7 @@ def run(subject: Subject, seconds: float = ORDINARY_SECONDS) -> Taken:
 
 
 def profiled(subject: Subject) -> str:
-    """The phases of a run of Sluice and the functions it spent its time in, as text; only for `sluice`."""
+    """Phases of a run of Sluice and the functions that took its time, as text; only for `sluice`."""
     report = subject.folder / "profile.txt"
     command = [sys.executable, str(HERE / "phases.py"), str(report), *subject.command[1:]]
     run(Subject(subject.name, command, subject.folder, subject.environment))

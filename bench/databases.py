@@ -28,11 +28,11 @@ from sluice.engine.duckdb import load_extension
 
 KEYS = {"lineitem": ["l_orderkey", "l_linenumber"], "orders": ["o_orderkey"], "customer": ["c_custkey"]}
 UPDATED = "timestamptz '2026-01-01 00:00:00+00' + to_microseconds(row_number() over ())"
-"""Every row at a time of its own, as a busy system has it: a load begins again with the last time it has seen."""
+"""Each row has a time of its own, as in a busy system: a load begins with the last time it has seen."""
 
 
 def generate(con: duckdb.DuckDBPyConnection, factor: float, step: int, steps: int) -> None:
-    """One part of TPC-H, in parts so that scale 10 fits into memory."""
+    """One part of TPC-H; made in parts so that scale 10 fits into memory."""
     for name in ("lineitem", "orders", "customer", "part", "partsupp", "supplier", "nation", "region"):
         con.execute(f"drop table if exists memory.main.{name}")
     parts = f", children = {steps}, step = {step}" if steps > 1 else ""
@@ -40,7 +40,7 @@ def generate(con: duckdb.DuckDBPyConnection, factor: float, step: int, steps: in
 
 
 def into_postgres(url: str, factor: float, tables: Sequence[str]) -> None:
-    """TPC-H tables with `updated_at`, primary key and an index on `updated_at`, as a cursor column has it."""
+    """TPC-H tables with a primary key, and with an indexed `updated_at` as the cursor."""
     steps = max(1, round(factor * 2)) if factor >= 1 else 1
     with duckdb.connect() as con:
         load_extension(con, "tpch")
@@ -138,7 +138,7 @@ class Changed(_OnPostgres):
     target = "1.0 s over an empty run, 1.2 x the cost at scale 0.1"
 
     def prepare(self) -> None:
-        """Everything is loaded once by everybody, unmeasured."""
+        """Every subject loads everything once, unmeasured."""
         super().prepare()
         self.lesser = Postgres(self.folder / "lesser", "bench")
         self.lesser.start()
@@ -175,7 +175,7 @@ class Changed(_OnPostgres):
         return self.rows // (1000 if LESSER in subject.name else 100)
 
     def before(self, subject: Subject, turn: int) -> None:
-        """A round begins with another hundredth of the rows; the empty run follows upon the merge."""
+        """A round begins with another hundredth of the rows; the empty run follows the merge."""
         servers = {"limit": self.server, "sluice" + LESSER: self.lesser}
         if server := servers.get(subject.name):
             for name in self.tables:
@@ -185,7 +185,7 @@ class Changed(_OnPostgres):
                 )
 
     def after(self, subject: Subject, turn: int) -> None:
-        """As many rows with a new time as at the source, none twice."""
+        """As many rows with a new time as in the source, none twice."""
         server = self.lesser if LESSER in subject.name else self.server
         schema = "main" if subject.name == "limit" else "bench"
         for name in self.tables:
@@ -290,7 +290,7 @@ class Large(_OnPostgres):
         return [limit, self.own(), lesser, empty]
 
     def before(self, subject: Subject, turn: int) -> None:
-        """The empty run follows upon the load of a tenth."""
+        """The empty run follows the load of a tenth."""
         if subject.name != "empty run":
             super().before(subject, turn)
 

@@ -26,7 +26,7 @@ TYPES = {
     "ordered_at": "timestamptz",
     "note": "varchar",
 }
-"""Declared for everybody: a sniffed type is not what a warehouse loads."""
+"""Declared for every subject: a warehouse does not load sniffed types."""
 EVENTS = """
     select 'e' || i as event_id, strftime(timestamp '2026-01-01' + i * interval 3 second, '%Y-%m-%dT%H:%M:%SZ') as at,
         {{'id': 's' || i // 9, 'visitor_id': md5((i // 30)::varchar),

@@ -93,8 +93,8 @@ def main() -> None:
     watch.around(engine(), "open_raw", "open raw")
     watch.around(declared, "load_sources", "declarations")
     watch.around(read_ahead.SourceReader, "begin", BESIDE[0])
-    watch.around(load, "_record", "ledger, a row a table")
-    watch.around(load, "copy_to_raw", "ledger into raw")
+    watch.around(load, "_record", "run store: a row per table")
+    watch.around(load, "copy_to_raw", "run store: copied to raw")
     bring = load._import_dlt
 
     def watched(*sources: Any) -> Any:

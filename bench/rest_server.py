@@ -1,4 +1,4 @@
-"""A web API that costs next to nothing: `python rest_server.py PAGES PORT_FILE`; every page is rendered before.
+"""A web API that costs next to nothing: `python rest_server.py PAGES PORT_FILE`; every page is rendered beforehand.
 
 One thread and asyncio's protocols, so that what is measured is the client. Ends with SIGTERM.
 """

@@ -38,7 +38,7 @@ Writer = Callable[[duckdb.DuckDBPyConnection, dt.date, dt.date | None], dict[str
 
 @dataclass(frozen=True)
 class Status:
-    """What there is: `date` and `systems` (date by name) are None and empty before the first `up`."""
+    """State of the company; before the first `up`, `date` is None and `systems` (date by name) is empty."""
 
     running: bool
     seed: int | None
@@ -96,7 +96,7 @@ class _Company:
     # --- the systems --------------------------------------------------------------------------------------
 
     def writers(self) -> dict[str, Writer]:
-        """How each system is brought from one date to another, and the truth with them."""
+        """How each system, and the truth, is brought from one date to another."""
 
         def to(write: Callable[..., dict[str, int]], target: Callable[[], Any]) -> Writer:
             return lambda con, date, previous: write(con, target(), date=date, previous=previous)
@@ -111,7 +111,7 @@ class _Company:
         }
 
     def generate(self, state: dict[str, Any]) -> None:
-        """The world until the last possible day; what is not known yet at a date is not written at it."""
+        """The world until the last possible day; systems are given only what is known at their date."""
         if self.world.exists():
             return
         beside = self.world.with_suffix(".next")
@@ -121,7 +121,7 @@ class _Company:
         beside.replace(self.world)
 
     def write_systems(self, date: dt.date, progress: Progress) -> None:
-        """Bring every system that is not there yet to `date`, side by side; raise the first error after all.
+        """Bring every system that is not at `date` yet to it, in parallel; then raise the first error.
 
         A system whose writing was begun and not seen to end may be at either date: it is written anew.
         """
@@ -138,7 +138,7 @@ class _Company:
 
         def bring(name: str, con: duckdb.DuckDBPyConnection) -> dict[str, int]:
             counts = due[name](con, date, None if name in unsure else done.get(name))
-            with saving:  # here and not by who waits: an interrupt ends the waiting, not the writing
+            with saving:  # in this thread: an interrupt ends the waiting, not the writing
                 state["systems"][name] = date.isoformat()
                 state["unsure"].remove(name)
                 self.save(state)
@@ -153,15 +153,15 @@ class _Company:
                         error.add_note(f"while writing the sandbox's {writes[write]} as of {date}")
                         errors.append(error)
                     else:
-                        told = ", ".join(f"{count:,} {what}" for what, count in write.result().items())
-                        progress(f"{writes[write]}: {told or 'ready'}")
+                        written = ", ".join(f"{count:,} {what}" for what, count in write.result().items())
+                        progress(f"{writes[write]}: {written or 'ready'}")
         if errors:
             raise errors[0]
         state["date"] = date.isoformat()
         self.save(state)
 
     def write_connections(self) -> None:
-        """Tell the pipelines where the systems are, with logins that may only read where the system knows such."""
+        """Write the connections for the loader; the logins may only read, where the system has such logins."""
         if self.connections.exists() and not self.connections.read_text().startswith(CONNECTIONS_HEADER):
             raise SluiceError(
                 f"{self.connections} was not written by the sandbox and would be lost. Move its connections to"
@@ -190,7 +190,7 @@ def up(
     date: dt.date | None = None,
     progress: Progress = lambda _: None,
 ) -> Status:
-    """Start the company in `home`, making it first when there is none; nothing to do when it runs.
+    """Start the company in `home`, created first if there is none; no-op if it runs.
 
     `seed`, `scale` (1.0: about 100,000 orders) and `date` (the company's today) default to 42, 1.0 and 2026-09-30 for
     a new company. An existing one keeps its date; another seed or scale than its own is an error.
@@ -260,7 +260,7 @@ def advance(home: Path, days: int, *, progress: Progress = lambda _: None) -> St
 
 
 def status(home: Path) -> Status:
-    """What there is and what runs."""
+    """State of the company and of its servers."""
     return _Company(home).status()
 
 
@@ -271,7 +271,7 @@ def _stop(company: _Company) -> None:
 
 
 def _furthest(state: dict[str, Any]) -> dt.date:
-    """The date all systems can be brought to: the furthest that any of them has reached."""
+    """The date all systems can be brought to: the latest that any of them has reached."""
     return max(dt.date.fromisoformat(date) for date in [state["target"], *state["systems"].values()])
 
 

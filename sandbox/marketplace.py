@@ -26,7 +26,7 @@ LEGACY_SKUS = {
     "COF-ESP-1000": "FORTE-1KG",
     "ACC-FIL-2": "ANY-filter-2pk",
 }
-LEGACY_UNTIL = "2025-03-31"  # then all but the first were listed anew
+LEGACY_UNTIL = "2025-03-31"  # then all but the first were listed again
 
 # From which settlement date on the columns stand in which order.
 ERAS: dict[str, tuple[str, ...]] = {

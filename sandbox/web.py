@@ -27,7 +27,7 @@ BATCH = 4000
 def write(
     world: duckdb.DuckDBPyConnection, url: str, *, date: dt.date, previous: dt.date | None
 ) -> dict[str, int]:
-    """Publish what `date` knows and the stream does not have yet; {"messages": published}.
+    """Publish the messages known at `date` that the stream does not have yet; {"messages": published}.
 
     The stream itself tells how far it is, so `previous` is not needed and a crash repeats nothing.
     """

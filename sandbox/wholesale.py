@@ -176,7 +176,7 @@ _FOR_USERS = '@request.auth.id != ""'
 
 
 def _collections() -> list[dict[str, Any]]:
-    """Definitions of the collections. The dates are plain fields: PocketBase's own would tell today's."""
+    """Definitions of the collections. The dates are plain fields: PocketBase's own would hold today's."""
     text, many, date = {"type": "text"}, {"type": "json", "maxSize": 1_000_000}, {"type": "date"}
     fields: dict[str, dict[str, dict[str, Any]]] = {
         "accounts": {
@@ -240,7 +240,7 @@ class _Service:
             self.send("POST", "/api/batch", {"requests": batch})
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer's JSON; RuntimeError with the service's own words when it refuses."""
+        """The answer's JSON; RuntimeError with the service's message when it refuses."""
         request = urllib.request.Request(
             self.base_url + path,
             None if body is None else json.dumps(body).encode(),

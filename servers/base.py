@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 
 
 class Server(ABC):
-    """One server in one folder. Subclasses say how it is prepared, started, and known to be ready."""
+    """One server in one folder. Subclasses define how it is prepared and started, and when it is ready."""
 
     name: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]]
@@ -91,7 +91,7 @@ class Server(ABC):
         return process.pid if process else None
 
     def _find(self) -> psutil.Process | None:
-        """The recorded process if it is still this program on this folder: pids are used again."""
+        """The recorded process if it is still this program on this folder: systems reuse pids."""
         pid = self._record["pid"]
         try:
             process = psutil.Process(pid) if pid else None
@@ -149,7 +149,7 @@ class Server(ABC):
         return []
 
     def environment(self) -> dict[str, str]:
-        """The server's whole environment: nothing of ours, so that no secret or proxy reaches it."""
+        """The server's whole environment; no variable of ours, so that no secret or proxy setting reaches it."""
         return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
 
     def _wait(self, timeout: float) -> bool:
@@ -194,7 +194,7 @@ class Server(ABC):
 
 
 def start_all(servers: Iterable[Server], timeout: float = 30.0) -> None:
-    """Start side by side; when one fails, stop those that this call started and raise its error."""
+    """Start in parallel; when one fails, stop those that this call started and raise its error."""
     wanted = [server for server in servers if server.pid is None]
     with ThreadPoolExecutor(max(len(wanted), 1)) as pool:
         starts = [pool.submit(server.start, timeout) for server in wanted]
@@ -205,14 +205,14 @@ def start_all(servers: Iterable[Server], timeout: float = 30.0) -> None:
 
 
 def stop_all(servers: Iterable[Server]) -> None:
-    """Stop side by side."""
+    """Stop in parallel."""
     servers = list(servers)
     with ThreadPoolExecutor(max(len(servers), 1)) as pool:
         list(pool.map(lambda server: server.stop(), servers))
 
 
 def free_ports(wanted: Sequence[int]) -> list[int]:
-    """One free loopback port for each wanted one: that very port if it is free, else any (0 means any)."""
+    """One free loopback port per wanted one: the same if it is free, else any (0 means any)."""
     sockets = []
     try:
         for port in wanted:
@@ -256,7 +256,7 @@ def run(command: list[str], what: str, *, env: dict[str, str] | None = None, std
 
 
 def get(url: str) -> bytes:
-    """What a URL answers; nothing when there is no answer or an error."""
+    """Body of a URL's answer; empty when there is no answer or an error."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             body: bytes = response.read()

@@ -136,7 +136,7 @@ class Postgres(Server):
         )
 
     def sql(self, statements: str, database: str | None = None) -> str:
-        """Run statements as the owner; unaligned rows without header. For a shell's worth of work, not for data."""
+        """Run statements as the owner; unaligned rows without header. For setting up, not for data."""
         psql = [str(self._binary("psql")), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]
         place = ["-h", HOST, "-p", str(self.ports["sql"]), "-U", "owner", "-d", database or self.database]
         environment = self.environment() | {"PGPASSWORD": self.secrets["owner"]}

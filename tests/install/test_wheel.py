@@ -114,7 +114,7 @@ def test_what_the_page_shows_works(folder: Folder) -> None:
     """From the first command to the review of a change."""
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
     assert version
-    #    assert version[1] in folder.run("sluice", "--version")
+    assert version[1] in folder.run("sluice", "--version")
     assert "1 sources, 1 tables: all declarations are sound" in folder.run("sluice", "check")
     assert re.search(r"roastery +2 +0 +0 .* ok", folder.run("sluice", "load"))
     assert "PASS=5" in folder.run("sluice", "build")
