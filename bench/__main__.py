@@ -1,6 +1,6 @@
 """`python -m bench [--only NAME …] [--scale 0.01] [--large]`: measure, and write docs/benchmarks.md.
 
-Results are kept in target/bench.json, one entry a case, so that cases may be run one by one; the page shows the last
+Results are kept in target/bench.json, one entry per case, so that cases may be run one by one; the page shows the last
 result of each. A run at another scale than 1 is shown in the terminal only.
 """
 

@@ -1,6 +1,6 @@
 """AnyCompany as a whole: its servers and its world, started, stopped and moved forward in time.
 
-Everything is below <home>/sandbox: a folder a server, `stores.sqlite`, `world.duckdb` (what really happened; only
+Everything is below <home>/sandbox: one folder per server, `stores.sqlite`, `world.duckdb` (what really happened; only
 tests read it) and `state.json`: seed, scale, date, and the date each system has been written to. While the company
 runs, <home>/connections.toml (mode 0600) tells the pipelines where its systems are.
 
