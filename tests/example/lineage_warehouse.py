@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from sluice.lineage import ROWS, EdgeType, Graph, Ref, load_graph
-from tests.python.lineage_corpus.perturb import Change, Result, Schema, changes, run, table_types
+from tests.python.lineage.corpus.perturb import Change, Result, Schema, changes, run, table_types
 
 ROW_COUNT = 6
 

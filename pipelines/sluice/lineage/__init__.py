@@ -1,12 +1,15 @@
 """Lineage: for any column, where its value comes from and what influences it, up and down the project.
 
 `column_lineage` answers for one query, `load_graph` for a dbt project, `describe` prints the answer of a project,
-`export_openlineage` writes it for other tools. docs/lineage.md tells what is meant by value and influence.
+`export_openlineage` writes it for other tools. docs/lineage.md defines value and influence,
+which OpenLineage calls direct and indirect.
 """
 
-from sluice.lineage.columns import column_lineage
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, Reached, Ref
-from sluice.lineage.model import (
+from sluice.lineage.openlineage import export_openlineage
+from sluice.lineage.project_graph import load_graph, read_project
+from sluice.lineage.queries import column_lineage
+from sluice.lineage.query_lineage import (
     ROWS,
     ColumnLineage,
     How,
@@ -17,9 +20,7 @@ from sluice.lineage.model import (
     ValueSource,
     paths_overlap,
 )
-from sluice.lineage.openlineage import export_openlineage
-from sluice.lineage.project import load_graph
-from sluice.lineage.render import describe, read_project, text_tree
+from sluice.lineage.render import describe, text_tree
 
 __all__ = [
     "ROWS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,8 @@ from sqlglot import exp, jsonpath
 from sqlglot.errors import SqlglotError
 
 from sluice.lineage import functions
-from sluice.lineage.model import How, Kind
+from sluice.lineage.macros import ScalarMacro
+from sluice.lineage.query_lineage import How, Kind
 from sluice.lineage.scope import EMPTY, Dep, Relation, Scope, alternatives, relabel, union, unknown_dep
 
 NO_SOURCE = (
@@ -44,14 +45,6 @@ FIELD_NODES = (
 AGGREGATE_MACROS = frozenset(
     "geomean geometric_mean wavg weighted_avg json_group_array json_group_object json_group_structure".split()
 )
-
-
-@dataclass(frozen=True)
-class ScalarMacro:
-    """`create macro name(parameters) as body`."""
-
-    parameters: tuple[str, ...]
-    body: exp.Expression
 
 
 Handler = Callable[[Any, Scope], Dep]
@@ -121,11 +114,7 @@ class Expressions:
 
     def whole_scope(self, scope: Scope) -> Dep:
         """Every column that FROM offers: `f(*)`."""
-        relations = [item.relation for item in scope.items]
-        return union(
-            [column.dep for relation in relations for column in relation.columns]
-            + [relation.open for relation in relations if relation.open is not None]
-        )
+        return union(item.relation.every_column() for item in scope.items)
 
     # -- subqueries
 

@@ -180,3 +180,12 @@ def _structure_sql(structure: Any) -> str:
     if isinstance(structure, list):
         return f"{_structure_sql(structure[0])}[]"
     return str(structure)
+
+
+def auto_name(node: exp.Expression) -> str:
+    """The name DuckDB gives to an expression without alias, as near as matters."""
+    if isinstance(node, exp.Count) and (node.this is None or isinstance(node.this, exp.Star)):
+        return "count_star()"
+    if isinstance(node, exp.Window):
+        return auto_name(node.this)
+    return node.sql(dialect="duckdb", normalize_functions="lower", comments=False)

@@ -7,7 +7,6 @@ Kept this way a model of 100 columns with 20 row influences has 120 edges instea
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,13 +15,16 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from sluice.errors import SluiceError
-from sluice.lineage.model import ROWS, How, Kind, Path, Unknown, field_path, paths_overlap
+from sluice.lineage.query_lineage import ROWS, How, Kind, Path, Unknown, field_path, paths_overlap
 
 Manifest = Mapping[str, Any]
 
 
 class EdgeType(StrEnum):
-    """In order of strength; along a path the weakest edge decides."""
+    """In order of strength; along a path the weakest edge decides.
+
+    OpenLineage calls a value edge a direct dependency and an influence an indirect one.
+    """
 
     VALUE = "value"
     INFLUENCE = "influence"
@@ -70,7 +72,7 @@ class Node:
     name: str
     relation: str = ""
     origin: str = ""
-    """For sources: what the table is in the source system (`database shop: orders`)."""
+    """For sources: what the table is in the source system (`database crm: contacts`)."""
     owner: str = ""
     parents: tuple[str, ...] = ()
     columns: dict[str, NodeColumn] = field(default_factory=dict)
@@ -134,11 +136,6 @@ class Graph:
             self._into.setdefault(edge.target, []).append(edge)
             self._out_of.setdefault(edge.source, []).append(edge)
 
-    @cached_property
-    def edge_count(self) -> int:
-        """Number of stored edges."""
-        return sum(len(edges) for edges in self._into.values())
-
     def edges_into(self, ref: Ref) -> list[Edge]:
         """The direct sources of a column (of the rows, for `*`)."""
         return self._into.get(ref, [])
@@ -153,9 +150,10 @@ class Graph:
         return [(node.id, unknown) for node in self.nodes.values() for unknown in node.unknowns]
 
     def find(self, text: str) -> tuple[Ref, Path]:
-        """`fct_order_lines.amount_eur`, `shop.orders.status`, `web.page_views.page.group`, or with a node's id.
+        """The column that a text means: `invoices.amount`, `crm.contacts.status`, `model.project.invoices.amount`.
 
-        The second part is the nested field, if one is named. `<node>.*` means the rows. Raises SluiceError.
+        The second part is the nested field, if one is named (`visits.page.group`). `<node>.*` means the rows. Raises
+        SluiceError.
         """
         for name, node in sorted(self._names.items(), key=lambda item: -len(item[0])):
             if not text.lower().startswith(name + "."):
@@ -291,8 +289,3 @@ def _summary(before: Mapping[_State, _State | None], first: _State) -> list[Reac
         )
         for (ref, type_, suffix), state in nearest.items()
     ]
-
-
-def dumps(graph: Graph) -> str:
-    """The whole graph as JSON text."""
-    return json.dumps(graph.to_json(), ensure_ascii=False, indent=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, Ref
-from sluice.lineage.model import ROWS, Kind, field_path
+from sluice.lineage.query_lineage import ROWS, Kind, field_path
 
 EVENT_SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/JobEvent"
 COLUMN_LINEAGE_SCHEMA = (

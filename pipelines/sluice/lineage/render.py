@@ -6,31 +6,9 @@ import json
 from pathlib import Path as FilePath
 from typing import Any
 
-from sluice.errors import SluiceError
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, Reached, Ref
-from sluice.lineage.model import ROWS, Kind, Path, field_path, paths_overlap
-from sluice.lineage.project import load_graph
-
-
-def read_project(target: FilePath, cache_file: FilePath | None = None) -> Graph:
-    """The graph of a project from dbt's target folder. Raises SluiceError if there is no manifest."""
-    manifest = target / "manifest.json"
-    if not manifest.is_file():
-        raise SluiceError(
-            f"{manifest} does not exist, so nothing is known of the models. Run `dbt compile` first."
-        )
-    catalog = target / "catalog.json"
-    try:
-        return load_graph(
-            json.loads(manifest.read_text(encoding="utf-8")),
-            json.loads(catalog.read_text(encoding="utf-8")) if catalog.is_file() else None,
-            cache_file=cache_file,
-            root=target.parent,
-        )
-    except json.JSONDecodeError as error:
-        raise SluiceError(
-            f"{target} holds a broken manifest or catalog: {error}. Run `dbt compile` again."
-        ) from error
+from sluice.lineage.project_graph import read_project
+from sluice.lineage.query_lineage import ROWS, Kind, Path, field_path, paths_overlap
 
 
 def describe(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from sluice.lineage.functions import element_type, struct_fields
-from sluice.lineage.model import ROWS, How, Influence, Kind, Path, Unknown, ValueSource
+from sluice.lineage.query_lineage import ROWS, How, Influence, Kind, Path, Unknown, ValueSource
 
 MAX_PATH = 8
 """A recursive CTE may step into a document without end; paths stop growing here, which only widens the answer."""
@@ -28,11 +28,6 @@ class Dep:
     navigable: bool = False
     type: exp.DataType | None = field(default=None, compare=False)
     fields: tuple[tuple[str, Dep], ...] | None = None
-
-    def __or__(self, other: Dep) -> Dep:
-        return Dep(
-            self.values | other.values, self.influences | other.influences, self.unknown | other.unknown
-        )
 
     def computed(self, how: How = How.TRANSFORMATION) -> Dep:
         """The same sources, no longer as they are but computed."""
@@ -152,11 +147,15 @@ class Relation:
     def as_value(self, kind: Kind | None = None) -> Dep:
         """The relation used as a scalar or list: its values, with its rows as influences."""
         rows = self.rows if kind is None else relabel(self.rows, kind)
-        dep = union([*(column.dep for column in self.columns), *([self.open] if self.open else []), rows])
+        dep = union([self.every_column(), rows])
         if len(self.columns) == 1 and self.open is None:
             only = self.columns[0].dep
             return replace(dep, navigable=only.navigable, type=only.type, fields=only.fields)
         return dep
+
+    def every_column(self) -> Dep:
+        """All columns together, listed or not."""
+        return union([*(column.dep for column in self.columns), *([self.open] if self.open else [])])
 
     def influenced(self, *deps: Dep) -> Relation:
         """The same relation whose rows depend on more."""
@@ -201,7 +200,7 @@ class Item:
     """Columns that `*` leaves out because USING merged them into another table's."""
 
     def answers_to(self, parts: tuple[str, ...]) -> bool:
-        """True if `parts` name this table: `orders`, or `shop.orders` for raw.shop.orders."""
+        """True if `parts` name this table: `contacts`, or `crm.contacts` for raw.crm.contacts."""
         return bool(parts) and self.qualifier[-len(parts) :] == parts
 
 
@@ -321,10 +320,7 @@ class Scope:
                 columns = item.relation.columns
                 if len(parts) > 1 and item.relation.get(parts[1]) is None:
                     continue
-                row = replace(
-                    union([c.dep for c in columns] + ([item.relation.open] if item.relation.open else [])),
-                    fields=tuple((c.name, c.dep) for c in columns),
-                )
+                row = replace(item.relation.every_column(), fields=tuple((c.name, c.dep) for c in columns))
                 return _walk(row, parts[1:])
         return None
 

@@ -1,16 +1,19 @@
-"""What a FROM clause offers: tables, joins, laterals, unnest, values, table functions, pivots."""
+"""What a FROM clause offers: tables, joins, laterals, unnest, values, table functions."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from sluice.lineage import functions
-from sluice.lineage.expressions import Expressions, literal_path
-from sluice.lineage.model import ROWS, Influence, Kind, ValueSource
+from sluice.lineage.expressions import literal_path
+from sluice.lineage.macros import TableMacro
+from sluice.lineage.pivots import Pivots
+from sluice.lineage.query_lineage import ROWS, Influence, Kind, ValueSource
+from sluice.lineage.schema import Schema, name_parts
 from sluice.lineage.scope import (
     EMPTY,
     Column,
@@ -25,17 +28,8 @@ from sluice.lineage.scope import (
     unknown_dep,
 )
 
-TableColumns = Mapping[str, str]
 JSON_EACH_COLUMNS = ("key", "value", "type", "atom", "id", "parent", "fullkey", "path")
 SERIES_NAMES = {True: "range", False: "generate_series"}
-
-
-@dataclass(frozen=True)
-class TableMacro:
-    """`create macro name(parameters) as table query`."""
-
-    parameters: tuple[str, ...]
-    query: exp.Expression
 
 
 @dataclass(slots=True)
@@ -48,57 +42,11 @@ class From:
     order: Dep
 
 
-class Schema:
-    """Finds tables by full or partial name, as the engine does: `orders`, `shop.orders`, `raw.shop.orders`."""
-
-    def __init__(self, tables: Mapping[str, TableColumns]) -> None:
-        self._tables = {tuple(_name_parts(name)): (name, columns) for name, columns in tables.items()}
-        self._by_last: dict[str, list[tuple[str, ...]]] = {}
-        for parts in self._tables:
-            self._by_last.setdefault(parts[-1], []).append(parts)
-
-    def find(self, parts: tuple[str, ...]) -> tuple[str, TableColumns] | None:
-        """The key and columns of the one table with that name; None if there is none or more than one."""
-        if parts in self._tables:
-            return self._tables[parts]
-        matches = []
-        for known in self._by_last.get(parts[-1], []):
-            length = min(len(known), len(parts))
-            if known[-length:] == parts[-length:]:
-                matches.append(known)
-        return self._tables[matches[0]] if len(matches) == 1 else None
-
-    def column_names(self) -> set[str]:
-        """All column names of all tables, lower case."""
-        return {name.lower() for _, columns in self._tables.values() for name in columns}
-
-
-def _name_parts(name: str) -> list[str]:
-    return [part.strip('"').lower() for part in name.split(".")]
-
-
-class Tables(Expressions):
+class Tables(Pivots):
     """Walks FROM clauses."""
 
     schema: Schema
     table_macros: Mapping[str, TableMacro] = {}
-
-    def star(self, scope: Scope, without: Sequence[tuple[str, ...]] = ()) -> Relation:
-        """All columns FROM offers, as `*` lists them, but for those named `("t", "a")` in `without`."""
-        columns: list[Column] = []
-        openings: list[Dep] = []
-        unused = dict(scope.merged)
-        for item in scope.items:
-            for column in item.relation.columns:
-                if column.name.lower() in item.hidden:
-                    continue
-                if any(item.answers_to(name[:-1]) and name[-1] == column.name.lower() for name in without):
-                    continue
-                merged = unused.pop(column.name.lower(), None)
-                columns.append(replace(column, dep=merged) if merged is not None else column)
-            if item.relation.open is not None:
-                openings.append(item.relation.open)
-        return Relation(tuple(columns), open=union(openings) if openings else None)
 
     def from_clause(self, node: exp.Expression, scope: Scope) -> None:
         """Fills the scope with the tables of the FROM clause of `node`, one join after the other."""
@@ -300,7 +248,7 @@ class Tables(Expressions):
             and len(node.expressions) == 1
             and isinstance(node.expressions[0], exp.Literal)
         ):
-            return self.base_table(tuple(_name_parts(node.expressions[0].name))), (name,)
+            return self.base_table(tuple(name_parts(node.expressions[0].name))), (name,)
         reason = unknown_dep(f"table function {name}: what it reads and yields is not known", node)
         everything = union([arguments.computed(), reason])
         return Relation(rows=union([influence, reason]), open=everything), (name,)
@@ -359,157 +307,6 @@ class Tables(Expressions):
         """Adds the relations of a WITH clause to the scope."""
         raise NotImplementedError
 
-    def pivot(self, node: exp.Pivot, scope: Scope) -> Relation:
-        """Pivots or unpivots what the scope has in FROM."""
-        if node.args.get("unpivot") or node.args.get("into"):
-            return self._unpivot(node, scope)
-        fields = node.args.get("fields") or []
-        keys = list(fields) if fields else list(node.expressions)
-        aggregates = list(node.args.get("using") or []) if not fields else list(node.expressions)
-        offered = self.star(scope)
-        key_columns = [self.expression(key.this if isinstance(key, exp.In) else key, scope) for key in keys]
-        pivot = union(key_columns).as_influence(Kind.PIVOT)
-        cells = [self.expression(aggregate, scope) for aggregate in aggregates]
-        used = _column_names([key.this if isinstance(key, exp.In) else key for key in keys] + aggregates)
-        group = node.args.get("group")
-        if group is not None:
-            groups = self._group_columns(group, scope)
-        else:
-            groups = [column for column in offered.columns if column.name.lower() not in used]
-        grouping = union(column.dep for column in groups).as_influence(Kind.GROUP)
-        opening = [offered.open] if offered.open is not None and group is None else []
-        rows = union([scope.rows, pivot, grouping])
-        names = _pivot_names(keys)
-        if names is None or opening:
-            cell = union([*(cells or [EMPTY]), pivot, *opening])
-            return Relation(tuple(groups), rows=rows, open=cell)
-        columns = list(groups)
-        for name in names:
-            for aggregate, dep in zip(aggregates or [None], cells or [EMPTY], strict=True):
-                columns.append(Column(_cell_name(name, aggregate, len(aggregates)), union([dep, pivot])))
-        return Relation(tuple(columns), rows=rows)
-
-    def _group_columns(self, group: exp.Group, scope: Scope) -> list[Column]:
-        return [
-            Column(key.name or key.sql("duckdb"), self.expression(key, scope)) for key in group.expressions
-        ]
-
-    def _unpivot(self, node: exp.Pivot, scope: Scope) -> Relation:
-        offered = self.star(scope)
-        into = node.args.get("into")
-        fields = node.args.get("fields") or []
-        entries: list[exp.Expression]
-        if fields:
-            entries = [entry for part in fields for entry in part.expressions]
-            name_columns = [part.this.name for part in fields]
-            value_nodes = node.expressions
-        else:
-            entries = list(node.expressions)
-            name_columns = [into.this.name] if into is not None else ["name"]
-            value_nodes = list(into.expressions) if into is not None else []
-        value_names = [part.name for value in value_nodes for part in _tuple_parts(value)] or ["value"]
-        slots: list[list[Dep]] = [[] for _ in value_names]
-        used: set[str] = set()
-        for entry in entries:
-            for cells in self._unpivot_cells(entry, scope, offered, len(value_names)):
-                for slot, (name, dep) in zip(slots, cells, strict=False):
-                    slot.append(dep)
-                    used |= name
-        every = union(dep for slot in slots for dep in slot)
-        kept = [column for column in offered.columns if column.name.lower() not in used]
-        names = [Column(name, every.as_influence(Kind.PIVOT)) for name in name_columns]
-        values = [
-            Column(name, alternatives(slot) if slot else every)
-            for name, slot in zip(value_names, slots, strict=True)
-        ]
-        rows = union([scope.rows, every.as_influence(Kind.PIVOT)])
-        return Relation((*kept, *names, *values), rows=rows, open=offered.open)
-
-    def _unpivot_cells(
-        self, entry: exp.Expression, scope: Scope, offered: Relation, width: int
-    ) -> list[list[tuple[set[str], Dep]]]:
-        """The groups of columns that one entry of the ON list turns into rows, with the names it uses up."""
-        inner = entry.this if isinstance(entry, (exp.Alias, exp.PivotAlias)) else entry
-        if isinstance(inner, (exp.Columns, exp.Star)):
-            picked = self.pick_columns(inner, scope)
-            if picked is None:
-                return [[(set(), unknown_dep("which columns are unpivoted is not known", entry))] * width]
-            return [[({column.name.lower()}, column.dep)] for column in picked]
-        cells = [(_column_names([part]), self.expression(part, scope)) for part in _tuple_parts(inner)]
-        return [cells]
-
-    def pick_columns(self, node: exp.Expression, scope: Scope) -> list[Column] | None:
-        """The columns that `*` (with exclude, replace, rename) or `columns(…)` mean; None if it cannot be told."""
-        if isinstance(node, exp.Columns):
-            selector = node.this
-            if isinstance(selector, exp.Star) or (
-                isinstance(selector, exp.Column) and isinstance(selector.this, exp.Star)
-            ):
-                return self.pick_columns(selector, scope)
-            offered = self.star(scope)
-            names = functions.match_column_names(selector, [column.name for column in offered.columns])
-            if names is None or offered.open is not None:
-                return None
-            return [column for column in offered.columns if column.name in names]
-        relation = self.expand_star(node, scope)
-        return None if relation is None or relation.open is not None else list(relation.columns)
-
-    def expand_star(self, node: exp.Expression, scope: Scope) -> Relation | None:
-        """`*`, `t.*` or `struct.*` with its modifiers; None if there is no such table or struct."""
-        star = node if isinstance(node, exp.Star) else node.this
-        excepted = [_lower_parts(part) for part in star.args.get("except_") or []]
-        qualified = [name for name in excepted if len(name) > 1]
-        excluded = {name[0] for name in excepted if len(name) == 1}
-        if isinstance(node, exp.Star):
-            offered: Relation | None = self.star(scope, qualified)
-        else:
-            offered = self._qualified_star(node, scope)
-            excluded |= {name[-1] for name in qualified}
-        if offered is None:
-            return None
-        renamed = {part.this.name.lower(): part.alias for part in star.args.get("rename") or []}
-        replaced = {part.alias.lower(): part.this for part in star.args.get("replace") or []}
-        columns: list[Column] = []
-        for column in offered.columns:
-            key = column.name.lower()
-            if key in excluded:
-                continue
-            dep = self.expression(replaced.pop(key), scope) if key in replaced else column.dep
-            columns.append(Column(renamed.pop(key, column.name), dep, column.auto))
-        if offered.open is not None:
-            columns += [Column(new, offered.open.named(old)) for old, new in renamed.items()]
-            columns += [Column(name, self.expression(part, scope)) for name, part in replaced.items()]
-        return Relation(tuple(columns), open=offered.open)
-
-    def _qualified_star(self, node: exp.Expression, scope: Scope) -> Relation | None:
-        qualifier = tuple(name.lower() for name in _star_owner(node))
-        for item in scope.items:
-            if item.answers_to(qualifier):
-                return Relation(item.relation.columns, open=item.relation.open)
-        if not qualifier:
-            return None
-        return self.struct_columns(scope.resolve(_star_owner(node), node))
-
-    def struct_columns(self, dep: Dep) -> Relation | None:
-        """The fields of a struct as columns; None if the value is not known to be a struct."""
-        if dep.fields is not None:
-            return Relation(tuple(Column(name, dep.step(name)) for name, _ in dep.fields))
-        fields = functions.struct_fields(dep.type)
-        if fields is None:
-            return None
-        return Relation(tuple(Column(name, dep.step(name)) for name, _ in fields))
-
-
-def _lower_parts(node: exp.Expression) -> tuple[str, ...]:
-    """A column or identifier as the parts of its name, lower case."""
-    parts = node.parts if isinstance(node, exp.Column) else [node]
-    return tuple(part.name.lower() for part in parts)
-
-
-def _star_owner(node: exp.Expression) -> tuple[str, ...]:
-    """`t.*` -> ("t",)."""
-    return tuple(part.name for part in node.parts[:-1]) if isinstance(node, exp.Column) else ()
-
 
 def _first(items: list[Item], name: str) -> Dep | None:
     for item in items:
@@ -520,60 +317,8 @@ def _first(items: list[Item], name: str) -> Dep | None:
     return union(o.named(name) for o in openings) if openings else None
 
 
-def _tuple_parts(node: exp.Expression) -> list[exp.Expression]:
-    return list(node.expressions) if isinstance(node, exp.Tuple) else [node]
-
-
-def _column_names(nodes: list[exp.Expression]) -> set[str]:
-    return {column.name.lower() for node in nodes for column in node.find_all(exp.Column)}
-
-
 def _pivot_qualifier(pivot: exp.Pivot, source: From) -> tuple[str, ...]:
     alias = pivot.args.get("alias")
     if alias is not None and alias.name:
         return (alias.name.lower(),)
     return source.items[0].qualifier if len(source.items) == 1 else ()
-
-
-def _pivot_names(keys: list[exp.Expression]) -> list[str] | None:
-    """The names of the pivoted columns before the aggregate's name is appended; None if the data decides."""
-    choices: list[list[str]] = []
-    for key in keys:
-        if not isinstance(key, exp.In) or not key.expressions:
-            return None
-        names = [_pivot_value_name(value) for value in key.expressions]
-        known = [name for name in names if name is not None]
-        if len(known) < len(names):
-            return None
-        choices.append(known)
-    return ["_".join(parts) for parts in itertools.product(*choices)]
-
-
-def _pivot_value_name(value: exp.Expression) -> str | None:
-    if isinstance(value, (exp.Alias, exp.PivotAlias)):
-        return value.alias
-    if isinstance(value, exp.Tuple):
-        parts = [_pivot_value_name(part) for part in value.expressions]
-        return None if any(part is None for part in parts) else "_".join(part for part in parts if part)
-    if isinstance(value, exp.Literal):
-        return value.name
-    if isinstance(value, exp.Boolean):
-        return str(value.this).lower()
-    if isinstance(value, exp.Column) and not value.table:
-        return value.name  # `for month in (jan, feb)`: a bare word is a value there
-    return None
-
-
-def _cell_name(name: str, aggregate: exp.Expression | None, count: int) -> str:
-    if aggregate is None or (count == 1 and not isinstance(aggregate, exp.Alias)):
-        return name
-    return f"{name}_{aggregate.alias if isinstance(aggregate, exp.Alias) else auto_name(aggregate)}"
-
-
-def auto_name(node: exp.Expression) -> str:
-    """The name DuckDB gives to an expression without alias, as near as matters."""
-    if isinstance(node, exp.Count) and (node.this is None or isinstance(node.this, exp.Star)):
-        return "count_star()"
-    if isinstance(node, exp.Window):
-        return auto_name(node.this)
-    return node.sql(dialect="duckdb", normalize_functions="lower", comments=False)

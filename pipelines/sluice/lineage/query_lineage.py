@@ -1,8 +1,8 @@
-"""What lineage says: sources of a value, influences on it, and what could not be worked out.
+"""The lineage of a query: sources of a value, influences on it, and what could not be worked out.
 
-Two relations are kept apart because a reviewer asks two questions. A *value* source is a column whose content
-ends up in the output ("where does this number come from?"). An *influence* decides which rows exist or which
-value is picked without being copied itself ("what else can change it?").
+Two relations are kept apart because a reviewer asks two questions. A *value* source (OpenLineage: direct) is a column
+whose content ends up in the output ("where does this number come from?"). An *influence* (OpenLineage: indirect)
+decides which rows exist or which value is picked without being copied itself ("what else can change it?").
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from sluice.lineage import Kind, QueryLineage, column_lineage
-from tests.python.lineage_corpus.fuzz import Composer
-from tests.python.lineage_corpus.perturb import (
+from tests.python.lineage.corpus.fuzz import Composer
+from tests.python.lineage.corpus.perturb import (
     Case,
     Report,
     Schema,

@@ -7,7 +7,6 @@ visible (named windows, USING, aliases used in WHERE) and knows values only, not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,9 +15,10 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from sluice.lineage import functions
-from sluice.lineage.expressions import ScalarMacro
-from sluice.lineage.model import ROWS, ColumnLineage, Kind, QueryLineage, Unknown
-from sluice.lineage.reading import dropped_names, read_macros
+from sluice.lineage.macros import ScalarMacro, TableMacro, read_macros
+from sluice.lineage.parser_gaps import dropped_names
+from sluice.lineage.query_lineage import ROWS, ColumnLineage, Kind, QueryLineage, Unknown
+from sluice.lineage.schema import Schema, TableColumns
 from sluice.lineage.scope import (
     EMPTY,
     Column,
@@ -33,7 +33,7 @@ from sluice.lineage.scope import (
     unknown,
     unknown_dep,
 )
-from sluice.lineage.tables import Schema, TableColumns, TableMacro, Tables, auto_name
+from sluice.lineage.select_list import SelectList
 
 MAX_RECURSION = 25
 """A recursive CTE settles once no round adds a source; real ones need two or three."""
@@ -47,7 +47,7 @@ def column_lineage(
 ) -> QueryLineage:
     """For every output column of a query: where its value comes from and what influences it.
 
-    schema: table name (as complete as wanted: `orders`, `raw.shop.orders`) -> column -> type ("" if unknown). A
+    schema: table name (as complete as wanted: `contacts`, `raw.crm.contacts`) -> column -> type ("" if unknown). A
         column named `*` says that the table may have more columns than listed.
     macros: `create macro` statements the query may use; functions that are neither DuckDB's nor among these are
         reported as unknown.
@@ -109,7 +109,7 @@ def _column(name: str, dep: Dep, rows: Dep) -> ColumnLineage:
     )
 
 
-class QueryWalker(Tables):
+class QueryWalker(SelectList):
     """Walks queries: WITH, SELECT, set operations, recursion."""
 
     def __init__(
@@ -204,10 +204,8 @@ class QueryWalker(Tables):
         rows = [left.rows, right.rows, problem]
         compared = node.args.get("distinct") or not isinstance(node, exp.Union)
         if compared:
-            every = [c.dep for side in (left, right) for c in side.columns]
-            every += [side.open for side in (left, right) if side.open is not None]
             kind = Kind.DISTINCT if isinstance(node, exp.Union) else Kind.SET_OPERATION
-            rows.append(union(every).as_influence(kind))
+            rows.append(union([left.every_column(), right.every_column()]).as_influence(kind))
         order = EMPTY if compared else union([left.order, right.order])
         return Relation(columns, union(rows), order, opening)
 
@@ -228,7 +226,7 @@ class QueryWalker(Tables):
             ]
             return tuple(columns), opening if is_open else None, EMPTY
         if is_open:
-            every = union([c.dep for side in (left, right) for c in side.columns] + [opening])
+            every = union([left.every_column(), right.every_column()])
             problem = unknown_dep("which columns the set operation pairs is not known", node)
             columns = [replace(c, dep=union([c.dep, every, problem])) for c in left.columns]
             return tuple(columns), union([every, problem]) if left.open is not None else None, problem
@@ -250,10 +248,9 @@ class QueryWalker(Tables):
         for window in node.args.get("windows") or []:
             scope.windows[window.name.lower()] = window
         self._add_aliases(node, scope)
-        where = self._where(node, scope)
-        projections = self._projections(node, scope)
-        rows = [scope.rows, where, *self._unnested(node, scope), *self._grouped(node, scope, projections)]
-        for clause, kind in (("having", Kind.HAVING), ("qualify", Kind.QUALIFY)):
+        projections = self.projections(node, scope)
+        rows = [scope.rows, *self._unnested(node, scope), *self._grouped(node, scope, projections)]
+        for clause, kind in (("where", Kind.FILTER), ("having", Kind.HAVING), ("qualify", Kind.QUALIFY)):
             rows += self._conditions(node.args.get(clause), scope, kind)
         aggregated = node.args.get("group") is not None or any(
             functions.has_aggregate(part) for part in node.expressions
@@ -281,10 +278,6 @@ class QueryWalker(Tables):
 
         return value
 
-    def _where(self, node: exp.Select, scope: Scope) -> Dep:
-        rows = self._conditions(node.args.get("where"), scope, Kind.FILTER)
-        return union(rows)
-
     def _conditions(self, clause: exp.Expression | None, scope: Scope, kind: Kind) -> list[Dep]:
         if clause is None:
             return []
@@ -294,7 +287,7 @@ class QueryWalker(Tables):
         picker = node.find(exp.Columns)
         if picker is None:
             return self.expression(node, scope).as_influence(kind)
-        expanded = self._expand_columns(node, scope)
+        expanded = self.expand_columns(node, scope)
         if expanded is None:
             return unknown_dep("which columns the condition reads is not known", node)
         return union(column.dep for column in expanded).as_influence(kind)
@@ -320,136 +313,6 @@ class QueryWalker(Tables):
         ]
         return [dep for window in windows for dep in self._window_clauses(window, scope)]
 
-    def _projections(self, node: exp.Select, scope: Scope) -> Relation:
-        columns: list[Column] = []
-        openings: list[Dep] = []
-        for part in node.expressions:
-            relation = self._projection(part, scope)
-            columns += relation.columns
-            if relation.open is not None:
-                openings.append(relation.open)
-        return Relation(tuple(columns), open=union(openings) if openings else None)
-
-    def _projection(self, node: exp.Expression, scope: Scope) -> Relation:
-        """One entry of the select list; stars, columns(…) and unnest of structs yield several columns."""
-        inner = node.this if isinstance(node, exp.Alias) else node
-        if _is_star(inner):
-            relation = self.expand_star(inner, scope)
-            if relation is None:
-                reason = unknown_dep("no such table or struct, or a struct of unknown fields", node)
-                return Relation(open=union([reason, self._struct_of_star(inner, scope)]))
-            return relation
-        if inner.find(exp.Columns) is not None or _pattern_star(inner) is not None:
-            expanded = self._expand_columns(inner, scope)
-            if expanded is None:
-                reason = unknown_dep("which columns are meant is not known", node)
-                return Relation(open=union([reason, self.whole_scope(scope)]))
-            return self._renamed(node, expanded)
-        if isinstance(inner, exp.Explode):
-            return self._exploded(node, inner, scope)
-        if isinstance(node, exp.Aliases):
-            dep = self.expression(node.this, scope)
-            return Relation(tuple(Column(name, dep) for name in node.aliases))
-        dep = (
-            scope.aliases[node.alias.lower()]()
-            if self._is_first_alias(node, scope)
-            else self.expression(inner, scope)
-        )
-        if isinstance(node, exp.Alias):
-            return Relation((Column(node.alias, dep),))
-        if isinstance(inner, (exp.Column, exp.Dot)) and inner.name:
-            return Relation((Column(inner.name, dep),))
-        return Relation((Column(auto_name(inner), dep, auto=True),))
-
-    def _is_first_alias(self, node: exp.Expression, scope: Scope) -> bool:
-        """True if the memo of that alias was made from this very entry (a name may be given twice)."""
-        if not isinstance(node, exp.Alias) or node.parent is None:
-            return False
-        name = node.alias.lower()
-        same = [p for p in node.parent.expressions if isinstance(p, exp.Alias) and p.alias.lower() == name]
-        return bool(same) and same[0] is node and name in scope.aliases
-
-    def _struct_of_star(self, node: exp.Expression, scope: Scope) -> Dep:
-        parts = tuple(part.name for part in node.parts[:-1]) if isinstance(node, exp.Column) else ()
-        return scope.resolve(parts, node) if parts else EMPTY
-
-    def _renamed(self, node: exp.Expression, columns: list[Column]) -> Relation:
-        """`columns('(.)x') as 'p_\\1'`: the new names are made by the pattern, which DuckDB could tell; rare."""
-        if not isinstance(node, exp.Alias) or "\\" not in node.alias:
-            names = [node.alias] * len(columns) if isinstance(node, exp.Alias) else [c.name for c in columns]
-            return Relation(tuple(replace(c, name=n) for c, n in zip(columns, names, strict=True)))
-        pattern = node.this.find(exp.Literal)
-        if pattern is None:
-            return Relation(open=union(c.dep for c in columns))
-        named = []
-        for column in columns:
-            try:
-                match = re.search(pattern.name, column.name)
-                name = match.expand(node.alias.replace(r"\0", r"\g<0>")) if match else column.name
-            except (re.error, IndexError):
-                return Relation(open=union(c.dep for c in columns))
-            named.append(replace(column, name=name))
-        return Relation(tuple(named))
-
-    def _expand_columns(self, node: exp.Expression, scope: Scope) -> list[Column] | None:
-        """`f(columns(…))` once per picked column; `f(*columns(…))` once with all of them."""
-        star = _pattern_star(node)
-        if star is not None:
-            offered = self.expand_star(star, scope)
-            if offered is None or offered.open is not None:
-                return None
-            names = functions.match_star_pattern(node, star, [column.name for column in offered.columns])
-            return None if names is None else [column for column in offered.columns if column.name in names]
-        picker = node.find(exp.Columns)
-        picked = self.pick_columns(picker, scope) if picker is not None else None
-        if picked is None or picker is None:
-            return None
-        if picker.args.get("unpack") and picker is node:
-            return picked
-        if picker.args.get("unpack"):
-            bound = {f"\0{index}": column.dep for index, column in enumerate(picked)}
-            dep = self.expression(_with_arguments(node, list(bound)), scope.with_parameters(bound))
-            return [Column(auto_name(node), dep, auto=True)]
-        return [self._for_column(node, column, scope) for column in picked]
-
-    def _for_column(self, node: exp.Expression, column: Column, scope: Scope) -> Column:
-        if isinstance(node, exp.Columns):
-            return column
-        inner = scope.with_parameters({"\0": column.dep})
-        dep = self.expression(_with_arguments(node, ["\0"]), inner)
-        return Column(column.name, dep)
-
-    def _exploded(self, node: exp.Expression, call: exp.Explode, scope: Scope) -> Relation:
-        """`unnest(list)` is a column, `unnest(struct)` one per field; recursive := true goes down to scalars."""
-        dep = self.expression(call.this, scope)
-        recursive = any("recursive" in part.sql().lower() for part in call.expressions)
-        struct = self.struct_columns(dep)
-        if recursive:
-            return self._exploded_fully(node, dep)
-        if struct is not None:
-            return struct
-        name = node.alias if isinstance(node, exp.Alias) else auto_name(call)
-        return Relation((Column(name, dep.step("[]"), auto=not isinstance(node, exp.Alias)),))
-
-    def _exploded_fully(self, node: exp.Expression, dep: Dep) -> Relation:
-        while functions.element_type(dep.type) is not None:
-            dep = dep.step("[]")
-        struct = self.struct_columns(dep)
-        if struct is None and dep.type is None:
-            reason = unknown_dep("the fields of what is unnested are not known", node)
-            return Relation(open=union([dep.computed(), reason]))
-        if struct is None:
-            return Relation((Column(node.alias_or_name or auto_name(node), dep, auto=True),))
-        parts = [self._exploded_fully(exp.column(column.name), column.dep) for column in struct.columns]
-        openings = [part.open for part in parts if part.open is not None]
-        named = []
-        for column, part in zip(struct.columns, parts, strict=True):
-            single = len(part.columns) == 1 and part.columns[0].auto
-            named += (
-                [replace(part.columns[0], name=column.name, auto=False)] if single else list(part.columns)
-            )
-        return Relation(tuple(named), open=union(openings) if openings else None)
-
     def _grouped(self, node: exp.Select, scope: Scope, projections: Relation) -> list[Dep]:
         group = node.args.get("group")
         if group is None:
@@ -461,10 +324,7 @@ class QueryWalker(Tables):
         deps = [self._group_key(key, scope, projections) for key in keys]
         if group.args.get("all"):
             plain = [part for part in node.expressions if not functions.has_aggregate(part)]
-            deps += [
-                union([c.dep for c in relation.columns] + ([relation.open] if relation.open else []))
-                for relation in (self._projection(part, scope) for part in plain)
-            ]
+            deps += [self.projection(part, scope).every_column() for part in plain]
         return [dep.as_influence(Kind.GROUP) for dep in deps]
 
     def _group_key(self, key: exp.Expression, scope: Scope, projections: Relation) -> Dep:
@@ -478,8 +338,8 @@ class QueryWalker(Tables):
             return relation
         on = distinct.args.get("on")
         if on is None:
-            every = union([c.dep for c in relation.columns] + ([relation.open] if relation.open else []))
-            return replace(relation.influenced(every.as_influence(Kind.DISTINCT)), order=EMPTY)
+            every = relation.every_column().as_influence(Kind.DISTINCT)
+            return replace(relation.influenced(every), order=EMPTY)
         keys = on.expressions if isinstance(on, exp.Tuple) else [on]
         inner = replace(scope, aliases_first=False)
         deps = [self._group_key(key, inner, relation) for key in keys]
@@ -497,7 +357,7 @@ class QueryWalker(Tables):
                 scope = Scope(parent=scope.parent, items=[Item((), relation)], ctes=scope.ctes)
             keys = union(self._order_keys(order, relation, scope))
             relation = replace(relation, order=keys)
-        limits = [node.args.get("limit"), node.args.get("offset"), *_samples(node)]
+        limits = [node.args.get("limit"), node.args.get("offset"), node.args.get("sample")]
         if any(limit is not None for limit in limits):
             amounts = [
                 self.expression(limit.args.get("expression"), scope)
@@ -519,11 +379,11 @@ class QueryWalker(Tables):
         for ordered in order.expressions:
             key = ordered.this if isinstance(ordered, exp.Ordered) else ordered
             if isinstance(key, exp.Var) and key.name.upper() == "ALL":
-                deps += [c.dep for c in relation.columns] + ([relation.open] if relation.open else [])
+                deps.append(relation.every_column())
             elif isinstance(key, exp.Literal) and not key.is_string:
                 deps.append(_ordinal(key, relation))
             elif key.find(exp.Columns) is not None:
-                deps += [c.dep for c in self._expand_columns(key, scope) or []]
+                deps += [c.dep for c in self.expand_columns(key, scope) or []]
             else:
                 deps.append(self.expression(key, inner))
         return deps
@@ -550,34 +410,3 @@ def _ordinal(key: exp.Literal, relation: Relation) -> Dep:
 
 def _conjuncts(node: exp.Expression) -> list[exp.Expression]:
     return list(node.flatten()) if isinstance(node, exp.And) else [node]
-
-
-def _is_star(node: exp.Expression) -> bool:
-    return isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star))
-
-
-def _pattern_star(node: exp.Expression) -> exp.Expression | None:
-    """The star of `* like 'a%'` and its relatives; None for anything else."""
-    if isinstance(node, exp.Not):
-        return _pattern_star(node.this)
-    is_pattern = isinstance(node, exp.Binary) and _is_star(node.this)
-    return node.this if is_pattern and not isinstance(node, exp.Dot) else None
-
-
-def _with_arguments(node: exp.Expression, names: list[str]) -> exp.Expression:
-    """The expression with every columns(…) replaced by the parameters of these names."""
-    copy = node.copy()
-    arguments: list[exp.Expression] = [exp.to_identifier(name, quoted=True) for name in names]
-    for picker in list(copy.find_all(exp.Columns)):
-        replacement = (
-            arguments[0].copy()
-            if len(arguments) == 1
-            else exp.Tuple(expressions=[a.copy() for a in arguments])
-        )
-        picker.replace(replacement)
-    # Replacing keeps the enclosing call, whose kind decides how the arguments are read.
-    return copy
-
-
-def _samples(node: exp.Expression) -> list[exp.Expression | None]:
-    return [node.args.get("sample")]

@@ -6,14 +6,11 @@ What has no compiled code is unknown, with all its parents' columns as possible 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,13 @@ import sqlglot
 from sqlglot.errors import SqlglotError
 
 from sluice.config.column_names import technical_columns
-from sluice.lineage.columns import column_lineage
+from sluice.errors import SluiceError
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, NodeColumn, Ref
-from sluice.lineage.model import ROWS, Influence, Kind, QueryLineage, Unknown, ValueSource
+from sluice.lineage.queries import column_lineage
+from sluice.lineage.query_cache import QueryCache, cache_key
+from sluice.lineage.query_lineage import ROWS, Influence, Kind, QueryLineage, Unknown, ValueSource
 
 EPHEMERAL = "__dbt__cte__"
-MAX_KEPT = 20_000
-"""Queries the cache may keep that a run did not use: those of other branches. One takes a few kilobytes."""
 
 Json = Mapping[str, Any]
 
@@ -49,53 +46,39 @@ def load_graph(
     """
     builder = _Builder(manifest, catalog or {}, dialect, macros, root)
     if cache_file is None:
-        return builder.build(_Store(None))
+        return builder.build(QueryCache(None))
     cache_file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(cache_file, timeout=30)) as connection:
-            store = _Store(connection)
-            graph = builder.build(store)
-            store.close()
+            cache = QueryCache(connection)
+            graph = builder.build(cache)
+            cache.close()
             return graph
     except sqlite3.DatabaseError:
         # Not a database (a run was killed, the disk was full): it only saves time, so begin anew next time.
         cache_file.unlink(missing_ok=True)
-        return _Builder(manifest, catalog or {}, dialect, macros, root).build(_Store(None))
+        return _Builder(manifest, catalog or {}, dialect, macros, root).build(QueryCache(None))
 
 
-class _Store:
-    """Lineage of queries by the hash of all that decides it; without a connection it remembers nothing."""
-
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
-        self.connection = connection
-        self.used: list[str] = []
-        if connection is not None:
-            connection.execute("create table if not exists queries (key text primary key, lineage text)")
-
-    def get(self, key: str) -> QueryLineage | None:
-        """The lineage kept under that key."""
-        if self.connection is None:
-            return None
-        self.used.append(key)
-        found = self.connection.execute("select lineage from queries where key = ?", [key]).fetchone()
-        return QueryLineage.from_json(json.loads(found[0])) if found is not None else None
-
-    def put(self, key: str, lineage: QueryLineage) -> None:
-        """Keeps a lineage."""
-        if self.connection is not None:
-            text = json.dumps(lineage.to_json())
-            self.connection.execute("insert or replace into queries values (?, ?)", [key, text])
-
-    def close(self) -> None:
-        """Drops what this run did not use once there is much of it, and writes the rest."""
-        if self.connection is None:
-            return
-        (count,) = self.connection.execute("select count(*) from queries").fetchone()
-        if count > MAX_KEPT + len(self.used):
-            self.connection.execute("create temp table used (key text primary key)")
-            self.connection.executemany("insert or ignore into used values (?)", [[key] for key in self.used])
-            self.connection.execute("delete from queries where key not in (select key from used)")
-        self.connection.commit()
+def read_project(target: Path, cache_file: Path | None = None) -> Graph:
+    """The graph of a project from dbt's target folder. Raises SluiceError if there is no manifest."""
+    manifest = target / "manifest.json"
+    if not manifest.is_file():
+        raise SluiceError(
+            f"{manifest} does not exist, so nothing is known of the models. Run `dbt compile` first."
+        )
+    catalog = target / "catalog.json"
+    try:
+        return load_graph(
+            json.loads(manifest.read_text(encoding="utf-8")),
+            json.loads(catalog.read_text(encoding="utf-8")) if catalog.is_file() else None,
+            cache_file=cache_file,
+            root=target.parent,
+        )
+    except json.JSONDecodeError as error:
+        raise SluiceError(
+            f"{target} holds a broken manifest or catalog: {error}. Run `dbt compile` again."
+        ) from error
 
 
 class _Builder:
@@ -112,7 +95,7 @@ class _Builder:
         self.by_table: dict[str, str] = {}
         self.table_of: dict[str, str] = {}
 
-    def build(self, store: _Store) -> Graph:
+    def build(self, cache: QueryCache) -> Graph:
         for source in self.manifest.get("sources", {}).values():
             self._add(source, _source_node(source))
         entries = {
@@ -126,7 +109,7 @@ class _Builder:
             if entry["resource_type"] == "seed":
                 self._add_seed_columns(entry)
             else:
-                self._add_query(entry, store)
+                self._add_query(entry, cache)
         for exposure in self.manifest.get("exposures", {}).values():
             self._add_exposure(exposure)
         return Graph(self.nodes, self.edges)
@@ -217,14 +200,14 @@ class _Builder:
 
     # -- models and snapshots
 
-    def _add_query(self, entry: Json, store: _Store) -> None:
+    def _add_query(self, entry: Json, cache: QueryCache) -> None:
         node = self.nodes[entry["unique_id"]]
         sql = str(entry.get("compiled_code") or "")
         if entry.get("language", "sql") != "sql" or not sql.strip():
             reason = "not SQL" if entry.get("language", "sql") != "sql" else "not compiled: run `dbt compile`"
             self._all_unknown(node, entry, Unknown(reason, node.name))
             return
-        lineage = self._lineage(node, entry, sql, store)
+        lineage = self._lineage(node, entry, sql, cache)
         if not lineage.columns and lineage.open is None:
             self._all_unknown(node, entry, *lineage.unknowns)
             return
@@ -232,14 +215,14 @@ class _Builder:
         if node.kind == "snapshot":
             self._add_snapshot_columns(node, entry)
 
-    def _lineage(self, node: Node, entry: Json, sql: str, store: _Store) -> QueryLineage:
+    def _lineage(self, node: Node, entry: Json, sql: str, cache: QueryCache) -> QueryLineage:
         schema = self._schema(node, entry, sql)
         sql = _without_ephemerals(sql, self.dialect)
-        key = _cache_key(sql, schema, self.dialect, self.macros)
-        lineage = store.get(key)
+        key = cache_key(sql, schema, self.dialect, self.macros)
+        lineage = cache.get(key)
         if lineage is None:
             lineage = column_lineage(sql, schema, self.dialect, self.macros)
-            store.put(key, lineage)
+            cache.put(key, lineage)
         return lineage
 
     def _schema(self, node: Node, entry: Json, sql: str) -> dict[str, dict[str, str]]:
@@ -402,7 +385,7 @@ def _source_node(entry: Json) -> Node:
 
 
 def _origin(entry: Json, meta: Json) -> str:
-    """What the table is in the source system: `database shop: orders`, `stream web: web.page_views`."""
+    """What the table is in the source system: `database crm: contacts`, `stream web: web.visits`."""
     whole = (entry.get("source_meta") or {}).get("load") or {}
     table = meta.get("load") or {}
     load = {**whole, **table}
@@ -435,7 +418,7 @@ def _columns_of(node: Node) -> dict[str, str]:
 
 
 def _table_name(entry: Json) -> str:
-    """The name by which compiled code refers to a node: `warehouse.marts.fct_order_lines`, lower case."""
+    """The name by which compiled code refers to a node: `warehouse.marts.invoices`, lower case."""
     if (entry.get("config") or {}).get("materialized") == "ephemeral":
         return f"{EPHEMERAL}{entry['name']}".lower()
     relation = entry.get("relation_name")
@@ -488,19 +471,3 @@ def _without_ephemerals(sql: str, dialect: str) -> str:
     else:
         statement.set("with_", None)
     return statement.sql(dialect=dialect)
-
-
-@cache
-def _code_version() -> str:
-    """Changes with any edit of this package, so that a cache never outlives the code that filled it."""
-    digest = hashlib.sha256(version("sqlglot").encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _cache_key(
-    sql: str, schema: Mapping[str, Mapping[str, str]], dialect: str, macros: tuple[str, ...]
-) -> str:
-    text = json.dumps([_code_version(), dialect, list(macros), sql, schema])
-    return hashlib.sha256(text.encode()).hexdigest()
