@@ -21,7 +21,7 @@ from sqlglot.optimizer.scope import Scope, build_scope
 from sqlglot.tokens import Tokenizer
 
 from sluice.lineage import Graph
-from sluice.lineage.reading import dropped_names
+from sluice.lineage.parser_gaps import dropped_names
 
 Columns = Mapping[str, Mapping[str, str]]
 """Table, as `database.schema.name` in lower case without quotes, to its columns and their types."""
