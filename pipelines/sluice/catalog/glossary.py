@@ -1,4 +1,4 @@
-"""The words people use for the data: `docs/glossary.yml`."""
+"""The glossary in `docs/glossary.yml`: the words people use for the data."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ TEXTS = re.compile(r"^(VARCHAR|TEXT|BOOLEAN|ENUM|UUID)")
 BINS = 20
 TOP = 8
 SAMPLE = 500_000
-"""Rows read of larger tables: shares are then right to a tenth of a percent, in a tenth of a second a column."""
+"""Rows read of larger tables: shares are then exact to a tenth of a percent, at a tenth of a second per column."""
 OUTLIERS = 3
-"""Times the whole range may be wider than the middle 98 % of the values before the histogram leaves the ends out."""
+"""The histogram omits the ends if the range is this many times wider than the middle 98 % of the values."""
 FEW = 1_000
 """Columns with more distinct values than this have no top values worth showing."""
 
@@ -117,8 +117,8 @@ def _histograms(
     for name in wanted:
         column = quoted(name)
         number = f"epoch({column})" if found[name]["kind"] == "time" else f"cast({column} as double)"
-        # A few outliers would leave all else in one bin, so the bins may span the middle 98 %; the outer two then
-        # hold what is beyond.
+        # A few outliers would put everything else into one bin, so the bins may span the middle 98 %; the two outer
+        # ones then hold the rest.
         ends = connection.execute(
             f"select min({number}), max({number}), quantile_cont({number}, 0.01), quantile_cont({number}, 0.99)"
             f" from profiled where isfinite({number})"
@@ -165,7 +165,7 @@ def _top(connection: duckdb.DuckDBPyConnection, name: str, sql_type: str, result
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it; times as text in UTC, long text cut."""
+    """A value as JSON; times as text in UTC, long text shortened."""
     match value:
         case bool() | int() | None:
             return value

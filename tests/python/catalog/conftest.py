@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from sluice.catalog import gather, render
-from sluice.catalog.document import Gathered
+from sluice.catalog import build_document, gather, render
+from sluice.catalog.facts import CatalogFacts
 from tests.python.catalog.small import Company
 
 ARGUMENTS = (
@@ -30,13 +30,13 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
 
 
 @pytest.fixture(scope="session")
-def gathered(company: Company) -> Gathered:
+def gathered(company: Company) -> CatalogFacts:
     return gather(company.settings)
 
 
 @pytest.fixture(scope="session")
-def page_text(gathered: Gathered) -> str:
-    return render(gathered.document())
+def page_text(gathered: CatalogFacts) -> str:
+    return render(build_document(gathered))
 
 
 @pytest.fixture(scope="session")

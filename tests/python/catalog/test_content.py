@@ -12,12 +12,12 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from sluice.catalog import gather, render
-from sluice.catalog.document import Gathered
+from sluice.catalog import build_document, gather, render
+from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import read_glossary
-from sluice.catalog.page import bundle
+from sluice.catalog.html_page import bundle
 from sluice.catalog.profiles import BINS, profile
-from sluice.catalog.queries import sample_queries
+from sluice.catalog.sample_queries import sample_queries
 from sluice.cli import app
 from sluice.config.settings import Settings
 from sluice.dbt.build_history import History
@@ -40,20 +40,20 @@ def by_name(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_a_table_says_who_owns_it_how_fresh_it_is_and_what_it_promises(
-    company: Company, gathered: Gathered
+    company: Company, gathered: CatalogFacts
 ) -> None:
-    orders = by_name(gathered.document(), "fct_orders")
+    orders = by_name(build_document(gathered), "fct_orders")
     assert orders["grain"] == "One row per order."
     assert (orders["owner"], orders["mail"]) == ("Sales", "sales@anycompany.example")
     assert orders["rows"] == 500
     assert orders["contract"]
     assert orders["asOf"] < orders["builtAt"] or orders["asOf"]
     assert orders["treatments"] == {"analysts": {}}
-    assert by_name(gathered.document(), "dim_customers")["treatments"] == {"analysts": {"email": "hash"}}
+    assert by_name(build_document(gathered), "dim_customers")["treatments"] == {"analysts": {"email": "hash"}}
 
 
-def test_tests_have_claims_states_and_a_past(gathered: Gathered) -> None:
-    orders = by_name(gathered.document(), "fct_orders")
+def test_tests_have_claims_states_and_a_past(gathered: CatalogFacts) -> None:
+    orders = by_name(build_document(gathered), "fct_orders")
     found = {test["name"]: test for test in orders["tests"]}
     failing = found["accepted_values_fct_orders_status"]
     assert failing["claim"] == "status is one of open, paid."
@@ -65,8 +65,8 @@ def test_tests_have_claims_states_and_a_past(gathered: Gathered) -> None:
     )
 
 
-def test_loads_and_rows_over_time(gathered: Gathered) -> None:
-    document = gathered.document()
+def test_loads_and_rows_over_time(gathered: CatalogFacts) -> None:
+    document = build_document(gathered)
     customers = by_name(document, "shop.customers")
     assert [load["status"] for load in customers["loads"]] == ["loaded", "failed", "loaded"]
     assert customers["limits"] == {"warn_after": 12}
@@ -101,7 +101,7 @@ def test_without_warehouse_ledger_glossary_or_audiences(fresh: Company) -> None:
     shutil.rmtree(fresh.settings.home)
     (fresh.settings.root / "docs" / "glossary.yml").unlink()
     (fresh.settings.root / "audiences.yml").unlink()
-    document = gather(fresh.settings).document()
+    document = build_document(gather(fresh.settings))
     assert by_name(document, "fct_orders")["columns"]
     assert document["changes"] is None
     assert "core" in render(document)
@@ -127,7 +127,7 @@ def test_a_writer_is_named_by_its_file(fresh: Company) -> None:
             writer.kill()
 
 
-def test_every_sample_query_runs(company: Company, gathered: Gathered) -> None:
+def test_every_sample_query_runs(company: Company, gathered: CatalogFacts) -> None:
     with open_warehouse(company.settings) as connection:
         assert connection is not None
         count = 0
@@ -162,7 +162,7 @@ def test_profiles_are_right() -> None:
 
 def test_profiles_are_kept_until_something_changes(fresh: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     first = gather(fresh.settings).profiles
-    monkeypatch.setattr("sluice.catalog.document.profile", None)  # would fail if it were called
+    monkeypatch.setattr("sluice.catalog.profile_cache.profile", None)  # would fail if it were called
     assert gather(fresh.settings).profiles == first
 
 
@@ -238,7 +238,7 @@ def test_text_of_the_project_cannot_become_markup(fresh: Company) -> None:
     fresh.manifest["nodes"]["model.small.fct_orders"]["description"] = evil
     fresh.manifest["metadata"]["project_name"] = evil
     fresh.write_manifest()
-    page = render(gather(fresh.settings, with_profiles=False).document())
+    page = render(build_document(gather(fresh.settings, with_profiles=False)))
     assert "<script>alert" not in page
     assert "<img" not in page
 

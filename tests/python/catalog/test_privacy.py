@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sluice.catalog.document import Gathered
+from sluice.catalog.facts import CatalogFacts
 from sluice.lineage import Ref, load_graph
 from sluice.privacy.personal_columns import looks_personal, maskable_columns, personal_columns, scrub
 from tests.python.catalog.small import CANARIES, Company
@@ -43,28 +43,28 @@ def test_no_canary_is_kept_in_the_history(company: Company) -> None:
     assert not [piece for piece in PIECES if any(piece in row for row in kept)]
 
 
-def test_profiles_leave_out_classed_columns_and_what_is_made_of_them(gathered: Gathered) -> None:
+def test_profiles_leave_out_classed_columns_and_what_is_made_of_them(gathered: CatalogFacts) -> None:
     profiles = gathered.profiles
     assert set(profiles["model.small.dim_customers"]) == {"customer_key", "segment"}
     assert set(profiles["source.small.shop.customers"]) >= {"customer_id", "segment"}
     assert not {"email", "full_name"} & set(profiles["source.small.shop.customers"])
 
 
-def test_values_that_look_personal_are_left_out_and_reported(gathered: Gathered) -> None:
+def test_values_that_look_personal_are_left_out_and_reported(gathered: CatalogFacts) -> None:
     note = gathered.profiles["source.small.shop.customers"]["note"]
     assert note.get("suspect")
     assert "top" not in note
     assert any(p.rule == "unclassed" and "note" in p.text for p in gathered.problems)
 
 
-def test_personal_follows_values_and_not_influences(gathered: Gathered) -> None:
+def test_personal_follows_values_and_not_influences(gathered: CatalogFacts) -> None:
     personal = gathered.personal
     assert personal[Ref("model.small.dim_customers", "shouted_name")].classes == {"name"}
     assert not personal[Ref("model.small.dim_customers", "shouted_name")].declared
     assert Ref("model.small.fct_orders", "customer_key") not in personal
 
 
-def test_what_lineage_cannot_tell_counts_as_personal(company: Company, gathered: Gathered) -> None:
+def test_what_lineage_cannot_tell_counts_as_personal(company: Company, gathered: CatalogFacts) -> None:
     manifest: dict[str, Any] = json.loads(json.dumps(company.manifest))
     model = manifest["nodes"]["model.small.dim_customers"]
     model["compiled_code"] = "select this is not SQL at all from ("
@@ -86,7 +86,7 @@ def test_what_lineage_cannot_tell_counts_as_personal(company: Company, gathered:
         ("select content from read_text('somewhere') as t", ["unknown"]),
     ],
 )
-def test_columns_of_failing_rows(gathered: Gathered, sql: str, hidden: list[str | None]) -> None:
+def test_columns_of_failing_rows(gathered: CatalogFacts, sql: str, hidden: list[str | None]) -> None:
     names = {4: ["customer_key", "email", "shouted_name", "segment"]}.get(len(hidden))
     names = names or re.findall(r"(?:as |select |, )(\w+)(?=,| from)", sql)
     assert maskable_columns(sql, names, gathered.graph, gathered.personal) == hidden

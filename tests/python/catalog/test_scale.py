@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from sluice.catalog.document import Gathered
+from sluice.catalog import build_document
+from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import Term
-from sluice.catalog.page import render
+from sluice.catalog.html_page import render
 from sluice.dbt.build_history import History
 from sluice.dbt.manifest import project_of
 from sluice.lineage import load_graph
@@ -39,14 +40,14 @@ def big_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = load_graph(manifest, cache_file=folder / "lineage.sqlite")
     traced = time.monotonic()
     term = Term(term="revenue", meaning="Money.", synonyms=["turnover"], words=["revenue_eur", "amount"])
-    gathered = Gathered(project_of(manifest), graph, History(folder / "none.sqlite"), [term])
+    gathered = CatalogFacts(project_of(manifest), graph, History(folder / "none.sqlite"), [term])
     chance = random.Random(1)
     gathered.profiles = {
         key: {name: large.profile_of(chance, kind) for name, kind in columns}
         for key, columns in gathered.columns.items()
         if columns
     }
-    document = gathered.document()
+    document = build_document(gathered)
     count = sum(len(table["columns"]) for table in document["tables"])
     assert sum(table["kind"] == "model" for table in document["tables"]) >= 2_000
     assert count >= 40_000

@@ -1,4 +1,4 @@
-"""What `sluice catalog --check` looks for: marts nobody documented, owns or tests."""
+"""What `sluice catalog --check` looks for: marts without documentation, owner or tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def problems_of(
     tests: Mapping[str, Sequence[TestFacts]],
     profiles: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> list[Problem]:
-    """All findings; those of marts first, as they fail the check."""
+    """All findings; those about marts, which fail the check, come first."""
     found = []
     for table in project.tables.values():
         if table.kind != "exposure":
@@ -37,7 +37,7 @@ def problems_of(
         if suspects:
             text = (
                 f"{', '.join(suspects)} of {table.name} holds what looks like personal data but has no data class;"
-                " its values are left out. Set config.meta.data_class, or rename what only looks like it."
+                " its values are not shown. Set config.meta.data_class, or rename the column if it only looks personal."
             )
             found.append(Problem(table.id, "unclassed", text, table.layer == MARTS))
     return sorted(found, key=lambda p: not p.gate)

@@ -1,4 +1,4 @@
-"""Sample queries: what a person would type first, made from types, tests and names."""
+"""Sample queries: what a person would type first, derived from types, tests and names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sluice.dbt.manifest import TableFacts, TestFacts
 
 NUMERIC = ("int", "decimal", "double", "float", "numeric", "real", "hugeint")
 NOT_SUMMED = ("_per_", "rate", "price", "percent", "median", "p95", "_ms")
-"""Prices, rates and durations: their sum means nothing."""
+"""Prices, rates and durations: their sum has no meaning."""
 MONEY_OR_COUNT = ("_eur", "amount", "_count", "quantity", "_seconds", "total")
 
 

@@ -1,9 +1,9 @@
 """Writes the catalog as one HTML file that opens from disk and sends nothing anywhere.
 
 The front end is kept as separate files in `front/`: a template, a style sheet and ES modules with named imports.
-They are put together here, without a build step: each module becomes a function whose exports the ones after it
-read. The data travels gzipped, so that a project of 2,000 models stays a few megabytes, and the details of a table
-are unpacked only when its page is opened.
+They are put together here, without a build step: each module becomes a function whose exports the modules after it
+read. The data is gzipped, so that a project of 2,000 models takes a few megabytes, and the details of a table are
+unpacked only when its page is opened.
 
 A content security policy allows exactly this one script and no connection at all.
 """
@@ -19,30 +19,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sluice.catalog.document import Gathered
-from sluice.config.settings import Settings
-
 FRONT = Path(__file__).parent / "front"
 IMPORT = re.compile(r"^import \{([^}]*)\} from \"\./([\w-]+)\.js\";\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
 PART_BYTES = 300_000
-"""Details are packed in parts of about this size: unpacking one takes a few milliseconds."""
+"""Size of the parts that details are packed in: unpacking one takes a few milliseconds."""
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """The page of a catalog document, as `Gathered.document` makes it."""
+    """The page of a catalog document, as `build_document` makes it."""
     parts: list[list[Any]] = [[]]
     size = 0
-    places = []
+    positions = []
     for details in document["details"]:
         text = len(json.dumps(details))
         if size + text > PART_BYTES and parts[-1]:
             parts.append([])
             size = 0
-        places.append([len(parts) - 1, len(parts[-1])])
+        positions.append([len(parts) - 1, len(parts[-1])])
         parts[-1].append(details)
         size += text
-    core = {key: value for key, value in document.items() if key != "details"} | {"places": places}
+    core = {key: value for key, value in document.items() if key != "details"} | {"places": positions}
     blocks = [_block("core", core), *(_block(f"part-{i}", part) for i, part in enumerate(parts))]
     script = bundle()
     page = (FRONT / "page.html").read_text(encoding="utf-8")
@@ -55,14 +52,6 @@ def render(document: Mapping[str, Any]) -> str:
         "script": script,
     }
     return re.sub(r"<!--([a-z-]+)-->", lambda m: filled[m[1]], page)
-
-
-def write(settings: Settings, gathered: Gathered, file: Path | None = None) -> Path:
-    """Write the page to `file` (default: target/catalog.html); returns where it is."""
-    file = file or settings.target / "catalog.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(render(gathered.document()), encoding="utf-8")
-    return file
 
 
 def bundle() -> str:

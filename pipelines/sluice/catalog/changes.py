@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
+from sluice.catalog.facts import FAILED, CatalogFacts
 from sluice.config.settings import Settings
 from sluice.publish.versions import PublishedTable, Version, Versions
 
-if TYPE_CHECKING:
-    from sluice.catalog.document import Gathered
 
-FAILED = ("fail", "error", "runtime error")
-
-
-def changes_since_published(settings: Settings, gathered: Gathered) -> dict[str, Any] | None:
-    """{version, at, commit, tables, last: {version, before, at, tables}}; None where nothing was published.
+def changes_since_published(settings: Settings, facts: CatalogFacts) -> dict[str, Any] | None:
+    """{version, at, commit, tables, last: {version, before, at, tables}}; None if nothing is published.
 
     A table is {table, what: added | removed | changed, rowsBefore, rowsNow, notes}.
     """
@@ -33,13 +29,13 @@ def changes_since_published(settings: Settings, gathered: Gathered) -> dict[str,
         "version": current.version,
         "at": current.created_at.isoformat(),
         "commit": current.git_commit or "",
-        "tables": _since(settings, gathered, current),
-        "last": _last(versions, gathered, current),
+        "tables": _since(settings, facts, current),
+        "last": _last(versions, facts, current),
     }
 
 
 def _tables(version: Version) -> dict[str, PublishedTable]:
-    """Every model of a version, as the audience sees it that has most of its columns."""
+    """Every model of a version, as seen by the audience that gets the most of its columns."""
     found: dict[str, PublishedTable] = {}
     for audience in version.audiences.values():
         for table in audience.tables.values():
@@ -48,8 +44,8 @@ def _tables(version: Version) -> dict[str, PublishedTable]:
     return found
 
 
-def _since(settings: Settings, gathered: Gathered, version: Version) -> list[dict[str, Any]]:
-    project = gathered.project
+def _since(settings: Settings, facts: CatalogFacts, version: Version) -> list[dict[str, Any]]:
+    project = facts.project
     published = _tables(version)
     edited = _edited(settings, version.git_commit)
     changes = []
@@ -59,15 +55,15 @@ def _since(settings: Settings, gathered: Gathered, version: Version) -> list[dic
         if before is None:
             if granted:
                 changes.append(
-                    _change(table.name, "added", None, gathered.row_counts.get(key), ["not published yet"])
+                    _change(table.name, "added", None, facts.row_counts.get(key), ["not published yet"])
                 )
             elif table.file in edited and table.kind == "model":
                 changes.append(_change(table.name, "changed", None, None, ["its SQL was edited"]))
             continue
-        notes = _column_notes(before.columns, dict(gathered.columns[key]))
+        notes = _column_notes(before.columns, dict(facts.columns[key]))
         notes += ["its SQL was edited"] if table.file in edited else []
-        notes += _test_notes(gathered, key, version.tests)
-        rows = gathered.row_counts.get(key)
+        notes += _test_notes(facts, key, version.tests)
+        rows = facts.row_counts.get(key)
         if notes or (rows is not None and rows != before.rows_in_warehouse):
             changes.append(_change(table.name, "changed", before.rows_in_warehouse, rows, notes))
     gone = [key for key in published if key not in project.tables]
@@ -77,7 +73,7 @@ def _since(settings: Settings, gathered: Gathered, version: Version) -> list[dic
     return changes
 
 
-def _last(versions: Versions, gathered: Gathered, current: Version) -> dict[str, Any] | None:
+def _last(versions: Versions, facts: CatalogFacts, current: Version) -> dict[str, Any] | None:
     older = [name for name in versions.names if name < current.version]
     if not older:
         return None
@@ -86,7 +82,7 @@ def _last(versions: Versions, gathered: Gathered, current: Version) -> dict[str,
     except (OSError, ValidationError):
         return None
     was, now = _tables(before), _tables(current)
-    names = {key: table.name for key, table in gathered.project.tables.items()}
+    names = {key: table.name for key, table in facts.project.tables.items()}
     changes = []
     for key in dict.fromkeys([*now, *was]):
         name = names.get(key, key.split(".")[-1])
@@ -113,7 +109,7 @@ def _change(name: str, what: str, before: int | None, now: int | None, notes: li
 
 
 def _column_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Columns that came, went, or have another type. Masked columns are published as text, whatever they are."""
+    """Columns that are new, gone, or of another type. Masked columns are published as text, so text is not compared."""
     notes = []
     if new := [name for name in now if name not in before]:
         notes.append(f"new: {', '.join(new)}")
@@ -125,14 +121,14 @@ def _column_notes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     return notes
 
 
-def _test_notes(gathered: Gathered, key: str, before: Mapping[str, str]) -> list[str]:
-    tests = [t for t in gathered.tests.get(key, []) if t.table == key]
-    failing = [t for t in tests if gathered.state(t.id) == "fail" and before.get(t.id) not in FAILED]
+def _test_notes(facts: CatalogFacts, key: str, before: Mapping[str, str]) -> list[str]:
+    tests = [t for t in facts.tests.get(key, []) if t.table == key]
+    failing = [t for t in tests if facts.state(t.id) == "fail" and before.get(t.id) not in FAILED]
     return [f"fails now: {t.claim}" for t in failing]
 
 
 def _edited(settings: Settings, commit: str | None) -> set[str]:
-    """Files that differ from a commit, relative to the project; none where git cannot tell."""
+    """Files that differ from a commit, relative to the project; none without git."""
     if not commit:
         return set()
     try:

@@ -1,0 +1,58 @@
+"""Reads all the catalog shows: dbt's manifest, the run store, the warehouse, lineage, the glossary and the versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+
+from sluice.catalog.changes import changes_since_published
+from sluice.catalog.facts import CatalogFacts
+from sluice.catalog.glossary import read_glossary
+from sluice.catalog.profile_cache import cached_profiles
+from sluice.config.audiences import read_policy
+from sluice.config.settings import Settings
+from sluice.dbt.build_history import CACHE, History, compiled_project, record_build
+from sluice.dbt.manifest import TableFacts
+from sluice.dbt.warehouse import catalog_of, count_rows, newest, open_warehouse
+from sluice.lineage import load_graph
+
+
+def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
+    """Everything known of the project of `settings`.
+
+    Raises SluiceError without a manifest, and LockedError while another process writes to the warehouse.
+    """
+    record_build(settings)
+    policy, _ = read_policy(settings.root / "audiences.yml")  # `sluice publish` reports whether it is correct
+    project = compiled_project(settings)
+    with open_warehouse(settings, settings.lock_seconds) as connection:
+        graph = load_graph(
+            project.manifest,
+            catalog_of(connection, project),
+            cache_file=settings.home / CACHE,
+            root=settings.root,
+        )
+        facts = CatalogFacts(
+            project,
+            graph,
+            History(settings.ledger),
+            read_glossary(settings.root / "docs" / "glossary.yml"),
+            audiences=policy.audiences if policy else (),
+        )
+        if connection is not None:
+            facts.row_counts = _row_counts(connection, project.tables.values())
+            facts.newest = {
+                t.id: newest(connection, t.relation, t.loaded_at_field)
+                for t in project.tables.values()
+                if t.loaded_at_field and t.source not in facts.history.loads
+            }
+            if with_profiles:
+                facts.profiles = cached_profiles(settings, connection, facts)
+    facts.changes = changes_since_published(settings, facts)
+    return facts
+
+
+def _row_counts(connection: duckdb.DuckDBPyConnection, tables: Iterable[TableFacts]) -> dict[str, int]:
+    counts = {t.id: count_rows(connection, t.relation) for t in tables if t.relation}
+    return {key: count for key, count in counts.items() if count is not None}

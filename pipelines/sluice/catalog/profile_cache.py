@@ -1,0 +1,68 @@
+"""Profiles of all tables, kept in a file, so that only tables that may have changed are read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+
+import duckdb
+
+from sluice.catalog.facts import CatalogFacts
+from sluice.catalog.profiles import Profile, profile
+from sluice.config.settings import Settings
+from sluice.dbt.build_history import CACHE
+from sluice.lineage import Ref
+
+
+def cached_profiles(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, facts: CatalogFacts
+) -> dict[str, dict[str, Profile]]:
+    """Profiles of all tables by id; those of unchanged tables come from a file."""
+    found = {}
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(settings.home / CACHE, timeout=30)) as store, store:
+        store.execute(
+            "create table if not exists profiles (key text primary key, table_id text, profile text)"
+        )
+        for key, rows in facts.row_counts.items():
+            table = facts.project.tables[key]
+            columns = [
+                name
+                for name, _ in facts.columns[key]
+                if Ref(key, name.lower()) not in facts.personal and not name.startswith("_load")
+            ]
+            signature = _signature(connection, facts, key, rows, columns)
+            kept = store.execute("select profile from profiles where key = ?", [signature]).fetchone()
+            if kept:
+                found[key] = json.loads(kept[0])
+                continue
+            try:
+                found[key] = profile(connection, table.relation, columns, rows)
+            except duckdb.Error:
+                continue
+            store.execute("delete from profiles where table_id = ?", [key])
+            store.execute("insert into profiles values (?, ?, ?)", [signature, key, json.dumps(found[key])])
+    return found
+
+
+def _signature(
+    connection: duckdb.DuckDBPyConnection, facts: CatalogFacts, key: str, rows: int, columns: Sequence[str]
+) -> str:
+    """A hash that differs when the content of a table may have changed: a newer build or load, or other columns."""
+    built = facts.history.results.get(key, [])
+    loads = facts.history.loads
+    newest = max((r["ended_at"] for group in loads.values() for r in group), default="")
+    table = facts.project.tables[key]
+    own = max((r["ended_at"] for r in loads.get(table.source, [])), default="") if table.source else newest
+    relations = [
+        facts.columns[key],
+        list(columns),
+        rows,
+        built[-1].at if built else "",
+        own,
+        table.checksum,
+    ]
+    return hashlib.sha256(json.dumps([key, *relations]).encode()).hexdigest()
