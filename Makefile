@@ -13,7 +13,7 @@ CHECKS := check-parse check-types check-project check-sql check-sources check-sq
   check-models check-names
 # Where checks compile the dbt project, apart from the target/ a warehouse is built in.
 CHECKED := target/check
-PYTHON_CODE := pipelines sandbox servers bench tests
+PYTHON_CODE := pipelines sandbox servers bench tests .ci
 SQL_CODE := models macros tests/generic tests/data
 
 .DEFAULT_GOAL := help

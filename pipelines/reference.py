@@ -18,7 +18,7 @@ RATES_SINCE = "2024-09-01"
 
 
 def read_rates() -> "pa.Table":
-    """The ECB's daily rates as published: a column `Date` and one per currency, units per euro, null where there is none."""
+    """The ECB's daily rates as published: `Date` and one column per currency, units per euro, null if there is none."""
     import zipfile
     from importlib.resources import files
 

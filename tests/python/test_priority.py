@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from sluice.system import NICENESS
 from tests.python.small_project import SmallProject
@@ -28,6 +29,9 @@ end.set()
 """
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority per thread")
+
+
 def nicenesses(before: int) -> list[int]:
     """Of a program that a process starts after it stepped aside, and of its threads; it began with `before`."""
     done = subprocess.run(
@@ -36,10 +40,12 @@ def nicenesses(before: int) -> list[int]:
     return [int(number) for number in done.stdout.split()]
 
 
+@linux
 def test_all_threads_and_programs_step_aside() -> None:
     assert nicenesses(0) == [NICENESS] * 3
 
 
+@linux
 def test_nobody_comes_forward() -> None:
     assert nicenesses(NICENESS + 5) == [NICENESS + 5] * 3
 

@@ -92,11 +92,10 @@ def test_up_on_a_running_company_changes_nothing(home: Path) -> None:
 
 def test_everything_listens_on_loopback_only(home: Path) -> None:
     pids = [psutil.Process(pid) for pid in company.status(home).servers.values() if pid]
-    tree = {child.pid for process in pids for child in [process, *process.children(recursive=True)]}
-    lines = subprocess.run(["ss", "-Hlntup"], capture_output=True, text=True, check=True).stdout.splitlines()
-    addresses = {line.split()[4] for line in lines if any(f"pid={pid}," in line for pid in tree)}
+    tree = [child for process in pids for child in [process, *process.children(recursive=True)]]
+    addresses = {c.laddr for process in tree for c in process.net_connections("inet") if not c.raddr}
     assert len(addresses) > 4
-    assert {address.rsplit(":", 1)[0] for address in addresses} == {"127.0.0.1"}
+    assert {address.ip for address in addresses} == {"127.0.0.1"}
 
 
 def test_advance_after_a_crash_writes_only_what_is_missing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha512
@@ -351,6 +352,7 @@ def test_a_broken_connection_is_named_without_its_password(
     assert served.password not in error
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux shows the timers of connections")
 def test_a_dead_host_is_noticed(postgres_server: Postgres, tmp_path: Path) -> None:
     """The keepalive timer of the connection runs; without it a firewall that forgot us is noticed after two hours."""
     parts = urlsplit(postgres_server.url)
