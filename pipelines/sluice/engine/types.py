@@ -74,7 +74,7 @@ def raw_type(name: str) -> RawType:
 
 
 def ordering(kind: str) -> str | None:
-    """What values of a DuckDB type are in order by; None: by nothing that another type shares."""
+    """What values of a DuckDB type are ordered by: number, moment, clock or text; None: nothing in common with others."""
     if kind in INTEGERS or DECIMAL.match(kind) or kind in ("UBIGINT", "HUGEINT", "FLOAT", "DOUBLE"):
         return "number"
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
@@ -133,7 +133,7 @@ def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> 
 def json_scalar(expression: str) -> str:
     """The text of a JSON value: a string's characters, anything else as it is written, null for null.
 
-    `->> '$'` would read a number as a double and write it anew, without the digits a double has no room for.
+    `->> '$'` would read a number as a double and write that, without the digits a double cannot hold.
     """
     text = f"cast({expression} as varchar)"
     return f"case when {text} like '\"%' then {expression} ->> '$' else nullif({text}, 'null') end"
@@ -156,7 +156,7 @@ _SPELLINGS = {
 
 
 def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
-    """Text as a typed value: only spellings that name exactly one value of the type are taken."""
+    """Text as a typed value: only spellings that name exactly one value of the type are accepted."""
     if target == "BLOB":
         return Cast(f"encode({expression})")
     match = DECIMAL.match(target)
@@ -188,6 +188,6 @@ def _spelled(text: str, pattern: str) -> str:
 
 
 def _digits(number: str) -> str:
-    """The significant digits of a number's text: what a double may not have room for."""
+    """The significant digits of a number's text, which a double may not hold."""
     mantissa = f"regexp_replace({number}, '[eE].*', '')"
     return f"trim(regexp_replace({mantissa}, '[^0-9]', '', 'g'), '0')"

@@ -22,7 +22,7 @@ class LoadOptions:
     """What a load is asked for beyond what is new."""
 
     full_refresh: bool = False
-    """Load everything anew, as if raw were empty."""
+    """Load everything, as if raw were empty."""
     window: tuple[str | None, str | None] | None = None
     """A range of the cursor (from, to) to load again, whatever raw has."""
     retry_quarantine: bool = False

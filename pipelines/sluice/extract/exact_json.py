@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 LONG_NUMBER = r"[:,\[\s]-?([0-9.]{16}|[0-9.]+[eE])"
-"""Occurs in every JSON text with a number that a double may have no room for; in the syntax of RE2."""
+"""Matches every JSON text with a number that a double may not hold exactly; in the syntax of RE2."""
 _DIGITS = bytes.maketrans(b"0123456789.E", b"00000000000e")
 _LONG = b"0" * 17
 _LONG_NUMBER = re.compile(
@@ -19,7 +19,7 @@ _LONG_NUMBER = re.compile(
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON so that no number is altered and no value lost; ValueError when it is no JSON, or has a key twice.
+    """Parse JSON so that no number is altered and no value lost; ValueError for what is not JSON, or a key twice.
 
     orjson rounds what a double or a 64-bit integer cannot hold. Such numbers are long or have an exponent, which
     two passes at memory speed exclude for nearly every page; the pages that do have them are parsed by Python's

@@ -13,7 +13,7 @@ from sluice.sql import literal, quoted
 
 
 def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, int]:
-    """Leave out rows that raw holds unchanged: at a cursor's boundary, in its look-back, of a table without one.
+    """Leave out rows that raw holds unchanged: at a cursor's boundary, in its look-back, or in a table without cursor.
 
     Returns the file with the others, and how many they are.
     """
@@ -40,7 +40,7 @@ def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, 
             f" anti join (from {raw} where {among}) r on {' and '.join(same)}"
         )
     else:
-        # rows without a key: as many of each as raw lacks
+        # without a key: of equal rows, as many as raw lacks
         names = ", ".join(map(quoted, delivered))
         held = ", ".join(quoted(c) if c in known else f"null as {quoted(c)}" for c in delivered)
         select = (
@@ -113,7 +113,7 @@ def with_deleted(
 
 
 def emptied_files(target: Target, rows: TypedRows, file: Path, count: int) -> dict[str, list[str]]:
-    """Files whose rows in raw go without a successor, by the column that names them.
+    """Files that no longer bring rows, so that raw's are to be deleted, by the column that names them.
 
     `count`: rows in `file`. Refuses files that would take too many rows with them.
     """

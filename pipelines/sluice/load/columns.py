@@ -75,7 +75,7 @@ def choose_columns(target: Target, rows: TypedRows, *, may_lack: bool) -> tuple[
         )
         asked = name in declared or rows.types.get(name, "VARCHAR") != "VARCHAR"
         if own == "VARCHAR" and raw.name != "VARCHAR" and not asked and way.keeps:
-            # the source turned from numbers to text: only texts that spell the value as raw would do
+            # the source turned from numbers to text: only texts spelled as raw would write the value are kept
             way = Cast(way.value, f"({way.keeps} and cast({way.value} as varchar) = {quoted(source)})")
         columns.append(Column(source, name, own, raw, way))
     if may_lack:
@@ -103,8 +103,8 @@ def _raw_type(target: Target, rows: TypedRows, name: str, own: str, declared: Ma
         if name in known and known[name] != wanted.name:
             raise LoadError(
                 f"{table.qualified}.{name}: raw has {known[name].lower()}, but {table.file.name} now declares "
-                f"{wanted.name.lower()}; types in raw do not change under what reads them. To load the table "
-                f"anew: sluice load {table.qualified} --full-refresh"
+                f"{wanted.name.lower()}; types in raw do not change under what reads them. To reload the "
+                f"table: sluice load {table.qualified} --full-refresh"
             )
         return wanted
     if name in known:
@@ -114,14 +114,14 @@ def _raw_type(target: Target, rows: TypedRows, name: str, own: str, declared: Ma
 
 
 def _check_time_zone(table: Table[Any], name: str, own: str, raw: str) -> None:
-    """A timestamp that gains or loses its zone names other instants, though every value casts."""
+    """Refuse a timestamp that gains or loses its zone: it names other instants, though every value casts."""
     zones = {own, raw}
     if "TIMESTAMP WITH TIME ZONE" in zones and any(
         z.startswith(("TIMESTAMP_", "DATE")) or z == "TIMESTAMP" for z in zones
     ):
         raise LoadError(
             f"{table.qualified}.{name}: is {raw.lower()} in raw, but the source now delivers {own.lower()}, so the "
-            "same digits name other instants. Declare its data_type and load the table anew: "
+            "same digits name other instants. Declare its data_type and reload the table: "
             f"sluice load {table.qualified} --full-refresh"
         )
 
@@ -150,7 +150,7 @@ def _lost(
 
 
 def column_hints(target: Target, file: Path, columns: Sequence[Column] = ()) -> list[dict[str, Any]]:
-    """dlt's hints for a file's columns; all nullable, for else dlt would write the file again."""
+    """dlt's hints for a file's columns; all nullable, because otherwise dlt would rewrite the file."""
     types = {c.name: c.raw for c in columns}
     described = target.con.execute(f"describe select * from {read_parquet(file)}").fetchall()
     return [
@@ -160,7 +160,7 @@ def column_hints(target: Target, file: Path, columns: Sequence[Column] = ()) -> 
 
 
 def explain_altered(target: Target, columns: Sequence[Column], relation: str) -> list[str]:
-    """Say for each column how many values do not fit its type, and where the first of them stand."""
+    """One message per column: how many values do not fit its type, and where the first of them are."""
     table, lines = target.table, []
     for column in (c for c in columns if c.cast.keeps):
         source = quoted(column.source)

@@ -50,7 +50,7 @@ class SourceLoad:
         self.context = reader.context
         self.results = reader.results
         self.afterwards: list[Callable[[], object]] = []
-        """What waits for the rows to be committed."""
+        """Steps to take once the rows are committed."""
         self.has_finished_packages = False
         """Whether an earlier run's rows came into raw since the reading began."""
         self.extractions: Generator[Extraction, None, None] | None = None
@@ -132,9 +132,9 @@ class SourceLoad:
         return self._pipeline()
 
     def _take_back(self, packages: Sequence[str]) -> None:
-        """Delete what packages that never became whole brought to tables where it would come a second time.
+        """Delete the rows that incomplete packages brought into tables where they would be loaded twice.
 
-        Those are rows without any identity: they are known by the package that brought them only.
+        Those are rows without any identity: only the package that brought them identifies them.
         """
         if not packages:
             return
@@ -154,7 +154,7 @@ class SourceLoad:
         def resources() -> list[Any]:
             contract: Any = {"columns": "evolve", "data_type": "freeze"}
             return [
-                # in a chain: of a generator itself dlt seeks the module, among all that are imported
+                # in a chain: for a bare generator dlt searches all imported modules for the one it comes from
                 dlt.resource(chain(rows), name=name, schema_contract=contract)
                 for table in self.source.tables
                 for name, rows in {
@@ -196,7 +196,7 @@ class SourceLoad:
             self.bad_rows.setdefault(table.name, None)
 
     def _staged(self, extracted: TypedRows | JsonRecords, result: TableResult) -> StagedFile:
-        """The staged rows; also puts down what is to be saved or done with them. LoadError for too many bad rows."""
+        """Stage the rows, and note what to save or do with them; LoadError for too many bad rows."""
         table = extracted.table
         highest = self._highest(table)
         staged = self.reader.staged(extracted)
@@ -220,7 +220,7 @@ class SourceLoad:
         return staged
 
     def _extracted(self, table: Table[Any]) -> Extraction | None:
-        """What is extracted of one table; what comes of others on the way waits for them."""
+        """What is extracted of one table; other tables that come first are kept for later."""
         if table.name in self.waiting:
             return self.waiting.pop(table.name)
         if self.extractions is None:
@@ -258,7 +258,7 @@ class SourceLoad:
     def _bad_rows(self, table: Table[Any]) -> Iterator[Any]:
         """What dlt reads as the resource of a table's quarantine."""
         while table.name not in self.bad_rows:
-            yield None  # dlt goes on to another resource
+            yield None  # dlt continues with another resource
         if bad := self.bad_rows[table.name]:
             columns: Any = bad.columns
             merge: Any = {"disposition": "merge", "strategy": "delete-insert"}
@@ -275,7 +275,7 @@ class SourceLoad:
 
     def _delete(self, where: str, column: str, values: Sequence[str]) -> None:
         listed = ", ".join(map(literal, values))
-        # in a connection of its own: an extractor's transaction may still be open, and see what is dropped by now
+        # in a connection of its own: an extractor's transaction may still be open, and see what has been dropped
         with self.context.con.cursor() as con, suppress(duckdb.CatalogException):
             con.execute(f"delete from {where} where {quoted(column)} in ({listed})")
 
@@ -291,16 +291,16 @@ def _repair(folder: Path) -> None:
     for place in ("load/new", "load/normalized", "load/loaded", "normalize/extracted"):
         if (folder / place).parent.is_dir():
             (folder / place).mkdir(exist_ok=True)
-    # a package that is normalised; the one it was made from may be deleted in part, and then looks like a broken one
+    # of a normalised package the one it was made from may be half deleted, and then looks broken
     for package in folder.glob("load/normalized/*"):
         shutil.rmtree(folder / "normalize/extracted" / package.name, ignore_errors=True)
-    # a package that is marked as complete but was not moved away: completing it again changes nothing
+    # a package marked as complete but not moved away: completing it again changes nothing
     for mark in folder.glob("load/normalized/*/package_completed.json"):
         mark.unlink()
 
 
 def _refuse_incomplete(pipeline: dlt.Pipeline) -> None:
-    """Raise LoadError for a package that lacks the file of a table it says it brings.
+    """Raise LoadError for a package that lacks the file of a table it lists.
 
     dlt would load the rest, and the state that counts the lost rows as loaded.
     """

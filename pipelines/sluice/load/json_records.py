@@ -27,12 +27,12 @@ _VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
 _MARK = "\\u0001number "
 """Stands before a number that is carried as a string."""
 _INEXACT = (
-    # behind `when`: only there DuckDB leaves out what the condition before has settled
+    # in a `case`, because DuckDB evaluates all parts of `and`
     f"(case when regexp_matches(_record, '{LONG_NUMBER}') then regexp_matches(_record, '{_VAST}')"
     f" or regexp_matches(_record, '{_LONG_REAL}') and regexp_extract_all(_record, '{_LONG_REAL}', 1) <> "
     f"regexp_extract_all(cast(json(_record) as varchar), '{_LONG_REAL}', 1) else false end)"
 )
-"""Records with a number that DuckDB, which reads reals as doubles, would not write again as it was.
+"""Records with a number that DuckDB, which reads reals as doubles, would not write back unchanged.
 
 The first of the three patterns occurs in all of them, and is searched at half the cost.
 """
@@ -98,7 +98,7 @@ def _typed(
         name, column = normalized(key), quoted(key)
         kind = _scalar(found[key]) if key in found else None
         if key not in found or kind == "JSON" or (kind and target.columns.get(name) == "JSON"):
-            # in a column of JSON a text stays one: its characters alone might be another value
+            # in a JSON column a text stays quoted: its characters alone might be another value
             selected.append(column)
         elif kind == "DOUBLE" and (inexact or "WIDE" in found[key]):
             # as JSON, so that the cast looks at each number
@@ -177,7 +177,7 @@ def _unnest_records(
     con.execute(f"create or replace temp table {view} as {_unnested(exact, meta, '_record', keys, texts)}")
     if not inexact:
         return
-    # every number outside of a string becomes a marked string on the way through DuckDB's JSON
+    # every number outside of a string passes DuckDB's JSON as a marked string
     string = r'"(?:[^"\\]|\\.)*"'
     marked = f"regexp_replace(_record, '({string})|({_NUMBER})', '\\1' || chr(2) || '\\2' || chr(3), 'g')"
     marked = f"replace({marked}, chr(2) || chr(3), '')"

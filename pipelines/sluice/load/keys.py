@@ -1,4 +1,4 @@
-"""Keys of the rows that are staged: every key stands for one row."""
+"""Keys of the staged rows: every key identifies one row."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def settle_keys(target: Target, rows: TypedRows, key: Sequence[str], file: Path)
 
 
 def distinct_keys(con: duckdb.DuckDBPyConnection, key: Sequence[str], file: Path, rows: int) -> int:
-    """How many keys a file has; DuckDB's own count takes ten times as long as either of the two ways before it.
+    """How many keys a file has; DuckDB's own count comes last, as it takes ten times as long as the other two ways.
 
     Whole numbers that lie close are counted as bits, and keys in ascending order, as databases often have them, are
     as many as the rows.

@@ -1,7 +1,7 @@
 """From what was extracted to one checked Parquet file that may enter raw.
 
-Here columns get their names and types, keys are checked, drift is refused, and rows that raw already holds
-unchanged are left out. Whatever does not pass raises LoadError before raw is touched.
+Columns get their names and types, keys are checked, drift is refused, and rows that raw already holds unchanged are
+left out. Whatever does not pass raises LoadError before raw is touched.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _ALTERED = "sluice: value would be altered"
 
 
 class _AlteredValueError(Exception):
-    """Some row cannot enter raw as it is."""
+    """Some row cannot enter raw unaltered."""
 
 
 class _ReadAgainError(Exception):
-    """Some value was altered on the way; `rows` reads the table in a slower way."""
+    """Some value was altered while it was read; `rows` is the lossless fallback."""
 
     def __init__(self, rows: TypedRows) -> None:
         super().__init__()
@@ -51,10 +51,10 @@ class _ReadAgainError(Exception):
 def normalise(
     extracted: TypedRows | JsonRecords, context: ExtractContext, load_id: str, loaded_at: datetime
 ) -> StagedFile:
-    """Check and type what was extracted, leave out what raw already holds, and set bad rows apart.
+    """Check and type what was extracted, leave out what raw already holds, and quarantine bad rows.
 
-    Raises LoadError, with the table and the column, when a column or the whole of it would not enter raw unaltered;
-    single rows that would not are in `quarantine`, and `refused` when they are too many.
+    Raises LoadError, with the table and the column, when a whole column or table cannot enter raw unaltered; single
+    rows that cannot are in `quarantine`, with `refused` set when they are too many.
     """
     target = Target(extracted.table, context, load_id, loaded_at)
     try:
@@ -84,7 +84,7 @@ def _without_doubled_keys(target: Target, extracted: TypedRows | JsonRecords) ->
 
 
 def _stage(target: Target, extracted: TypedRows | JsonRecords, doubled: str | None = None) -> StagedFile:
-    """`doubled`: keys that stand for several different rows, as DoubledKeyError has them."""
+    """Stage the rows; those of the keys `doubled` (a FROM clause) are quarantined."""
     table, known, bad = target.table, target.columns, BadRows(target)
     if extracted.rejected:
         bad.add(extracted.rejected)
@@ -170,7 +170,7 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
         LOADED_AT: f"{target.now} as {LOADED_AT}",
         LOAD_ID: f"{literal(target.load_id)} as {LOAD_ID}",
     }
-    # in raw's order: dlt writes a file again whose columns stand otherwise
+    # in raw's order: dlt rewrites a file whose columns are ordered otherwise
     ordered = sorted(selected, key=lambda name: list(known).index(name) if name in known else len(known))
     select = f"select {', '.join(selected[n] for n in ordered)} from ({rows.relation})"
     try:
@@ -185,7 +185,7 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
 
 
 def _marked(target: Target, columns: Sequence[Column]) -> str:
-    """When a row was deleted at the source, by the column that marks it there; null: it was not."""
+    """SQL of when a row was deleted at the source, by the column that marks it there; null: it was not."""
     name = normalized(target.table.load.soft_delete or "")
     column = next((c for c in columns if c.name == name), None)
     if column is None:  # a key that no record has

@@ -1,7 +1,7 @@
-"""Rows that cannot enter raw as they are: set apart with a reason and their original text, in `<table>__quarantine`.
+"""Rows that cannot enter raw unaltered: kept with a reason and their original text, in `<table>__quarantine`.
 
-A row of the quarantine is known by what it is and where it came from, so one that comes again is there once; it
-leaves when the source delivers it well, or when `sluice load --retry-quarantine` gets it through.
+A quarantined row is identified by its content and origin, so one that arrives again is kept once. It leaves when the
+source delivers it well, or when `sluice load --retry-quarantine` brings it into raw.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ ROW_ID = "_row_id"
 ROW_KEY = "_row_key"
 """The row's primary key, where it has one; Kafka's messages have a `_key` of their own."""
 OWN = (ROW_ID, REASON, RECORD, ROW_KEY, LOADED_AT, LOAD_ID)
-"""Columns of every quarantine; between them stand those that say where the row came from."""
+"""Columns of every quarantine; the others say where the row came from."""
 
 
 def extract_quarantined(
     source: Source[Any, Any], tables: Sequence[Table[Any]], context: ExtractContext
 ) -> Generator[Extraction, None, None]:
-    """An extractor of what is quarantined: sources that can be read again are, others give the kept texts."""
+    """An extractor of quarantined rows: reads the source again where it can, else the kept texts."""
 
     def is_waiting(table: Table[Any]) -> bool:
         count = f"select count(*) from {quarantine_address(table)}"
@@ -84,7 +84,7 @@ class BadRows:
             self._messages.append(f"{self.target.table.qualified}: {where}{reason}")
 
     def leave_out(self, relation: str, position: Sequence[str], where: str, what: str) -> str:
-        """The records for which `where` is not true; the others are bad, because they `what`."""
+        """A relation without the records for which `where` is true; those are bad, because they `what`."""
         bad = f"from ({relation}) where {where}"
         count = self.target.count(bad)
         if not count:
@@ -106,7 +106,7 @@ class BadRows:
         kept_out: Sequence[str],
         doubled: str | None = None,
     ) -> str:
-        """Look at every row of a relation in which some are bad; returns a relation of the good ones.
+        """Find the bad rows of a relation; returns a relation of the good ones.
 
         `doubled` is a FROM clause of keys that stand for several different rows.
         """
@@ -154,7 +154,7 @@ class BadRows:
             example = f", e.g. {'; '.join(shown)}"
         return (
             f"{table.qualified}: the primary key ({', '.join(key)}) stands for several different rows{example}. "
-            "Declare a key that identifies a row, or a cursor that tells the newest version"
+            "Declare a key that identifies a row, or a cursor that identifies the newest version"
         )
 
     def written(self) -> QuarantineFile | None:
@@ -169,7 +169,7 @@ class BadRows:
         key = ROW_KEY if ROW_KEY in described else f"cast(null as varchar) as {ROW_KEY}"
         file = target.context.folder / f"{target.table.name}{QUARANTINE}.parquet"
         shown = "".join(f"{quoted(n)}, " for n in position)
-        # rows without a position may be alike, and all of them are to come back
+        # rows without a position may be equal, and all of them have to come back
         copy = "1" if position else f"row_number() over (partition by {identity})"
         rows = copy_to(
             target.con,
@@ -192,7 +192,7 @@ class BadRows:
         )
 
     def settled(self, rows: TypedRows, key: Sequence[str], good: Path) -> list[str]:
-        """Rows of the quarantine that this load brings well, by `_row_id`."""
+        """Quarantined rows, by `_row_id`, that this load brings in good order."""
         target = self.target
         columns = target.context.raw.quarantine_columns(target.table)
         if not columns:

@@ -1,4 +1,4 @@
-"""A source while it is read: its tables are read and staged ahead, until dlt, which keeps the state, is imported."""
+"""Reading one source: its tables are read and staged ahead, while dlt, which keeps the state, is being imported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REMOTE = ("s3://", "sftp://")
 
 @dataclass(frozen=True)
 class _ReadAhead:
-    """A table that was extracted before dlt was there."""
+    """A table that was extracted before dlt was imported."""
 
     extraction: Extraction
     staged: StagedFile | Exception | None
@@ -72,18 +72,18 @@ class SourceReader:
         self.folder = settings.pipelines / source.name
         """dlt's working folder of the source."""
         self.loaded_at = loaded_at
-        """Another instant for every source of a run."""
+        """Differs for every source of a run."""
         self.load_id = str(loaded_at.timestamp())
-        """Of the package the rows come into raw by."""
+        """Id of the load package that brings the rows into raw."""
         self._connections = connections
         self.started = 0.0
         """When it began, by the monotonic clock."""
         self.state: Callable[[str], dict[str, Any]] = self._state_before
-        """Of a table; dlt's own, once it is there."""
+        """The state of a table; dlt's own, once it is imported."""
         self._before: dict[str, Any] = {}
         """The state in dlt's file, by table."""
         self._used: set[str] = set()
-        """Tables whose reading ahead has asked for it."""
+        """Tables whose state was used while reading ahead."""
         self._extractions: Generator[Extraction, None, None] | None = None
         self._ahead: list[_ReadAhead] = []
         self._error: Exception | None = None
@@ -101,7 +101,7 @@ class SourceReader:
         )
 
     def begin(self, until: Callable[[], bool]) -> None:
-        """Read and stage tables, at least one, until that is true; no-op where the source cannot be read ahead."""
+        """Read and stage tables, at least one, until `until` is true; no-op if the source cannot be read ahead."""
         self.started = time.monotonic()
         if self.source.kind not in REREADABLE or str(getattr(self.source.load, "url", "")).startswith(REMOTE):
             return

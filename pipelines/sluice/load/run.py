@@ -1,6 +1,6 @@
 """A load: every declared source side by side into raw, and the result of each.
 
-What takes long is begun first: sources are read while dlt is still being imported, which takes as long as a small file.
+Sources are read while dlt is still being imported, which takes as long as reading a small file.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _load(reader: SourceReader, dlt_pipeline: Future[Any]) -> SourceResult:
 
 
 def _break_off(readers: Sequence[SourceReader], loads: Sequence[Future[SourceResult]]) -> None:
-    """Interrupt every statement, and those that begin after that: one that goes on keeps the process from ending."""
+    """Interrupt every statement, also those that begin later: a running one would keep the process from ending."""
     until = time.monotonic() + BREAKING_OFF_SECONDS
     while not all(load.done() for load in loads) and time.monotonic() < until:
         for reader in readers:

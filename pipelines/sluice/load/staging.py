@@ -100,7 +100,7 @@ class StagedFile:
     lost_columns: tuple[str, ...] = ()
     """Columns raw has and the source no longer has."""
     emptied: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Values of an identity (files), by its column, that bring no row: raw's rows of them go without a successor."""
+    """Files that no longer bring rows, so that raw's are to be deleted, by the column that names them."""
 
 
 def read_parquet(file: Path) -> str:

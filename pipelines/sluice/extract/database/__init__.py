@@ -73,7 +73,7 @@ def extract(
 
 
 def _scheme(url: str, source: Source[DatabaseSource, DatabaseTable]) -> str:
-    """The scheme of a URL; raises ConnectionError, without a word of what may be a password, where it is none."""
+    """The scheme of a URL; ConnectionError, without any part that may be a password, if it is not a URL."""
     try:
         parts = urlsplit(url)
         if "," not in parts.netloc:  # of several hosts each may have a port
@@ -108,7 +108,7 @@ class _Server:
             yield
 
     def ready(self) -> None:
-        """Attach and begin; anew after an error, which ends the transaction for good and may have its cause there."""
+        """Attach and begin a transaction; again after an error, which ends it and may have its cause there."""
         if self._transaction:
             with suppress(duckdb.Error):
                 if self._current() == self._transaction:
@@ -192,7 +192,7 @@ class _Server:
     def _read_lossless(
         self, table: Table[DatabaseTable], error: Exception | None, suspects: Sequence[str] = ()
     ) -> TypedRows | None:
-        """Read values that the scanner alters, or stops at, as the texts the server writes; None: there are none."""
+        """Read values that the scanner alters, or fails on, as texts from the server; None without such values."""
         if error and self._is_broken(error):
             return None
         self.ready()
@@ -249,7 +249,7 @@ class _Server:
         )
 
     def _said(self, error: Exception) -> str:
-        """What the server's client said, without the query and the address, in one line."""
+        """The message of the server's client, without the query and the address, in one line."""
         if self._watch and self._watch.seconds:
             return f"nothing came for {self._watch.seconds:.0f} seconds"
         text = re.sub(r'(?s)^.*?(?:query|connect to \w+ (?:at|with[^"]*)) ".*":', "", str(error))

@@ -1,4 +1,4 @@
-"""What both ways into a database share: which columns and rows of a table are wanted, and the keys that it has."""
+"""What both ways into a database share: which columns and rows of a table are wanted, and the keys it has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIALECTS = {
 PORTS = {"postgres": 5432, "mysql": 3306}
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 1800.0
-"""A server that sends nothing for so long while it is read is taken for gone; a slow query may think that long."""
+"""A server that sends nothing for this long while it is read is considered gone; a slow query may need as long."""
 BROKEN = re.compile(
     r"closed the connection|connection (?:was |has been )?(?:reset|closed|refused|timed out|not open|to server)|"
     r"could not (?:connect|receive|send)|no connection to the server|terminating connection|lost connection|"
@@ -39,11 +39,11 @@ BROKEN = re.compile(
     r"failed to fetch result",
     re.IGNORECASE,
 )
-"""What PostgreSQL's and MySQL's clients say when the connection is the trouble."""
+"""Messages of PostgreSQL's and MySQL's clients about a broken connection."""
 
 
 def server_of(url: str) -> tuple[Watch | None, str]:
-    """A watch over connections to the server of a URL, where it has one, and how the place is called in messages."""
+    """A watch over connections to the server of a URL, where it has one, and the server's name in messages."""
     parts = urlsplit(url)
     try:
         port = parts.port or PORTS.get(DIALECTS.get(parts.scheme, ""), 0)
@@ -82,7 +82,7 @@ def key_and_cursor(table: Table[DatabaseTable]) -> list[str]:
 
 @dataclass(frozen=True)
 class Range:
-    """Which cursor values to read; None: no bound on this side."""
+    """Which cursor values to read; None: no bound on that side."""
 
     begin: Any
     end: Any
@@ -184,7 +184,7 @@ def _asked_range(table: Table[DatabaseTable], data_type: str, highest: Any, cont
         if text is not None and row[0] is None:
             raise LoadError(
                 f"{table.qualified}: --from and --to are values of the cursor {table.load.cursor}, which is "
-                f"{data_type.lower()}; {text!r} is none"
+                f"{data_type.lower()}; {text!r} is not such a value"
             )
         values.append(row[0])
     begin, end = values
@@ -207,7 +207,7 @@ def _days(span: timedelta) -> timedelta:
 
 
 def stage_keys(table: Table[DatabaseTable], context: ExtractContext, relation: str) -> str:
-    """All keys of the source (and their cursors), read once; in raw's types, and null where those have no room."""
+    """All keys of the source (and their cursors), read once; in raw's types, null where those cannot hold the value."""
     file = context.folder / f"{table.name}.keys.parquet"
     known = context.raw.columns(table)
     shown = []

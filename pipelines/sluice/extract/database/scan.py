@@ -1,4 +1,4 @@
-"""What DuckDB's scanners make of a table's values, and how those come through that they would alter."""
+"""What DuckDB's scanners make of a table's values, and how values they would alter are read unaltered."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ class Scan:
             asked = f"select exists(select 1 from {self._there} where ({within}) and ({either}))"
             row = self._context.con.execute(self._asked(asked)).fetchone() or (0,)
             return list(conditions) if int(row[0]) else []
-        # mostly there is none, which is said sooner than how many of each
+        # usually there is none, and that is found faster than the count per column
         some = self._counted({"": "true"}, f"({within}) and ({either})")
         return self._counted(conditions, within) if some else []
 
@@ -278,7 +278,7 @@ class Altered:
     type: str
     """Raw type, where nothing else is declared."""
     plain: str | None = None
-    """DuckDB's expression of the value, where what the server writes is not it yet."""
+    """DuckDB's expression of the value, where the server's text has to be decoded first."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def _sqlite_text(name: str, kind: str) -> Altered:
 
 
 def _affine(declared: str) -> str:
-    """DuckDB's type for a column of SQLite declared like this."""
+    """DuckDB's type for a SQLite column with this declared type."""
     for spelled, kind in SQLITE_TYPES.items():
         if spelled in declared:
             return kind
@@ -324,10 +324,9 @@ def _altered_by_scanner(
     columns: dict[str, str],
     context: ExtractContext,
 ) -> tuple[dict[str, Altered], dict[str, _Suspect], dict[str, str]]:
-    """Columns that DuckDB's scanners read as something lesser, those where they do so with single values, and types.
+    """Columns that DuckDB's scanners alter, those in which they alter single values, and the server's types by column.
 
-    The last are the server's own, by column.
-    Unlimited numerics, and such with more than 38 digits, come as doubles (12345678901234567890.12 would
+    Unlimited numerics, and those with more than 38 digits, come as doubles (12345678901234567890.12 would
     be rounded), also in arrays, whose dimensions need not be those declared; JSON comes as text.
     """
     if dialect == "sqlite":
@@ -350,9 +349,9 @@ def _altered_by_scanner(
         elif wanted in {"numeric": ("VARCHAR", "DOUBLE"), **texts}.get(own, ()):
             altered[name] = Altered(as_text, str(wanted))
         elif own == "numeric":
-            suspects[name] = _Suspect("{0} = 'NaN'", "min({0}) <= 0 and max({0}) >= 0")  # comes as zero
+            suspects[name] = _Suspect("{0} = 'NaN'", "min({0}) <= 0 and max({0}) >= 0")  # arrives as zero
         elif dialect == "postgres" and own in ("timestamp", "timestamptz"):
-            # PostgreSQL's calendar ends 30 years after DuckDB's, which goes on with the first year there
+            # PostgreSQL's calendar ends 30 years after DuckDB's, which then starts again at its first year
             suspects[name] = _Suspect(
                 "{0} >= '294247-01-10' and {0} < 'infinity'",
                 "min({0}) < '4714-11-24 (BC)'",
@@ -396,7 +395,7 @@ def _missing(table: Table[Any], parts: Sequence[str]) -> str:
 
 
 def refuse_twins(table: Table[Any], names: Sequence[str]) -> None:
-    """Names that differ in case only are one to DuckDB, which makes up another for the second."""
+    """Refuse names that differ in case only: DuckDB treats them as one, and invents a name for the second."""
     first: dict[str, str] = {}
     for name in names:
         if (twin := first.setdefault(name.lower(), name)) != name:
@@ -407,7 +406,7 @@ def refuse_twins(table: Table[Any], names: Sequence[str]) -> None:
 
 
 def _suspects_in_sqlite(columns: dict[str, str]) -> dict[str, _Suspect]:
-    """SQLite's columns hold what they please; types that do not fit stop the scanner, these values do not."""
+    """SQLite's columns hold values of any type. Most that do not fit stop the scanner; these are read altered."""
     odd = {
         "DATE": f"{{0}} not glob '{SQLITE_DAY}'",
         "TIMESTAMP": "not (" + " or ".join(f"{{0}} glob '{form}'" for form in SQLITE_TIMES) + ")",

@@ -26,11 +26,11 @@ from sluice.extract.files.parquet import ParquetFiles
 from sluice.extract.files.text import unpack
 
 S3 = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 5, "mode": "standard"}}
-"""Of each request; what the network breaks is asked for again, with waits that double and differ by chance."""
+"""Limits of each request; failed ones are retried, with waits that double and vary randomly."""
 S3_TRIES = 3
-"""Of what those tries did not bring, and of a body that breaks off."""
+"""Tries for what those retries did not bring, and for a body that breaks off."""
 UNSETTLED_SECONDS = 5
-"""A file changed so shortly ago may have changed again without another time or size."""
+"""A file changed this recently may change again without another time or size."""
 
 
 def extract(
@@ -55,7 +55,7 @@ class _S3Tries:
     def __init__(self, context: ExtractContext) -> None:
         self._context = context
         self.table = ""
-        """The one that is read."""
+        """The table that is being read."""
         self._asked: set[str] = set()
         """Objects asked for since the bucket was listed."""
 
@@ -106,7 +106,7 @@ def _store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> 
             config_kwargs=dict(S3),
             skip_instance_cache=True,
             use_listings_cache=False,
-            max_concurrency=1,  # parts of one object side by side are not gone on with when they break off
+            max_concurrency=1,  # parts of one object read in parallel are not resumed when they break off
         )
         store.retries = S3_TRIES
         return store, url.removeprefix("s3://").rstrip("/")
@@ -160,7 +160,7 @@ def _read(
     context: ExtractContext,
     beside: ThreadPoolExecutor,
 ) -> TypedRows | JsonRecords | None:
-    """Read those of the fetched files whose content is new; a thread beside adds up what they contain."""
+    """Read the fetched files whose content is new; a thread computes their digests in parallel."""
     digests: dict[str, Future[str]] = {}
     loaded: list[Found] = []
     buffer = FileBuffer(context, table)
@@ -205,7 +205,7 @@ def _read(
 
 
 def _sha256(content: BufferedReader) -> str:
-    """Of the file as it came: what is unpacked in its place is another one."""
+    """The digest of the file as it came; the unpacked file takes its place later."""
     with content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -224,7 +224,7 @@ def _changed(
         if not info.get("ETag") and abs(_seconds(_stamp(info)) - now) < UNSETTLED_SECONDS:
             version += f" at {now}"  # may change again within the clock's resolution: look at it next time
         if known.get(name, [None])[0] != version:
-            # without its ending: readers would unpack by it what is unpacked already
+            # without its ending, by which readers would try to unpack it again
             local = context.folder / f"{table.name}.files" / str(number)
             yield Found(name, path, version, local)
 
@@ -232,7 +232,7 @@ def _changed(
 def _listed(
     store: Any, base: str, table: Table[FilesTable], context: ExtractContext
 ) -> dict[str, dict[str, Any]]:
-    """What the store tells of each file of the table, by its path there."""
+    """What the store reports about each file of the table, by its path there."""
     pattern = f"{base}/{table.load.path}"
     try:
         listing = store.glob(pattern, detail=True)
@@ -261,8 +261,8 @@ def _fetch(
         _copy(store, found, table, context)
         if "s3" not in store.protocol:
             return
-        # of a bucket a large object comes in parts, and one that breaks off is gone on with: another may have taken
-        # its place meanwhile
+        # a large object of a bucket comes in parts, and is resumed when it breaks off: it may have been replaced
+        # in between
         now = {path: _version(info) for path, info in _listed(store, base, table, context).items()}
         found = [file for file in found if now.get(file.remote, seen[file.remote]) != seen[file.remote]]
         if not found:

@@ -30,7 +30,7 @@ class Found:
     """Path below the source's url: the file's identity."""
     remote: str
     version: str
-    """Size and time or e-tag, as the store tells them: unchanged means not read again."""
+    """Size and time or e-tag, as the store reports them: unchanged means not read again."""
     local: Path
 
 
@@ -76,14 +76,14 @@ class FileBuffer:
         self._context.progress(self._table.name, rows)
 
     def settle(self) -> None:
-        """The rows of this file stay."""
+        """Keep the rows of this file for good."""
         self._move(self._apart or self._shared)
         for apart in self._apart.values():
             apart.close()
         self._apart = {}
 
     def take_back(self, file: Found) -> None:
-        """Drop the rows that this file, which is not settled, has brought so far."""
+        """Drop the rows that this file, which is not settled yet, has brought so far."""
         for apart in self._apart.values():
             apart.close()
             apart.release()
@@ -105,7 +105,7 @@ class FileBuffer:
 
     @property
     def is_exact(self) -> bool:
-        """Whether no record has a number that a double might have no room for; known once it is closed."""
+        """Whether every number of the records fits a double exactly; known once it is closed."""
         return all(file.is_exact for file in self._files)
 
     def headers(self, names: Sequence[str]) -> None:
@@ -114,7 +114,7 @@ class FileBuffer:
         self.raw_columns |= {normalized(name) for name in names}
 
     def reject(self, file: Found, line: int, reason: str, text: str) -> None:
-        """Keep a line that is no row."""
+        """Keep a line that is not a row."""
         self._rejected.append((file.name, line, reason, text))
 
     def undecodable(self, file: Found, first: int, last: int) -> str | None:
@@ -131,7 +131,7 @@ class FileBuffer:
         self._rejected = [r for r in self._rejected if r[0] != file.name]
 
     def rejected(self) -> str | None:
-        """The relation of all lines that are no rows."""
+        """The relation of all lines that are not rows."""
         if not self._rejected:
             return None
         path = self._context.folder / f"{self._table.name}.rejected.parquet"

@@ -1,6 +1,6 @@
-"""Cells of an Excel sheet that the reader does not give as they are: errors, formulas nobody computed, long numbers.
+"""Cells of an Excel sheet that the reader does not return unaltered: errors, uncomputed formulas, long numbers.
 
-It gives the first two as empty, and rounds whole numbers that a double has no room for, so they are looked for in the
+It returns the first two as empty, and rounds whole numbers that a double cannot hold, so they are looked up in the
 sheet's XML. (The old binary format has no XML, and doubles only.)
 """
 
@@ -48,7 +48,7 @@ def unread_cells(path: Path, sheet: str) -> dict[str, str]:
 
 
 def _is_rounded(number: bytes) -> bool:
-    """Whether a whole number is another as a double."""
+    """Whether a whole number changes as a double."""
     return _LONG.fullmatch(b"v>%s<" % number) is not None and int(float(number)) != int(number)
 
 

@@ -45,7 +45,7 @@ def _csv(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_befor
     if load.header and (undecodable := buffer.undecodable(file, skipped + 1, skipped + max(header_lines, 1))):
         raise LoadError(
             f"{table.qualified}: {file.name} has no header that can be read: {undecodable}; nothing was loaded. Is the "
-            "file packed, or in another encoding than declared?"
+            "file compressed, or in another encoding than declared?"
         )
     if first is None or skipped < load.skip_lines:
         if load.header:
@@ -61,7 +61,7 @@ def _csv(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_befor
             if _buffer_csv(file, table, buffer, names, skip, lines):
                 return
         buffer.take_back(file)
-    # quotes, blank lines or malformed ones: what stands where is found by a reader that is slow, and strict
+    # quotes, blank or malformed lines: a slow, strict reader finds where each record begins
     _blank_malformed(file, table, skip, names, quoting, buffer)
     lines = _records(file, table, skip, quoting)
     try:
@@ -115,7 +115,7 @@ def _buffer_csv(
 
 
 def _plain_lines(path: Path, skip: int, quote: str) -> range | None:
-    """The lines after those skipped; None where quotes or odd line ends leave it open what a record is."""
+    """The lines after those skipped; None where quotes or odd line ends make it unclear what a record is."""
     newlines, last = 0, b"\n"
     with path.open("rb") as data:
         while block := data.read(BLOCK_BYTES):
@@ -209,7 +209,7 @@ def _names(
     names = [name.strip() for name in first]
     if any("\0" in name for name in names):
         raise LoadError(
-            f"{table.qualified}: {file.name} has zero bytes in its header, so it is no {table.load.encoding} text; "
+            f"{table.qualified}: {file.name} has zero bytes in its header, so it is not {table.load.encoding} text; "
             "nothing was loaded. Declare its encoding, such as utf-16"
         )
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -258,7 +258,7 @@ def _split(path: Path) -> Iterator[pa.StringArray]:
     """The lines of a text, without their ends.
 
     Arrow's reader of CSV splits them six times as fast as Python, given a delimiter that does not occur. It takes a
-    carriage return for an end, too, and no line longer than a block; then Python goes on.
+    carriage return for an end, too, and no line longer than a block; then Python takes over.
     """
     from pyarrow import csv as arrow_csv
 
@@ -292,7 +292,7 @@ def _occurs(path: Path, *bytes_: bytes) -> bool:
 def _json(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     import orjson
 
-    try:  # numbers stay the texts they are: a double has no room for all of their digits
+    try:  # numbers stay texts: a double cannot hold all of their digits
         value: Any = json.loads(
             file.local.read_bytes(),
             parse_float=lambda number: orjson.Fragment(number.encode()),
@@ -317,7 +317,7 @@ def _json(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_befo
         texts = [orjson.dumps(record).decode() for record in records]
     except TypeError as error:  # half of a character, written as an escape
         raise LoadError(
-            f"{table.qualified}: {file.name} has a text that no text may be: {error}; nothing was loaded. Fix the file"
+            f"{table.qualified}: {file.name} has a text that is not valid: {error}; nothing was loaded. Fix the file"
         ) from None
     if texts:
         buffer.write(file, {RECORD: pa.array(texts, pa.string())}, range(1, len(texts) + 1))

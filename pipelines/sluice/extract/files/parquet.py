@@ -1,4 +1,4 @@
-"""Parquet files, read by DuckDB itself but for values it would alter."""
+"""Parquet files, read by DuckDB itself except for values it would alter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sluice.extract.files.common import Found
 from sluice.sql import literal, quoted
 
 WIDEST = 38
-"""Digits of the widest decimal that DuckDB has; a wider one it reads as a double of something else."""
+"""Digits of the widest decimal that DuckDB has; wider ones it reads as wrong doubles."""
 
 
 class ParquetFiles:
@@ -101,7 +101,7 @@ class ParquetFiles:
         return " union all by name ".join(self._selects) or None
 
     def explain(self, error: Exception) -> Exception:
-        """An error of DuckDB's while it reads: of a spoilt file, whose end, where the schema stands, is whole."""
+        """Name the file in DuckDB's error: it is damaged, though its end, which has the schema, is intact."""
         if not isinstance(error, duckdb.Error):
             return error
         said = str(error).partition("\n")[0]
@@ -114,7 +114,7 @@ class ParquetFiles:
 
 
 def _comes_as_text(field: pa.Field, parquet: pq.ParquetFile, where: str) -> bool:
-    """Whether DuckDB would alter a value of the column; LoadError where it cannot travel as a text either."""
+    """Whether DuckDB would alter a value of the column; LoadError where it cannot be carried as text either."""
     leaves = list(_leaf_types(field.type))
     if not any(map(_is_finer, leaves)) and not any(map(_is_wide, leaves)):
         return False

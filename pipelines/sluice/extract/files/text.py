@@ -1,4 +1,4 @@
-"""Files as they come, made plain: decompressed, and text brought to UTF-8."""
+"""Files are decompressed, and text is converted to UTF-8."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK_BYTES = 16 * 2**20
 
 
 def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
-    """Decompress and bring text to UTF-8, in a file in place of the one that came.
+    """Decompress, and convert text to UTF-8, in place of the file that came.
 
     Lines with bytes that the encoding does not have become blank ones, and bad rows.
     """
@@ -33,9 +33,9 @@ def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
     load = table.load
     plain = path.with_name(path.name + ".plain")
     if unpack:
-        with path.open("rb") as packed, plain.open("wb") as out:
+        with path.open("rb") as archive, plain.open("wb") as out:
             try:
-                unpack(packed, out)
+                unpack(archive, out)
             except (EOFError, OSError, ValueError, zlib.error) as error:
                 raise LoadError(
                     f"{table.qualified}: {name} is not a whole {Path(name).suffix} file: {error}"
@@ -48,8 +48,8 @@ def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
         decode = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)()
         line = 1
         undecodable = ""
-        with path.open("rb") as packed, plain.open("w", encoding="utf-8", newline="") as out:
-            for block in chain(iter(partial(packed.read, BLOCK_BYTES), b""), [b""]):
+        with path.open("rb") as original, plain.open("w", encoding="utf-8", newline="") as out:
+            for block in chain(iter(partial(original.read, BLOCK_BYTES), b""), [b""]):
                 try:
                     text = decode.decode(block, final=not block)
                 except UnicodeDecodeError as error:
@@ -69,7 +69,7 @@ def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
 
 
 def _is_clean_utf8(path: Path) -> bool:
-    """Whether a file is UTF-8 throughout, without a mark at its begin."""
+    """Whether a file is UTF-8 throughout, without a byte order mark."""
     rest = b""
     with path.open("rb") as text:
         if text.read(3) == codecs.BOM_UTF8:
@@ -88,7 +88,7 @@ def _is_clean_utf8(path: Path) -> bool:
 
 
 def _begun(block: bytes) -> int:
-    """Bytes at the end of a block that begin a character of more bytes."""
+    """Number of bytes at the end of a block that begin a character which continues in the next."""
     for back in (1, 2, 3):
         if block[-back:][:1] >= b"\xc0":
             return back if block[-back] >= (0xC0, 0xE0, 0xF0)[back - 1] else 0
@@ -96,7 +96,7 @@ def _begun(block: bytes) -> int:
 
 
 def _decode_lines(file: Found, plain: Path, codec: str, encoding: str, buffer: FileBuffer) -> None:
-    """Bring a text to UTF-8 line by line."""
+    """Convert a text to UTF-8 line by line."""
     with file.local.open("rb") as lines, plain.open("w", encoding="utf-8", newline="") as out:
         for number, line in enumerate(lines, 1):
             try:
@@ -108,18 +108,18 @@ def _decode_lines(file: Found, plain: Path, codec: str, encoding: str, buffer: F
                 out.write("\n")
 
 
-def _gunzip(packed: IO[bytes], out: IO[bytes]) -> None:
-    with gzip.open(packed) as plain:
+def _gunzip(archive: IO[bytes], out: IO[bytes]) -> None:
+    with gzip.open(archive) as plain:
         shutil.copyfileobj(plain, out)
 
 
-def _unzstd(packed: IO[bytes], out: IO[bytes]) -> None:
+def _unzstd(archive: IO[bytes], out: IO[bytes]) -> None:
     """All frames; zstandard's own file object stops after the first, and takes a cut-off one for the end."""
     import zstandard
 
     frame = zstandard.ZstdDecompressor().decompressobj()
     try:
-        while block := packed.read(BLOCK_BYTES):
+        while block := archive.read(BLOCK_BYTES):
             while block:
                 if frame.eof:
                     frame = zstandard.ZstdDecompressor().decompressobj()

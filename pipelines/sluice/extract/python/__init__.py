@@ -1,7 +1,7 @@
 """Whatever a dlt resource, or a function of the project, yields: dicts, Arrow tables, data frames.
 
 Items keep their types: a Parquet file is written for each combination of column types that comes along, and the
-relation over all of them casts only where that alters nothing. What would be altered stops the table instead.
+relation over all of them casts only where that alters nothing. A value that would be altered fails the table.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _extract_table(
 
 
 def _resource(table: Table[PythonTable], context: ExtractContext) -> DltResource:
-    """The declared function as a dlt resource that has the table's name, so that its state is the table's."""
+    """The declared function as a dlt resource with the table's name, so that its state is the table's."""
     dotted = table.load.resource
     module, _, name = dotted.rpartition(".")
     found = getattr(importlib.import_module(module), name)

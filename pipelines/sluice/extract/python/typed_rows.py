@@ -122,7 +122,7 @@ class TypedRowWriter:
         fields, arrays = [], []
         for name, values in columns.items():
             if not isinstance(name, str):
-                raise LoadError(f"the key {name!r} is no text; columns are named by texts")
+                raise LoadError(f"the key {name!r} is not a text; columns are named by texts")
             self._names[name] = None
             if (made := _array(name, values)) is not None:
                 fields.append(made[0])

@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str | None], bytes, str]] = {
     "jsonl_object_as_number": ({"format": "jsonl"}, {"v": "bigint"}, b'{"v":{}}\n', "are not bigint"),
     "json_broken": ({"format": "json"}, {}, b'{"a":', "cannot be read as JSON"),
     "json_key_twice": ({"format": "json"}, {}, b'{"a":{"b":1,"b":2}}', "the key 'b' occurs twice"),
-    "json_half_a_character": ({"format": "json"}, {}, b'{"a":"\\ud800"}', "json_half_a_character/a has a text that no text may be"),
+    "json_half_a_character": ({"format": "json"}, {}, b'{"a":"\\ud800"}', "json_half_a_character/a has a text that is not valid"),
     "json_no_list": ({"format": "json", "records": "data"}, {}, b'{"a":1}', "has no list of records at 'data'"),
     "not_parquet": ({"format": "parquet"}, {}, b"abc", "cannot be read as Parquet"),
     "not_excel": ({"format": "excel"}, {}, b"abc", "cannot be read as Excel"),
