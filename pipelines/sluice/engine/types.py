@@ -74,7 +74,7 @@ def raw_type(name: str) -> RawType:
 
 
 def ordering(kind: str) -> str | None:
-    """What values of a DuckDB type are ordered by: number, moment, clock or text; None: nothing in common with others."""
+    """What orders values of a DuckDB type: number, moment, clock or text; None: nothing that other types share."""
     if kind in INTEGERS or DECIMAL.match(kind) or kind in ("UBIGINT", "HUGEINT", "FLOAT", "DOUBLE"):
         return "number"
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
