@@ -224,7 +224,7 @@ def test_personal_columns_and_where_they_go(desktop: Reader) -> None:
     path = page.locator(".paths > li", has_text="shop.customers.full_name")
     expect(path).to_contain_text("stg_shop__customers.full_name")
     expect(path).to_contain_text("dim_customers.shouted_name")
-    expect(page.locator("table")).to_contain_text("made from name")
+    expect(page.locator("table")).to_contain_text("derived from name")
 
 
 def test_dark_and_light_are_switched_by_hand(desktop: Reader) -> None:

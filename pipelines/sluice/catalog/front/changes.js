@@ -8,13 +8,13 @@ const LOOKS = { added: "pass", removed: "fail", changed: "warn" };
 export function changesPage(catalog) {
   const { changes } = catalog;
   if (!changes) {
-    return [h("h1", {}, "Changes"), h("p", { class: "lead" }, "Nothing has been published yet, so there is nothing to compare with. After ", h("code", {}, "sluice publish"), " this page tells what is new.")];
+    return [h("h1", {}, "Changes"), h("p", { class: "lead" }, "Nothing has been published yet. After ", h("code", {}, "sluice publish"), " this page shows what is new.")];
   }
   return [
     h("h1", {}, "Changes"),
     h("p", { class: "lead" }, `Since version ${changes.version}, published ${when(changes.at)}${changes.commit ? ` from commit ${changes.commit.slice(0, 8)}` : ""}.`),
-    changes.tables.length ? h("ul", { class: "changes" }, changes.tables.map((change) => item(catalog, change))) : h("p", {}, "The warehouse is as it was published."),
-    changes.last ? h("section", {}, h("h2", {}, "What that version brought"), h("p", { class: "muted" }, `Against version ${changes.last.before}.`), changes.last.tables.length ? h("ul", { class: "changes" }, changes.last.tables.map((change) => item(catalog, change))) : h("p", {}, "Nothing: readers see the same rows.")) : null,
+    changes.tables.length ? h("ul", { class: "changes" }, changes.tables.map((change) => item(catalog, change))) : h("p", {}, "The warehouse equals the published version."),
+    changes.last ? h("section", {}, h("h2", {}, "Changes in that version"), h("p", { class: "muted" }, `Compared with version ${changes.last.before}.`), changes.last.tables.length ? h("ul", { class: "changes" }, changes.last.tables.map((change) => item(catalog, change))) : h("p", {}, "None: readers see the same rows.")) : null,
   ];
 }
 
@@ -26,11 +26,11 @@ function item(catalog, change) {
     change.notes?.length ? h("ul", {}, change.notes.map((note) => h("li", {}, note))) : null);
 }
 
-/** The few lines of the first page. */
+/** The summary on the first page. */
 export function changeSummary({ changes }) {
   const tables = changes?.tables ?? [];
   if (!tables.length) return null;
   const count = (what) => tables.filter((change) => change.what === what).length;
   const parts = ["added", "changed", "removed"].filter(count).map((what) => `${count(what)} ${what}`);
-  return h("section", {}, h("h2", {}, "Since the last published version"), h("p", {}, `${plural(tables.length, "table")} ${tables.length === 1 ? "differs" : "differ"}: ${parts.join(", ")}. `, h("a", { href: "#/changes" }, "See which")));
+  return h("section", {}, h("h2", {}, "Since the last published version"), h("p", {}, `${plural(tables.length, "table")} ${tables.length === 1 ? "differs" : "differ"}: ${parts.join(", ")}. `, h("a", { href: "#/changes" }, "See the changes")));
 }

@@ -1,11 +1,11 @@
-// Small pictures of columns: each says in words what it shows.
+// Small charts of columns; each has a text alternative.
 
 import { h, s, number, percent, short, when } from "./dom.js";
 
 const WIDTH = 140;
 const HEIGHT = 30;
 
-/** The distribution of a column as a picture the size of a word. */
+/** The distribution of a column as a chart the size of a word. */
 export function spark(profile, name) {
   if (!profile) return null;
   if (profile.bins) return bars(profile.bins, `${name}: ${range(profile)}, most between ${likely(profile)}`);
@@ -18,7 +18,7 @@ function bars(bins, label) {
   const width = WIDTH / bins.length;
   return s("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
     bins.map((count, i) => {
-      // A bin that is not empty is never invisible.
+      // Every non-empty bin stays visible.
       const height = count ? Math.max(1.5, (HEIGHT - 1) * Math.sqrt(count / high)) : 0;
       return s("rect", { x: i * width + 0.5, y: HEIGHT - height, width: width - 1, height });
     }));
@@ -59,7 +59,7 @@ export function profileFigure(profile, name) {
   const filled = rows - nulls;
   const facts = [
     ["Null", `${number(nulls)} (${percent(nulls, rows)})`],
-    ["Distinct", `${number(distinct)}${distinct === filled && filled > 1 ? " (every value once)" : ""}`],
+    ["Distinct", `${number(distinct)}${distinct === filled && filled > 1 ? " (all different)" : ""}`],
     profile.low !== undefined ? ["Range", range(profile)] : null,
     mean !== undefined ? ["Mean", short(mean)] : null,
     lengths ? ["Length", lengths[0] === lengths[1] ? `${lengths[0]}` : `${lengths[0]} to ${lengths[1]}`] : null,
@@ -69,7 +69,7 @@ export function profileFigure(profile, name) {
     h("dl", { class: "figures" }, facts.map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text)))),
     bins ? h("figure", {}, bars(bins, `Histogram of ${name}`), h("figcaption", {}, h("span", {}, axis(profile.from ?? profile.low)), h("span", {}, axis(profile.to ?? profile.high)))) : null,
     top && kind !== "time" ? topValues(top, filled, distinct) : null,
-    profile.suspect ? h("p", { class: "muted" }, "Values are left out: they look like personal data, but the column has no data class.") : null,
+    profile.suspect ? h("p", { class: "muted" }, "Values are not shown: they look like personal data, but the column has no data class.") : null,
     sampled ? h("p", { class: "muted" }, `From a sample of ${number(sampled)} rows.`) : null);
 }
 

@@ -1,14 +1,14 @@
-// What is not as it should be: failing tests, late sources, and what is undocumented, unowned or untested.
+// What needs attention: failing tests, late sources, and what is undocumented, unowned or untested.
 
 import { h, plural } from "./dom.js";
 import { freshness, link, testState } from "./data.js";
-import { freshnessBadge, tableLink, testBadge } from "./parts.js";
+import { freshnessBadge, tableLink, testBadge } from "./components.js";
 
 const RULES = {
   undocumented: "Not documented",
-  unowned: "Without an owner",
+  unowned: "No owner",
   untested: "Not tested",
-  unclassed: "Looks personal, has no data class",
+  unclassed: "Looks personal but has no data class",
 };
 
 export function checksPage(catalog) {

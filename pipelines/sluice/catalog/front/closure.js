@@ -3,8 +3,8 @@
 import { INFLUENCE, ROWS, VALUE } from "./data.js";
 
 /**
- * The columns around one, as {ids, edges}. `depth`: "values" follows values only; "near" adds what influences a
- * column on the way, without following it further; "all" follows everything, up and down.
+ * The columns around one, as {ids, edges}. `depth`: "values" follows values only; "near" adds influences on the
+ * columns along the path; "all" traces those to their end, upstream and downstream.
  */
 export function around(catalog, start, depth) {
   const ids = new Set([start]);
@@ -38,7 +38,7 @@ function walk(catalog, start, direction, end, depth, ids, edges) {
   for (const id of near) ids.add(id);
 }
 
-/** Every column follows from the rows of its table: upwards their influences count for it as well. */
+/** Every column depends on the rows of its table, so their influences count for it upstream as well. */
 function rowsOf(catalog, id, direction, depth, { keep, near, seen, pending, ids }) {
   if (depth === "values") return;
   const [table, place] = catalog.place(id);
@@ -78,7 +78,7 @@ export function tablesAround(catalog, start, steps) {
   return found;
 }
 
-/** Classed columns as they travel by value: {id: [ids it goes into]} and the order in which they are met. */
+/** The columns that values of a column reach, in breadth-first order; the column itself comes first. */
 export function valueFlow(catalog, start) {
   const seen = new Set([start]);
   const order = [start];

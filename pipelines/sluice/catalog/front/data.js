@@ -1,4 +1,4 @@
-// The catalog's data: unpacked at the start, the details of a table when they are asked for.
+// The catalog's data: unpacked at the start, except the details of a table, which are unpacked when needed.
 
 export const VALUE = 0;
 export const INFLUENCE = 1;
@@ -30,7 +30,7 @@ export async function open() {
     table.index = index;
     table.tests ??= {};
     byName.set(table.id, index);
-    // Addresses are names; where two tables share one, the second goes by its id.
+    // Addresses use names; if two tables share one, the second uses its id.
     table.slug = byName.has(table.name) ? table.id : table.name;
     if (!byName.has(table.name)) byName.set(table.name, index);
   }
@@ -44,7 +44,7 @@ export async function open() {
     children,
     /** Index of the table with that name or id, or undefined. */
     find: (name) => byName.get(name),
-    /** What only the table's own page shows. */
+    /** What is shown only on the table's own page. */
     async details(index) {
       const [part, place] = core.places[index];
       if (!parts.has(part)) parts.set(part, unpack(`part-${part}`));
@@ -54,9 +54,9 @@ export async function open() {
 }
 
 /*
- * A column is known by one number: the start of its table plus its place plus one; the start itself is the rows of
- * the table. Edges are kept sorted by target and by source, with the first of each column in an index: 100,000 edges
- * take a few milliseconds this way.
+ * A column has one number: the start of its table plus its index plus one; the start itself stands for the table's
+ * rows. Edges are sorted by target and by source, with an index of the first edge per column, so that 100,000 edges
+ * take a few milliseconds.
  */
 function edges(tables, flat) {
   const starts = new Int32Array(tables.length + 1);
@@ -76,9 +76,9 @@ function edges(tables, flat) {
   const edge = (i) => ({ source: source[i], target: target[i], type: flat[6 * i + 4], kind: flat[6 * i + 5] });
   const list = (index, id) => Array.from(index.order.subarray(index.first[id], index.first[id + 1]), edge);
   return {
-    /** The number of a column; place -1 means the rows. */
+    /** The number of a column; index -1 means the rows. */
     id: (table, place) => starts[table] + place + 1,
-    /** [table, place] of a number. */
+    /** [table, index] of a number. */
     place: (id) => [tableOf[id], id - starts[tableOf[id]] - 1],
     into: (id) => list(into, id),
     outOf: (id) => list(outOf, id),
@@ -95,13 +95,13 @@ function sorted(keys, size) {
   return { first, order };
 }
 
-/** What is known of a column, by name instead of place. */
+/** The facts about a column as named properties. */
 export function column(table, place) {
   const [name, type, about, personal, tags] = table.columns[place];
   return { name, type, about, personal, tags: tags ?? [] };
 }
 
-/** `email` of `~email`: the classes without the mark that says how they are known. */
+/** `email` of `~email`: the classes without the mark that says whether they are declared or derived. */
 export const classes = (personal) => personal.replace(/^[~?]/, "");
 
 export const link = (table, place = ROWS) =>
@@ -109,7 +109,7 @@ export const link = (table, place = ROWS) =>
 
 export const lineageLink = (table, place = ROWS) => link(table, place).replace("#/table", "#/lineage");
 
-/** The worst state of a table's tests: fail, warn, pass, unknown, or none where there are no tests. */
+/** The worst state of a table's tests: fail, warn, pass, unknown, or none without tests. */
 export function testState(table) {
   const found = table.tests;
   if (found.fail) return "fail";
@@ -118,7 +118,7 @@ export function testState(table) {
   return Object.keys(found).length ? "unknown" : "none";
 }
 
-/** How a source table stands against its limits, by this machine's clock; null for other tables. */
+/** The freshness of a source table by this machine's clock; null for other tables. */
 export function freshness(table) {
   if (table.kind !== "source") return null;
   if (!table.loadedAt) return "never loaded";

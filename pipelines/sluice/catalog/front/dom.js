@@ -1,4 +1,4 @@
-// Building elements, and writing numbers and times for people.
+// Building elements, and formatting numbers and times.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -18,14 +18,14 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  // Text is always added as text, so nothing in the data can become markup.
+  // Text is always added as text, so no data can become markup.
   element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
   return element;
 }
 
 export const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
 
-/** 1234567 as 1.2 M; for places where the exact figure would shout. */
+/** 1234567 as 1.2 M; for places where the exact figure is not needed. */
 export function short(value) {
   const steps = [[1e9, " bn"], [1e6, " M"], [1e3, " k"]];
   for (const [size, unit] of steps) {
@@ -56,17 +56,17 @@ export function ago(iso) {
   return `${plural(Math.round(hours / 24), "day")} ago`;
 }
 
-/** A time that tells its age, with the exact time behind it. */
+/** The age of a time, with the exact time as a tooltip. */
 export const time = (iso) => (iso ? h("time", { datetime: iso, title: when(iso) }, ago(iso)) : "never");
 
 export const bytes = (value) => (value > 1e6 ? `${(value / 1e6).toFixed(1)} MB` : `${Math.ceil(value / 1e3)} kB`);
 
-/** Replaces what `parent` shows. */
+/** Replaces the content of `parent`. */
 export function show(parent, ...children) {
   parent.replaceChildren(...children.flat(Infinity).filter(Boolean));
 }
 
-/** Says something to screen readers. */
+/** Announces a text to screen readers. */
 export function say(text) {
   document.getElementById("live").textContent = text;
 }

@@ -13,7 +13,7 @@ const PAD = 16;
 
 /**
  * cards: [{key, title, note, layer, href, focus, rows: [{id, text, href, mark, focus}]}]; edges: [{from: [key, id],
- * to: [key, id], type, title}], where a missing id means the card as a whole. Returns the element to show.
+ * to: [key, id], type, title}], where a missing id means the whole card. Returns the element to show.
  */
 export function drawGraph(cards, edges, { label, onRow }) {
   const places = layout(cards, edges);
@@ -39,7 +39,7 @@ function layout(cards, edges) {
   }
   const order = new Map();
   for (const level of levels) level?.forEach((card, i) => order.set(card.key, i - (level.length - 1) / 2));
-  // Cards move towards the middle of their neighbours; a few sweeps there and back untangle most crossings.
+  // Cards move towards the middle of their neighbours; a few sweeps in both directions remove most crossings.
   for (let sweep = 0; sweep < 8; sweep += 1) {
     for (const level of sweep % 2 ? [...levels].reverse() : levels) {
       if (!level) continue;
@@ -68,7 +68,7 @@ function layout(cards, edges) {
   return places;
 }
 
-/** The longest way to each card, with cards pulled right towards what they feed. */
+/** The longest path to each card, with cards moved right towards the cards they feed. */
 function ranks(cards, edges) {
   const out = new Map(cards.map((card) => [card.key, new Set()]));
   for (const { from, to } of edges) if (from[0] !== to[0] && out.has(from[0]) && out.has(to[0])) out.get(from[0]).add(to[0]);
@@ -132,7 +132,7 @@ function wires(cards, edges, places, width, height) {
     }));
 }
 
-/** Up and down go along a card, left and right along an edge; Enter is the button's own. */
+/** Up and down move within a card, left and right along an edge; Enter works as on any button. */
 function keyboard(view, cards, edges) {
   const buttons = () => [...view.querySelectorAll("button[data-id]")];
   view.addEventListener("keydown", (event) => {
@@ -169,7 +169,7 @@ function keyboard(view, cards, edges) {
   });
 }
 
-/** Scrolls a graph so that the card in question is in its middle. */
+/** Scrolls a graph so that the chosen card is in its middle. */
 export function centre(view) {
   const focus = view.querySelector(".card.focus")?.getBoundingClientRect();
   if (!focus) return;
@@ -190,13 +190,13 @@ function zooming(view, canvas, width) {
     element.addEventListener("click", () => set(value()));
     return element;
   };
-  return h("div", { class: "zoom", role: "group", "aria-label": "Size of the picture" },
+  return h("div", { class: "zoom", role: "group", "aria-label": "Zoom" },
     button("–", "Smaller", () => scale / 1.2),
     button("+", "Larger", () => scale * 1.2),
-    button("Whole", "Show the whole width", () => (view.clientWidth - 4) / width));
+    button("Whole", "Fit to width", () => (view.clientWidth - 4) / width));
 }
 
-/** The edges of the column under the mouse or with the focus stand out. */
+/** Highlights the edges of the column under the mouse or with the focus. */
 function hover(view) {
   const mark = (id) => {
     for (const wire of view.querySelectorAll(".wire")) wire.classList.toggle("lit", id !== null && (wire.dataset.from === id || wire.dataset.to === id));

@@ -1,8 +1,8 @@
-// The first page: what there is, whether it can be trusted today, and where to start.
+// The first page: what the warehouse holds, whether it can be trusted today, and where to start.
 
 import { h, number, plural, short, time, when } from "./dom.js";
 import { freshness, layerName, link, testState } from "./data.js";
-import { freshnessBadge, tableLink, testBadge, inline } from "./parts.js";
+import { freshnessBadge, tableLink, testBadge, inline } from "./components.js";
 import { changeSummary } from "./changes.js";
 
 const FEW = 5;
@@ -14,12 +14,12 @@ export function homePage(catalog) {
   return [
     h("section", { class: "hero" },
       h("h1", {}, "What is in the warehouse"),
-      h("p", { class: "lead" }, `${plural(marts.length, "table")} for people to use, made from ${plural(count(tables, "source"), "source table")} of ${plural(new Set(tables.filter((t) => t.kind === "source").map((t) => t.domain)).size, "system")}. Built ${when(project.builtAt)}.`),
+      h("p", { class: "lead" }, `${plural(marts.length, "table")} to use, built from ${plural(count(tables, "source"), "source table")} of ${plural(new Set(tables.filter((t) => t.kind === "source").map((t) => t.domain)).size, "system")}. Built ${when(project.builtAt)}.`),
       words(catalog)),
     attention(catalog),
     flow(catalog),
-    h("section", {}, h("h2", {}, "For people to use"), byDomain(marts)),
-    reports.length ? h("section", {}, h("h2", {}, "Reports made of it"), h("ul", { class: "cards" }, reports.map(report))) : null,
+    h("section", {}, h("h2", {}, "Tables to use"), byDomain(marts)),
+    reports.length ? h("section", {}, h("h2", {}, "Reports built on them"), h("ul", { class: "cards" }, reports.map(report))) : null,
     changeSummary(catalog),
   ];
 }
@@ -28,12 +28,12 @@ const count = (tables, kind) => tables.filter((t) => t.kind === kind).length;
 
 function words(catalog) {
   if (!catalog.glossary.length) return null;
-  return h("p", { class: "words" }, h("span", { class: "muted" }, "Words to start with: "),
+  return h("p", { class: "words" }, h("span", { class: "muted" }, "Start with: "),
     catalog.glossary.slice(0, 9).map((term) => h("a", { class: "chip", href: `#/search?q=${encodeURIComponent(term.term)}` }, term.term)));
 }
 
 function attention({ tables }) {
-  // What people use comes first: it is what they ask about.
+  // Marts come first: people ask about what they use.
   const failing = tables.filter((t) => testState(t) === "fail").sort((a, b) => (b.layer === "marts") - (a.layer === "marts"));
   const late = tables.filter((t) => ["stale", "expired", "never loaded"].includes(freshness(t)));
   if (!failing.length && !late.length) {
@@ -43,13 +43,13 @@ function attention({ tables }) {
     h("h2", { id: "attention" }, "Needs attention"),
     h("ul", {},
       failing.slice(0, FEW).map((t) => h("li", {}, h("a", { href: `${link(t)}?tests`, class: "name" }, t.name), " ", testBadge(t))),
-      late.slice(0, FEW).map((t) => h("li", {}, tableLink(t), " ", freshnessBadge(t), t.loadedAt ? h("span", { class: "muted" }, " last loaded ", time(t.loadedAt)) : null)),
+      late.slice(0, FEW).map((t) => h("li", {}, tableLink(t), " ", freshnessBadge(t), t.loadedAt ? h("span", { class: "muted" }, ", last loaded ", time(t.loadedAt)) : null)),
       failing.length > FEW || late.length > FEW ? h("li", {}, h("a", { href: "#/checks" }, `all ${failing.length + late.length}`)) : null));
 }
 
 function flow({ tables, layers }) {
   const steps = layers.filter((layer) => layer !== "seed" && layer !== "utilities" && layer !== "snapshot");
-  return h("section", {}, h("h2", {}, "How it is made"),
+  return h("section", {}, h("h2", {}, "How it is built"),
     h("ol", { class: "flow" }, steps.map((layer) => {
       const inside = tables.filter((t) => t.layer === layer);
       const failing = inside.filter((t) => testState(t) === "fail").length;
@@ -62,7 +62,7 @@ function flow({ tables, layers }) {
 
 function byDomain(marts) {
   const domains = [...new Set(marts.map((t) => t.domain ?? ""))].sort();
-  // Hundreds of marts are for the search and the layers page; the first page stays a page.
+  // Hundreds of marts belong into the search and the layers page; this page stays short.
   return domains.slice(0, 12).map((domain) => {
     const inside = marts.filter((t) => (t.domain ?? "") === domain);
     return h("div", { class: "domain" }, domain ? h("h3", {}, domain[0].toUpperCase() + domain.slice(1)) : null,

@@ -3,10 +3,10 @@
 import { h, plural } from "./dom.js";
 import { layerName, link, testState, freshness } from "./data.js";
 
-const FEW = 60; // a layer with more tables shows its folders closed
+const FEW = 60; // a layer with more tables starts with its folders closed
 
 export function layersPage(catalog) {
-  // Small helpers stand below the layer they belong to, so that the whole fits a screen.
+  // Small layers stand below the layer they belong to, so that all fit on one screen.
   const below = { seed: "source", utilities: "intermediate", snapshot: "intermediate" };
   const columns = catalog.layers.filter((layer) => !catalog.layers.includes(below[layer]));
   const grid = h("div", { class: "layers" }, columns.map((layer) => h("div", {}, [layer, ...catalog.layers.filter((other) => below[other] === layer)].map((one) => layerColumn(catalog, one)))));
@@ -15,7 +15,7 @@ export function layersPage(catalog) {
   grid.addEventListener("mouseleave", () => trace(catalog, grid, null));
   return [
     h("h1", {}, "Layers"),
-    h("p", { class: "lead" }, "Data goes from left to right. Point at a table, or move to it with the keyboard, to see what it is made of and what is made of it."),
+    h("p", { class: "lead" }, "Data flows from left to right. Point at a table, or move to it with the keyboard, to see what it is built from and what is built from it."),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Layers of the project" }, grid),
   ];
 }
@@ -38,7 +38,7 @@ function layerColumn(catalog, layer) {
 
 function entry(table) {
   const bad = testState(table) === "fail" ? ["✕", "tests fail"] : ["stale", "expired"].includes(freshness(table)) ? ["!", freshness(table)] : null;
-  // Of `shop.orders` and `stg_shop__orders` the part that tells tables apart is what is left of the name.
+  // Show only the distinctive part of the name: `orders` of `crm.orders` and of `stg_crm__orders`.
   const name = table.kind === "source" ? table.name.split(".").slice(1).join(".") : table.name.replace(/^stg_[a-z0-9]+__/, "");
   return h("li", {}, h("a", { href: link(table), "data-table": table.index, title: table.about ?? table.name }, name, bad ? h("span", { class: "state fail" }, h("span", { "aria-hidden": "true" }, ` ${bad[0]}`), h("span", { class: "visually-hidden" }, ` ${bad[1]}`)) : null));
 }

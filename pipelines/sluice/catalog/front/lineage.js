@@ -4,7 +4,7 @@ import { h, plural } from "./dom.js";
 import { INFLUENCE, ROWS, UNKNOWN, VALUE, layerName, lineageLink, link } from "./data.js";
 import { around, tablesAround } from "./closure.js";
 import { centre, drawGraph } from "./graph.js";
-import { kindName, layerTag, personalTag, tableLink } from "./parts.js";
+import { kindName, layerTag, personalTag, tableLink } from "./components.js";
 import { kindWords } from "./table.js";
 
 const DEPTHS = [
@@ -13,7 +13,7 @@ const DEPTHS = [
   ["all", "All influences"],
 ];
 let chosen = "near";
-const MOST = 400; // above this many columns a picture explains nothing any more; the list below it still does
+const MOST = 400; // above this many columns a graph explains nothing any more; the lists still do
 
 export function lineagePage(catalog, table, name) {
   const place = name === undefined ? ROWS : table.columns.findIndex((c) => c[0].toLowerCase() === name.toLowerCase());
@@ -23,7 +23,7 @@ export function lineagePage(catalog, table, name) {
 function columnPage(catalog, table, place) {
   const start = catalog.id(table.index, place);
   const body = h("div", { class: "lineage-body" });
-  const choose = h("div", { class: "choices", role: "group", "aria-label": "What is shown" }, DEPTHS.map(([depth, title]) => {
+  const choose = h("div", { class: "choices", role: "group", "aria-label": "Edges shown" }, DEPTHS.map(([depth, title]) => {
     const button = h("button", { type: "button", class: "chip", "aria-pressed": depth === chosen ? "true" : "false" }, title);
     button.addEventListener("click", () => {
       chosen = depth;
@@ -51,8 +51,8 @@ function columnPage(catalog, table, place) {
 
 function legend() {
   return h("ul", { class: "legend" },
-    h("li", {}, h("span", { class: "line value", "aria-hidden": "true" }), "value: its content ends up there"),
-    h("li", {}, h("span", { class: "line influence", "aria-hidden": "true" }), "influence: decides which rows or values there are"));
+    h("li", {}, h("span", { class: "line value", "aria-hidden": "true" }), "value: content is passed on (OpenLineage: direct)"),
+    h("li", {}, h("span", { class: "line influence", "aria-hidden": "true" }), "influence: decides which rows or values exist (OpenLineage: indirect)"));
 }
 
 function pictureAndList(catalog, start, { ids, edges }) {
@@ -76,7 +76,7 @@ function pictureAndList(catalog, start, { ids, edges }) {
       focus: t === focusTable,
       rows: rows.sort(([a], [b]) => a - b).map(([place, id]) => ({
         id,
-        text: place === ROWS ? "which rows there are" : table.columns[place][0],
+        text: place === ROWS ? "which rows exist" : table.columns[place][0],
         title: place === ROWS ? `Rows of ${table.name}` : `${table.name}.${table.columns[place][0]}: ${table.columns[place][2] ?? ""}`,
         look: place === ROWS ? "rows" : values.has(id) || id === start ? "" : "faint",
         focus: id === start,
@@ -94,16 +94,16 @@ function pictureAndList(catalog, start, { ids, edges }) {
   const parts = [];
   if (ids.size <= MOST) {
     parts.push(drawGraph(cards, wires, {
-      label: "Lineage as a picture; arrow keys move along it, Enter follows a column. The same as lists below.",
+      label: "Lineage graph; arrow keys move along it, Enter follows a column. The lists below have the same content.",
       onRow: (row) => (location.hash = lineageLink(row.table, row.place)),
     }));
-    parts.push(h("p", { class: "muted hint" }, "Arrow keys move along the edges, Enter follows a column, a table's name opens its page."));
-  } else parts.push(h("p", { class: "muted" }, `${plural(ids.size, "column")} are too many for a picture; here they are as lists.`));
+    parts.push(h("p", { class: "muted hint" }, "Arrow keys move along the edges, Enter follows a column, the name of a table opens its page."));
+  } else parts.push(h("p", { class: "muted" }, `${plural(ids.size, "column")} are too many for a graph; the lists below show them all.`));
   parts.push(h("div", { class: "ways" }, list(catalog, start, "into", "Where it comes from"), list(catalog, start, "outOf", "Where it goes")));
   return parts;
 }
 
-/** The same as words, nearest first: for screen readers, for phones, and for copying. */
+/** The graph as lists, nearest first: for screen readers, phones and copying. */
 function list(catalog, start, direction, title) {
   const end = direction === "into" ? "source" : "target";
   const seen = new Map([[start, VALUE]]);
@@ -137,8 +137,8 @@ function list(catalog, start, direction, title) {
   };
   const sources = values.filter(({ id }) => catalog.tables[catalog.place(id)[0]].kind === "source").length;
   return h("section", { class: `list ${direction}` }, h("h2", {}, title),
-    values.length ? h("ol", {}, values.slice(0, 200).map(entry)) : h("p", { class: "muted" }, direction === "into" ? "It is not made from another column." : "Its value goes nowhere else."),
-    direction === "into" && sources ? h("p", { class: "muted" }, `${plural(sources, "field")} of a source system at the end of it.`) : null,
+    values.length ? h("ol", {}, values.slice(0, 200).map(entry)) : h("p", { class: "muted" }, direction === "into" ? "No other column." : "No other column."),
+    direction === "into" && sources ? h("p", { class: "muted" }, `${plural(sources, "field")} of a source system at its origin.`) : null,
     others.length ? [h("h3", {}, direction === "into" ? "Influenced by" : "Influences"), h("ol", { class: "influences" }, others.slice(0, 200).map(entry))] : null,
     others.length > 200 ? h("p", { class: "muted" }, `and ${others.length - 200} more`) : null);
 }
@@ -154,12 +154,12 @@ function tablePage(catalog, table) {
       return { key: `t${t}`, title: other.name, note: other.kind === "source" ? other.origin ?? "source" : kindName(other) === "model" ? layerName(other.layer).toLowerCase() : kindName(other), layer: other.layer, href: t === table.index ? link(other) : lineageLink(other), focus: t === table.index, rows: [] };
     });
     const wires = [...found].flatMap((t) => catalog.tables[t].parents.filter((p) => found.has(p)).map((p) => ({ from: [`t${p}`], to: [`t${t}`], type: VALUE })));
-    body.replaceChildren(drawGraph(cards, wires, { label: "Tables around this one; a table's name goes on to it." }),
+    body.replaceChildren(drawGraph(cards, wires, { label: "Tables around this one; the name of a table opens its lineage." }),
       found.size < count ? more() : "");
     centre(body.querySelector(".graph"));
   };
   const more = () => {
-    const button = h("button", { type: "button" }, `Show all ${count} tables it has to do with`);
+    const button = h("button", { type: "button" }, `Show all ${count} connected tables`);
     button.addEventListener("click", () => ((steps = 99), draw()));
     return button;
   };
@@ -169,6 +169,6 @@ function tablePage(catalog, table) {
     h("p", { class: "crumbs" }, layerTag(table)),
     h("h1", {}, h("span", { class: "of" }, "Lineage of "), table.name),
     table.columns.length ? h("section", {}, h("h2", {}, "Follow a column"), h("p", { class: "chips" }, table.columns.map((c, i) => h("a", { class: "chip", href: lineageLink(table, i) }, c[0])))) : null,
-    h("section", {}, h("h2", {}, "Tables around it"), body),
+    h("section", {}, h("h2", {}, "Neighbouring tables"), body),
     h("p", {}, h("a", { href: link(table) }, `The page of ${table.name}`)));
 }

@@ -1,4 +1,4 @@
-// Starts the page, and shows what the address says.
+// Starts the page, and shows what its address asks for.
 
 import { h, show, say } from "./dom.js";
 import { open } from "./data.js";
@@ -53,7 +53,7 @@ async function start() {
     const title = main.querySelector("h1")?.textContent ?? "";
     document.title = title ? `${title} · ${catalog.project.name}` : `${catalog.project.name} · catalog`;
     if (shown === null && section) section.scrollIntoView();
-    // The keyboard goes on from the new page; whoever types into the search stays there.
+    // The focus moves to the new page, but stays in the search while somebody types there.
     if (shown !== null && page !== "search") {
       const there = section?.querySelector("summary, h2") ?? main;
       there.focus({ preventScroll: true });
@@ -69,7 +69,7 @@ async function start() {
   searching();
   await route();
   performance.mark("catalog-ready");
-  // The index is made when nothing else is to do; whoever types earlier makes it then.
+  // The index is built when the browser is idle, or at the first key.
   (window.requestIdleCallback ?? setTimeout)(() => {
     catalog.index();
     performance.mark("catalog-searchable");
@@ -107,7 +107,7 @@ async function pageOf(catalog, page, rest, typed) {
 function missing(name) {
   return [
     h("h1", {}, "Not found"),
-    h("p", {}, "There is nothing named ", h("code", {}, name), " in this catalog. It may have been renamed; "),
+    h("p", {}, "There is no table named ", h("code", {}, name), " in this catalog. It may have been renamed; "),
     h("p", {}, h("a", { href: `#/search?q=${encodeURIComponent(name)}` }, `search for ${name}`)),
   ];
 }
@@ -122,7 +122,7 @@ function navigation(page) {
 function searching() {
   input.addEventListener("input", () => {
     const address = input.value.trim() ? `#/search?q=${encodeURIComponent(input.value)}` : "#/";
-    // Each key replaces the last one's address, so that "back" leaves the search as a whole.
+    // Each key replaces the address of the one before, so that "back" leaves the search at once.
     if (location.hash.startsWith("#/search") && input.value.trim()) {
       history.replaceState(null, "", address);
       dispatchEvent(new HashChangeEvent("hashchange"));
@@ -157,7 +157,7 @@ function theme() {
     try {
       localStorage.setItem("theme", root.dataset.theme);
     } catch {
-      // Some browsers keep nothing for pages opened from disk; the choice then lasts until the page is closed.
+      // Some browsers store nothing for pages opened from disk; the choice then lasts until the page is closed.
     }
   });
 }

@@ -1,9 +1,9 @@
-// Which columns are personal, and where they go.
+// Which columns are personal, and where their values go.
 
 import { h, plural } from "./dom.js";
 import { ROWS, classes, layerName, lineageLink, link } from "./data.js";
 import { valueFlow } from "./closure.js";
-import { columnLink, tableLink } from "./parts.js";
+import { columnLink, tableLink } from "./components.js";
 
 export function personalPage(catalog) {
   const { tables } = catalog;
@@ -15,7 +15,7 @@ export function personalPage(catalog) {
   if (!found.length) return [h("h1", {}, "Personal data"), h("p", { class: "lead" }, "No column has a data class.")];
   return [
     h("h1", {}, "Personal data"),
-    h("p", { class: "lead" }, `${plural(starts.length, "field")} of the sources ${starts.length === 1 ? "is" : "are"} personal. By value they reach ${plural(found.length - starts.length, "column")} more, ${marts.length} of them in marts. None of their values is in this catalog.`),
+    h("p", { class: "lead" }, `${plural(starts.length, "field")} of the sources ${starts.length === 1 ? "is" : "are"} personal. Their values reach ${plural(found.length - starts.length, "more column")}, ${marts.length} of them in marts. This catalog contains none of these values.`),
     h("section", {}, h("h2", {}, "In marts"), marts.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Personal columns of marts" }, h("table", {},
       h("thead", {}, h("tr", {}, ["Column", "Class", "Audiences of the table"].map((title) => h("th", { scope: "col" }, title)))),
       h("tbody", {}, marts.map(({ table, place, personal }) => h("tr", {}, h("td", {}, columnLink(table, place)), h("td", {}, words(personal)), h("td", {}, table.audiences?.join(", ") ?? h("span", { class: "muted" }, "none")))))) ) : h("p", { class: "muted" }, "No personal data reaches a mart.")),
@@ -24,12 +24,12 @@ export function personalPage(catalog) {
   ];
 }
 
-const words = (personal) => (personal.startsWith("~") ? `made from ${classes(personal)}` : personal.startsWith("?") ? `possibly ${classes(personal)}` : personal);
+const words = (personal) => (personal.startsWith("~") ? `derived from ${classes(personal)}` : personal.startsWith("?") ? `possibly ${classes(personal)}` : personal);
 
 function path(catalog, { table, place }) {
   const reached = valueFlow(catalog, catalog.id(table.index, place)).slice(1).map((id) => catalog.place(id));
   const byLayer = catalog.layers.map((layer) => [layer, reached.filter(([t]) => catalog.tables[t].layer === layer)]).filter(([, list]) => list.length);
   return h("li", {},
     h("div", { class: "start" }, columnLink(table, place), " ", h("a", { class: "action", href: lineageLink(table, place) }, "lineage")),
-    byLayer.length ? h("ol", { class: "steps" }, byLayer.map(([layer, list]) => h("li", {}, h("span", { class: `layer l-${layer}` }, layerName(layer)), " ", list.map(([t, c], i) => [i ? ", " : "", c === ROWS ? tableLink(catalog.tables[t]) : h("a", { href: link(catalog.tables[t], c) }, `${catalog.tables[t].name}.${catalog.tables[t].columns[c][0]}`)])))) : h("p", { class: "muted" }, "Used nowhere."));
+    byLayer.length ? h("ol", { class: "steps" }, byLayer.map(([layer, list]) => h("li", {}, h("span", { class: `layer l-${layer}` }, layerName(layer)), " ", list.map(([t, c], i) => [i ? ", " : "", c === ROWS ? tableLink(catalog.tables[t]) : h("a", { href: link(catalog.tables[t], c) }, `${catalog.tables[t].name}.${catalog.tables[t].columns[c][0]}`)])))) : h("p", { class: "muted" }, "Not used."));
 }

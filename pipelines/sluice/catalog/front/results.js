@@ -1,8 +1,8 @@
-// The page of search results, made anew at every key.
+// The page of search results, drawn again at every key.
 
 import { h, plural, show, say } from "./dom.js";
 import { link, lineageLink } from "./data.js";
-import { inline, layerTag, personalTag, testBadge, kindName } from "./parts.js";
+import { inline, layerTag, personalTag, testBadge, kindName } from "./components.js";
 
 const PAGE = 40;
 let announce;
@@ -42,8 +42,8 @@ function more(catalog, text, main) {
 
 function nothing(text) {
   return h("div", { class: "empty" },
-    h("p", {}, "Nothing is called ", h("strong", {}, text.trim() || "that"), ", and nothing comes close."),
-    h("p", { class: "muted" }, "Try another word for it, a part of a word, or narrow by ", h("code", {}, "owner:"), ", ", h("code", {}, "class:email"), ", ", h("code", {}, "tag:"), " or ", h("code", {}, "layer:marts"), ". Words people use for things are kept in docs/glossary.yml."));
+    h("p", {}, "Nothing matches ", h("strong", {}, text.trim() || "that"), "."),
+    h("p", { class: "muted" }, "Try another word, part of a word, or narrow the search by ", h("code", {}, "owner:"), ", ", h("code", {}, "class:email"), ", ", h("code", {}, "tag:"), " or ", h("code", {}, "layer:marts"), ". Business words are defined in docs/glossary.yml."));
 }
 
 function glossaryCard(catalog, term) {

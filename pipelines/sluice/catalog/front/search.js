@@ -1,5 +1,5 @@
-// Forgiving search over tables and columns: typing mistakes, parts of words, plurals and the glossary's synonyms.
-// Every hit can say why it is one.
+// Search over tables and columns that tolerates typing mistakes, parts of words and plurals, and knows the glossary's
+// synonyms. Every hit says why it matches.
 
 import { column, classes, layerName } from "./data.js";
 
@@ -15,11 +15,11 @@ const FIELDS = [
 ];
 const NAME = 0;
 const FIELD_BITS = 3;
-const PLACED = 24; // what the glossary names outright comes before what only sounds alike
+const PLACED = 24; // columns the glossary names come before similar names
 const LAYER_WEIGHT = { marts: 1.3, exposure: 1.2, intermediate: 1, staging: 0.95, source: 0.9, seed: 0.9 };
 const TECHNICAL = 0.4;
-const EXACT = 30; // who types a whole name wants that one
-const CLOSE = 0.12; // hits with less than this share of the best one's score are left out
+const EXACT = 30; // a complete name is what was meant
+const CLOSE = 0.12; // hits below this share of the best score are left out
 
 export function words(text) {
   return text
@@ -141,7 +141,7 @@ export function buildIndex(catalog) {
         if (apart <= limit) far.push({ word, quality: 0.7 - 0.2 * apart, how: "typo" });
       }
     }
-    // A word that is there as it was typed is not a typing mistake.
+    // A word that exists as typed is not a typing mistake.
     const sure = near.some(({ how }) => how === "is" || how === "form" || how === "begins");
     return sure ? near : [...near, ...far];
   }
@@ -192,12 +192,12 @@ export function buildIndex(catalog) {
         }
         for (const synonym of [entry.term, ...(entry.synonyms ?? [])]) {
           const [word, ...others] = words(synonym);
-          // Whole phrases are too rare in names to be worth a look; what was typed itself was looked up already.
+          // Whole phrases are too rare in names to be looked up; the typed text itself was looked up already.
           if (others.length || word === term) continue;
           const number = all.push({ word, how: "synonym", term: said, entry }) - 1;
           for (const posting of [...(postings.get(word) ?? []), ...(stem(word) === word ? postings.get(`${word}s`) ?? [] : postings.get(stem(word)) ?? [])]) {
             const field = posting & ((1 << FIELD_BITS) - 1);
-            if (field > 2) continue; // a department called Sales owns much that is no revenue
+            if (field > 2) continue; // a department called Sales owns much that is not revenue
             const document = posting >> FIELD_BITS;
             const whole = field === NAME ? 0.7 + 0.3 / nameLengths[document] : 1;
             note(document, 0.5 * FIELDS[field].weight * whole, (number << FIELD_BITS) | field, touched);
@@ -235,7 +235,7 @@ export function buildIndex(catalog) {
     return { words: wanted, terms: known.map(({ term: entry, said }) => ({ ...entry, said })), count: close.length, hits };
   }
 
-  /** The documents with the highest scores, in order; of thousands only those that may be among them are sorted. */
+  /** The documents with the highest scores, in order; only candidates for the top are sorted. */
   function bestOf(some, limit) {
     let bound = 0;
     if (some.length > 4 * limit) {
@@ -266,7 +266,7 @@ function explain(all, entry) {
   const where = FIELDS[entry & ((1 << FIELD_BITS) - 1)].says;
   switch (how) {
     case "glossary":
-      return { word, text: `“${term}” is a word for ${word} here (glossary: ${glossary.term})` };
+      return { word, text: `“${term}” means ${word} here (glossary: ${glossary.term})` };
     case "synonym":
       return { word, text: `“${word}”, another word for “${term}”, ${where}` };
     case "placed":
@@ -307,7 +307,7 @@ function passes(table, place, { key, value }) {
   }
 }
 
-/** Finds glossary terms in a query: by the term, a synonym, and with a typing mistake in longer words. */
+/** Finds glossary terms in a query: by the term or a synonym, with typing mistakes in longer words. */
 function glossaryIndex(glossary) {
   const phrases = [];
   for (const term of glossary) {

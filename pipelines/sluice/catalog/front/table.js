@@ -1,8 +1,8 @@
-// All there is to know of one table.
+// Everything known about one table.
 
 import { h, number, percent, plural, short, time, when, bytes } from "./dom.js";
 import { ROWS, column, lineageLink, link } from "./data.js";
-import { columnLink, freshnessBadge, inline, layerTag, personalTag, prose, sqlBlock, stateMark, tableLink, testBadge, toLineage } from "./parts.js";
+import { columnLink, freshnessBadge, inline, layerTag, personalTag, prose, sqlBlock, stateMark, tableLink, testBadge, toLineage } from "./components.js";
 import { profileFigure, spark, timeline } from "./charts.js";
 
 export async function tablePage(catalog, table, opened) {
@@ -13,7 +13,7 @@ export async function tablePage(catalog, table, opened) {
     ["tests", "Tests", tests(catalog, table, details)],
     ["loads", table.kind === "source" ? "Loads and rows" : "Rows over time", loads(table, details)],
     ["use", "Use it", use(details)],
-    ["lineage", "Made of, used by", around(catalog, table)],
+    ["lineage", "Built from, used by", around(catalog, table)],
     ["access", "Contract and access", access(table, details)],
     ["sql", "SQL", sql(details)],
   ].filter(([, , content]) => content);
@@ -39,7 +39,7 @@ function header(catalog, table, details) {
     h("p", { class: "crumbs" }, layerTag(table), table.domain ? h("span", { class: "muted" }, ` ${table.kind === "exposure" ? "" : table.domain}`) : null),
     h("h1", {}, table.name),
     table.grain && !table.grain.startsWith(table.about ?? "-") ? h("p", { class: "lead" }, inline(table.grain)) : h("p", { class: "lead" }, inline(table.about ?? "")),
-    !table.about ? h("p", { class: "state warn" }, "Nobody has described this yet.") : null,
+    !table.about ? h("p", { class: "state warn" }, "This table has no description.") : null,
     h("dl", { class: "figures" }, facts.map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text)))),
     h("p", {}, h("a", { class: "button", href: lineageLink(table) }, "See its lineage")));
 }
@@ -90,7 +90,7 @@ function columnMore(catalog, table, details, place, profile, own) {
   const id = catalog.id(table.index, place);
   const constraints = details.constraints?.[name];
   return [
-    personal ? h("p", { class: "muted" }, personal.startsWith("~") || personal.startsWith("?") ? "Its values come from personal data, so they are not profiled and not shown." : "Personal data: its values are not profiled and not shown.") : profileFigure(profile, name),
+    personal ? h("p", { class: "muted" }, personal.startsWith("~") || personal.startsWith("?") ? "Its values come from personal data, so they are neither profiled nor shown." : "Personal data: its values are neither profiled nor shown.") : profileFigure(profile, name),
     h("div", { class: "ways" },
       way("Comes from", catalog, catalog.into(id), "source"),
       way("Goes into", catalog, catalog.outOf(id), "target")),
@@ -115,11 +115,11 @@ function way(title, catalog, edges, end) {
 }
 
 const KIND_WORDS = {
-  identity: "as it is",
+  identity: "unchanged",
   transformation: "computed",
   aggregation: "aggregated",
-  rows: "which rows there are",
-  unknown: "could not be worked out",
+  rows: "which rows exist",
+  unknown: "unknown",
 };
 export const kindWords = (kind) => KIND_WORDS[kind] ?? kind.replace(/_/g, " ");
 
@@ -128,7 +128,7 @@ const ORDER = ["fail", "warn", "unknown", "skipped", "pass"];
 function tests(catalog, table, details) {
   const all = details.tests ?? [];
   if (table.kind === "exposure") return null;
-  if (!all.length) return h("p", { class: "muted" }, "There are no tests. Nothing says that what is in here is right.");
+  if (!all.length) return h("p", { class: "muted" }, "There are no tests, so nothing shows that this content is right.");
   const rank = (test) => ORDER.indexOf(test.state === "error" ? "fail" : test.state) + ORDER.length * ["data", "singular", "unit"].indexOf(test.kind) / 100;
   const sorted = [...all].sort((a, b) => rank(a) - rank(b));
   const bad = sorted.filter((test) => test.state !== "pass");
@@ -140,11 +140,11 @@ function tests(catalog, table, details) {
 }
 
 function testItem(catalog, table, test, expanded) {
-  const kind = { unit: "unit test", singular: "test of the business", data: "test" }[test.kind];
+  const kind = { unit: "unit test", singular: "business test", data: "test" }[test.kind];
   return h("li", {}, h("details", { open: expanded },
     h("summary", {}, stateMark(test.state), h("span", { class: "claim" }, inline(test.claim)), h("span", { class: "past" }, dots(test))),
     h("div", { class: "more" },
-      h("p", { class: "muted" }, `${kind[0].toUpperCase()}${kind.slice(1)} `, h("code", {}, test.name), test.severity === "warn" ? ", only warns" : "", test.table !== undefined && test.table !== table.index ? [", of ", tableLink(catalog.tables[test.table])] : null, "."),
+      h("p", { class: "muted" }, `${kind[0].toUpperCase()}${kind.slice(1)} `, h("code", {}, test.name), test.severity === "warn" ? ", warns only" : "", test.table !== undefined && test.table !== table.index ? [", of ", tableLink(catalog.tables[test.table])] : null, "."),
       verdict(test),
       failingRows(test),
       test.sql ? [h("h3", {}, test.rows ? "The query that finds these rows" : "Its query"), sqlBlock(test.sql, `SQL of the test ${test.name}`)] : null)));
@@ -153,7 +153,7 @@ function testItem(catalog, table, test, expanded) {
 function verdict(test) {
   if (test.state === "pass") return null;
   if (test.state === "unknown") return h("p", {}, "It has not run yet.");
-  if (test.state === "skipped") return h("p", {}, "It was skipped, as something before it failed.");
+  if (test.state === "skipped") return h("p", {}, "It was skipped because something before it failed.");
   return h("p", { class: "verdict" },
     test.failures !== undefined && test.failures !== null ? h("strong", {}, `${plural(test.failures, "row")} ${test.failures === 1 ? "breaks" : "break"} it`) : h("strong", {}, "It could not run"),
     test.since ? [", since ", h("time", { datetime: test.since, title: when(test.since) }, when(test.since))] : null, ".",
@@ -177,7 +177,7 @@ function failingRows(test) {
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Failing rows of ${test.name}` },
       h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, i) => h("td", {}, masked[i] ? h("span", { class: "masked" }, `hidden: ${masked[i]}`) : value === null ? h("span", { class: "muted" }, "null") : String(value)))))))),
-    hidden.length ? h("p", { class: "muted" }, "Columns with personal data, or made from it, are hidden. The query below shows them to those who may see them.") : null);
+    hidden.length ? h("p", { class: "muted" }, "Columns with personal data, or derived from it, are hidden. Run the query below to see them, if you may.") : null);
 }
 
 function loads(table, details) {
@@ -185,10 +185,10 @@ function loads(table, details) {
   const list = details.loads ?? [];
   if (!counts.length && !list.length) return null;
   return [
-    counts.length > 1 ? timeline(counts, "Rows at each build") : counts.length ? h("p", { class: "muted" }, `${number(counts[0][1])} rows on ${when(counts[0][0])}. A line is drawn from the second build on.`) : null,
+    counts.length > 1 ? timeline(counts, "Rows at each build") : counts.length ? h("p", { class: "muted" }, `${number(counts[0][1])} rows on ${when(counts[0][0])}. The chart starts with the second build.`) : null,
     list.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Last loads" }, h("table", { class: "loads" },
       h("caption", {}, "Last loads", table.limits?.warn_after ? h("span", { class: "muted" }, `; expected every ${span(table.limits.warn_after)}${table.limits.error_after ? `, late after ${span(table.limits.error_after)}` : ""}`) : null),
-      h("thead", {}, h("tr", {}, ["When", "What", "Rows", "Deleted", "Set aside", "Size"].map((title) => h("th", { scope: "col" }, title)))),
+      h("thead", {}, h("tr", {}, ["When", "What", "Rows", "Deleted", "Quarantined", "Size"].map((title) => h("th", { scope: "col" }, title)))),
       h("tbody", {}, list.map((load) => h("tr", {},
         h("td", {}, when(load.at)),
         h("td", {}, h("span", { class: `state ${load.status === "failed" ? "fail" : "pass"}` }, load.status), load.error ? h("span", { class: "message muted" }, load.error) : null),
@@ -206,14 +206,14 @@ function use(details) {
 function around(catalog, table) {
   const parents = table.parents.map((i) => catalog.tables[i]);
   const children = catalog.children[table.index].map((i) => catalog.tables[i]);
-  if (!parents.length && !children.length) return h("p", { class: "muted" }, "Nothing is known to read it or to make it.");
+  if (!parents.length && !children.length) return h("p", { class: "muted" }, "No table is known that reads it or builds it.");
   const entry = (t) => h("li", {}, layerTag(t), " ", tableLink(t), t.owner && t.owner !== table.owner ? h("span", { class: "muted" }, ` ${t.owner}`) : null);
   const reached = reports(catalog, table);
   return [
     h("div", { class: "ways" },
-      h("div", {}, h("h3", {}, "Made of"), parents.length ? h("ul", {}, parents.map(entry)) : h("p", { class: "muted" }, table.origin ? `Loaded from ${table.origin}.` : "Nothing in this project.")),
-      h("div", {}, h("h3", {}, "Used by"), children.length ? h("ul", {}, children.map(entry)) : h("p", { class: "muted" }, "Nothing in this project."))),
-    reached.length && !children.every((t) => t.kind === "exposure") ? h("p", {}, "In the end it reaches ", reached.map((t, i) => [i ? ", " : "", tableLink(t)]), ".") : null,
+      h("div", {}, h("h3", {}, "Built from"), parents.length ? h("ul", {}, parents.map(entry)) : h("p", { class: "muted" }, table.origin ? `Loaded from ${table.origin}.` : "No table of this project.")),
+      h("div", {}, h("h3", {}, "Used by"), children.length ? h("ul", {}, children.map(entry)) : h("p", { class: "muted" }, "No table of this project."))),
+    reached.length && !children.every((t) => t.kind === "exposure") ? h("p", {}, "It reaches the reports ", reached.map((t, i) => [i ? ", " : "", tableLink(t)]), ".") : null,
     h("p", {}, toLineage(table, ROWS, "Lineage of the table")),
   ];
 }
@@ -230,12 +230,12 @@ function access(table, details) {
   const classed = table.columns.filter((c) => c[3]).length;
   const rows = Object.entries(details.treatments ?? {});
   return [
-    h("p", {}, table.contract ? "Its columns and their types are promised by a contract: a build that breaks it fails." : "There is no contract: columns may change.", table.access === "public" ? " Everybody may build on it." : table.access ? ` It is ${table.access}: only its own project may build on it.` : ""),
+    h("p", {}, table.contract ? "A contract fixes its columns and their types: a build that breaks it fails." : "It has no contract: columns may change.", table.access === "public" ? " Every project may build on it." : table.access ? ` Its access is ${table.access}: only its own project may build on it.` : ""),
     rows.length
-      ? h("table", {}, h("caption", {}, "Who may read it"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Audience"), h("th", { scope: "col" }, "Does not see in clear"))),
-        h("tbody", {}, rows.map(([name, masked]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, Object.keys(masked).length ? Object.entries(masked).map(([c, mask], i) => [i ? ", " : "", h("code", {}, c), ` (${mask === "null" ? "left empty" : mask})`]) : "everything in clear")))))
+      ? h("table", {}, h("caption", {}, "Who may read it"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Audience"), h("th", { scope: "col" }, "Sees masked"))),
+        h("tbody", {}, rows.map(([name, masked]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, Object.keys(masked).length ? Object.entries(masked).map(([c, mask], i) => [i ? ", " : "", h("code", {}, c), ` (${mask === "null" ? "empty" : mask})`]) : "nothing")))))
       : table.audiences?.length ? h("p", {}, `Audiences: ${table.audiences.join(", ")}.`) : h("p", { class: "muted" }, "No audience is granted this table, so it is not published."),
-    classed ? h("p", { class: "muted" }, `${plural(classed, "column")} of ${table.columns.length} ${classed === 1 ? "carries" : "carry"} personal data.`) : null,
+    classed ? h("p", { class: "muted" }, `${plural(classed, "column")} of ${table.columns.length} ${classed === 1 ? "holds" : "hold"} personal data.`) : null,
   ];
 }
 
@@ -243,7 +243,7 @@ function sql(details) {
   if (!details.sql && !details.unknowns) return null;
   return [
     details.file ? h("p", { class: "muted" }, details.file) : null,
-    details.unknowns ? h("p", { class: "state warn" }, `Lineage could not work out ${plural(details.unknowns.length, "part")}: ${details.unknowns.map(([why]) => why).join("; ")}`) : null,
+    details.unknowns ? h("p", { class: "state warn" }, `Lineage does not know ${plural(details.unknowns.length, "part")}: ${details.unknowns.map(([why]) => why).join("; ")}`) : null,
     details.sql ? h("details", {}, h("summary", {}, "As written"), sqlBlock(details.sql, "SQL as written")) : null,
     details.compiled ? h("details", {}, h("summary", {}, "As compiled"), sqlBlock(details.compiled, "SQL as compiled")) : null,
   ];

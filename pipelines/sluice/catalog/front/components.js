@@ -1,4 +1,4 @@
-// Small pieces several pages share.
+// Components that several pages share.
 
 import { h, plural } from "./dom.js";
 import { KIND_NAMES, freshness, layerName, link, lineageLink, testState, classes } from "./data.js";
@@ -11,7 +11,7 @@ const STATES = {
   none: ["–", "no tests"],
 };
 
-/** The state of a table's tests as a mark and words. */
+/** The state of a table's tests as a mark and a text. */
 export function testBadge(table, withWords = true) {
   const state = testState(table);
   const [mark, text] = STATES[state];
@@ -41,10 +41,10 @@ export const columnLink = (table, place, withTable = true) =>
 
 export const toLineage = (table, place, text = "Lineage") => h("a", { href: lineageLink(table, place), class: "action" }, text);
 
-/** `email`, or `made from email` for columns that only get their value from one. */
+/** `email`, or `derived from email` for columns that only get their value from one. */
 export function personalTag(personal) {
   if (!personal) return null;
-  const made = personal.startsWith("~") ? "made from " : personal.startsWith("?") ? "possibly " : "";
+  const made = personal.startsWith("~") ? "derived from " : personal.startsWith("?") ? "possibly " : "";
   return h("span", { class: "personal", title: "Personal data: its values are not shown in this catalog" }, `${made}${classes(personal)}`);
 }
 
@@ -70,7 +70,7 @@ export function inline(text) {
   });
 }
 
-/** SQL with its keywords, strings and comments set apart, and a button that copies it. */
+/** SQL with highlighted keywords, strings and comments, and a button that copies it. */
 export function sqlBlock(sql, label) {
   const copy = h("button", { type: "button", class: "quiet copy" }, "Copy");
   copy.addEventListener("click", async () => {
