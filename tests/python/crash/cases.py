@@ -255,7 +255,7 @@ class Files(Case):
             "whole": rows_of("whole", changed),
             "spoiled": [(1, 1, "a"), (3, 3, "c")] if changed else [(1, 1, "a"), (4, 4, "d")],
             "spoiled__quarantine": [
-                (3, "2 is torn", "2"),
+                (3, "2 is malformed", "2"),
                 *(
                     [(5, "", '{"id":"x","seq":"4","v":"d"}')]
                     if changed
@@ -266,7 +266,7 @@ class Files(Case):
 
     def select(self, table: str) -> str:
         if table.endswith("__quarantine"):
-            return f"select _line, if(_reason like '%fields%', '2 is torn', ''), _record from {self.name}.{table}"
+            return f"select _line, if(_reason like '%fields%', '2 is malformed', ''), _record from {self.name}.{table}"
         return super().select(table)
 
 

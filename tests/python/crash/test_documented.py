@@ -35,11 +35,11 @@ PROMISES = {
     "load/test_quarantine_kinds.py::test_bad_rows_of_every_kind": "Bad rows are kept apart",
     "load/test_quarantine_kinds.py::test_messages_of_kafka": "Bad rows are kept apart",
     "load/test_quarantine_kinds.py::test_bad_rows_of_every_kind_leave_when_they_come_well": "The quarantine is retried",
-    "load/test_quarantine_kinds.py::test_kept_texts_are_taken_in_once_they_are_mended": "The quarantine is retried",
+    "load/test_quarantine_kinds.py::test_kept_texts_are_taken_in_once_they_are_fixed": "The quarantine is retried",
     "load/test_quarantine_kinds.py::test_bad_rows_that_are_alike_all_come_back": "The quarantine is retried",
     "load/test_quarantine.py::test_a_tolerance_in_percent": "A tolerance decides",
     "load/test_quarantine.py::test_beyond_the_tolerance_raw_stays_as_it_was": "A tolerance decides",
-    "load/test_quarantine.py::test_files_are_read_again_after_the_declaration_is_mended": "The quarantine is retried",
+    "load/test_quarantine.py::test_files_are_read_again_after_the_declaration_is_fixed": "The quarantine is retried",
     "load/test_quarantine.py::test_messages_of_a_stream": "Bad rows are kept apart",
     "load/test_quarantine.py::test_rows_of_a_database_leave_when_they_come_well": "The quarantine is retried",
     "load/test_quarantine.py::test_a_key_of_several_different_rows": "Bad rows are kept apart",
@@ -71,7 +71,11 @@ CASES = {
     ],
     "test_a_poison_package_is_set_aside": [
         f"{damage} *"
-        for damage in ("torn before normalising", "torn while partly loaded", "its files are missing")
+        for damage in (
+            "malformed before normalising",
+            "malformed while partly loaded",
+            "its files are missing",
+        )
     ],
     "test_tables": ["three tables of a database"],
     "test_many_tables": ["15 tables of a database *"],

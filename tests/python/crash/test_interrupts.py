@@ -137,7 +137,7 @@ def test_ctrl_c_ends_within_two_seconds(
     kind: Callable[..., object], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "project")
-    with kind(project, request) as mend:  # type: ignore[attr-defined]
+    with kind(project, request) as fix:  # type: ignore[attr-defined]
         with project.loading("slow") as process:
             time.sleep(0.7)
             assert process.poll() is None, process.communicate()[0]
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_within_two_seconds(
         assert "interrupted" in output
         assert "Traceback" not in output
         assert took < SECONDS
-        mend()
+        fix()
         healed = project.sluice("load")
     assert healed.returncode == 0, healed.stderr
     assert [str(one) for (one,) in project.raw("select id from slow.rows")] == ["1"]

@@ -19,15 +19,15 @@ EXTRACTED = "return dlt.pipeline.pipeline.extract"
 NORMALIZED = "return dlt.pipeline.pipeline.normalize"
 
 
-def torn(files: list[Path]) -> None:
+def malformed(files: list[Path]) -> None:
     """Half of every file."""
     for file in files:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def torn_last(files: list[Path]) -> None:
+def malformed_last(files: list[Path]) -> None:
     """Half of one file, so that other tables of the package are loaded before it fails."""
-    torn([max(files)])
+    malformed([max(files)])
 
 
 def missing(files: list[Path]) -> None:
@@ -38,14 +38,14 @@ def missing(files: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("case", "after", "damage"),
     [
-        ("sqlite", NORMALIZED, torn),
+        ("sqlite", NORMALIZED, malformed),
         *(
             pytest.param(kind, after, damage, marks=pytest.mark.full)
             for kind in KINDS
             for after, damage in [
-                (EXTRACTED, torn),
+                (EXTRACTED, malformed),
                 (EXTRACTED, missing),
-                (NORMALIZED, torn_last),
+                (NORMALIZED, malformed_last),
                 (NORMALIZED, missing),
             ]
         ),

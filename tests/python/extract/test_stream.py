@@ -277,7 +277,7 @@ def test_raw_that_was_set_back_gets_its_messages_again(web: Web) -> None:
     assert web.numbers() == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_lost_acknowledgement_is_told_and_mended(web: Web) -> None:
+def test_a_lost_acknowledgement_is_reported_and_repeated(web: Web) -> None:
     web.make()
     web.publish(2)
     result = web.extract()

@@ -124,11 +124,11 @@ def test_odd_parquet(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     old = pa.table({"a": pa.array([NANO], pa.timestamp("ns"))})
     pq.write_table(old, tmp_path / "old" / "0.parquet", use_deprecated_int96_timestamps=True)
-    (tmp_path / "torn").mkdir()
+    (tmp_path / "malformed").mkdir()
     whole = bytearray((tmp_path / "t0" / "0.parquet").read_bytes())
     whole[8:24] = b"\xff" * 16
-    (tmp_path / "torn" / "0.parquet").write_bytes(whole)
-    names = [*(f"t{number}" for number in range(len(PARQUET))), "old", "torn"]
+    (tmp_path / "malformed" / "0.parquet").write_bytes(whole)
+    names = [*(f"t{number}" for number in range(len(PARQUET))), "old", "malformed"]
     project.declare(
         "f",
         {"kind": "files", "url": "."},
@@ -136,7 +136,7 @@ def test_odd_parquet(tmp_path: Path) -> None:
     )
     outcome = project.load()
     assert "nanoseconds in the old form INT96" in (outcome["old"].error or "")
-    assert "torn/0.parquet" in (outcome["torn"].error or "")
+    assert "malformed/0.parquet" in (outcome["malformed"].error or "")
     check(project, "f", {case: expected for case, (_, expected) in PARQUET.items()})
 
 

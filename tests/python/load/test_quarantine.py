@@ -28,7 +28,7 @@ BAD_LINES: dict[str, tuple[dict[str, Any], str, bytes, list[tuple[int, str, str]
         CSV, "a.csv", b"id,day,v\nx,yesterday,a\n2,2024-01-02,b\n",
         [(2, "id: varchar is not bigint; day: varchar is not date", '{"id":"x","day":"yesterday","v":"a"}')], [2],
     ),
-    "a torn line": (
+    "a malformed line": (
         CSV, "a.csv", b"id,day,v\n1,2024-01-01,a\n2,2024-01-02\n3,2024-01-03,c\n",
         [(3, "2 fields instead of 3", "2,2024-01-02")], [1, 3],
     ),
@@ -134,7 +134,7 @@ def test_beyond_the_tolerance_raw_stays_as_it_was(tmp_path: Path) -> None:
     assert quarantined(project) == []
 
 
-def test_files_are_read_again_after_the_declaration_is_mended(tmp_path: Path) -> None:
+def test_files_are_read_again_after_the_declaration_is_fixed(tmp_path: Path) -> None:
     project = files(tmp_path, CSV, tolerance=9)
     (tmp_path / "in" / "a.csv").write_text("id,day,v\n1,n/a,a\n2,2024-01-02,b\n")
     (tmp_path / "in" / "b.csv").write_text("id,day,v\n3,2024-01-03,c\n")
@@ -195,7 +195,7 @@ def test_messages_of_a_stream(nats_url: str, tmp_path: Path) -> None:
     ]
     assert project.raw("select _sequence, id, n from s.m order by 1") == [(1, 1, 5), (4, 3, 6)]
     assert project.load().rows == 0
-    # the type cannot change under raw; the text can be mended where it lies
+    # the type cannot change under raw; the text can be fixed in place
     with __import__("duckdb").connect(str(project.settings.raw)) as con:
         con.execute('update s.m__quarantine set _record = \'{"id": 2, "n": 5}\' where _sequence = 3')
     outcome = retry(project)

@@ -27,7 +27,7 @@ SPOILT: list[Row] = [
     {"id": 4, "n": "7", "day": "2026-01-04"},
     {"id": 5, "n": "1.5", "day": "2026-02-30"},
 ]
-MENDED: list[Row] = [
+FIXED: list[Row] = [
     SPOILT[0],
     {**SPOILT[1], "n": "55"},
     {**SPOILT[2], "id": 3},
@@ -159,7 +159,7 @@ def test_bad_rows_of_every_kind_leave_when_they_come_well(kind: Kind) -> None:
     kind.put(SPOILT)
     kind.declare(tolerance="60%")
     assert kind.project.load()["t"].quarantined == BAD
-    kind.put(MENDED)
+    kind.put(FIXED)
     assert not kind.project.load().errors
     assert [n for (n,) in kind.project.raw("select n from s.t order by id")] == [5, 55, 6, 7, 15]
     left = [] if kind.place(0) else [key for *_, key in quarantined(kind)]
@@ -167,13 +167,13 @@ def test_bad_rows_of_every_kind_leave_when_they_come_well(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rest", "python"], indirect=True)
-def test_kept_texts_are_taken_in_once_they_are_mended(kind: Kind) -> None:
+def test_kept_texts_are_taken_in_once_they_are_fixed(kind: Kind) -> None:
     kind.put(SPOILT)
     kind.declare(tolerance=BAD)
     assert kind.project.load().rows == 2
     assert retry(kind.project).rows == 0
     with duckdb.connect(str(kind.project.settings.raw)) as con:
-        for was, row in zip(SPOILT, MENDED, strict=True):
+        for was, row in zip(SPOILT, FIXED, strict=True):
             con.execute(
                 "update s.t__quarantine set _record = ? where cast(_record as json) = cast(? as json)",
                 [json.dumps(row), json.dumps(was, separators=(",", ":"))],
@@ -234,6 +234,6 @@ def test_bad_rows_that_are_alike_all_come_back(kind: Kind) -> None:
     assert kind.project.load().rows == 1
     assert len(quarantined(kind)) == 2
     with duckdb.connect(str(kind.project.settings.raw)) as con:
-        con.execute("update s.t__quarantine set _record = ?", [json.dumps(MENDED[1])])
+        con.execute("update s.t__quarantine set _record = ?", [json.dumps(FIXED[1])])
     assert retry(kind.project).rows == 2
     assert kind.project.raw("select n from s.t order by all") == [(5,), (55,), (55,)]

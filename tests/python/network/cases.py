@@ -149,7 +149,7 @@ PASSES: dict[str, Case] = {
         }, 3 * PAGES,
     ),
 }  # fmt: skip
-"""What a load gets over: raw then equals the source. By what the network does."""
+"""Faults after which a load still succeeds and raw equals the source; by the name of the fault."""
 
 FAILS: dict[str, Case] = {
     "500 for ever": Case(

@@ -36,7 +36,7 @@ def broker(kafka_bootstrap: str) -> Iterator[TcpProxy]:
 
 
 class Topic:
-    """A topic that has so many messages as `put` was told of."""
+    """A topic with as many messages as `put` is called with."""
 
     def __init__(self, bootstrap: str) -> None:
         self.name = f"network_{time.monotonic_ns()}"

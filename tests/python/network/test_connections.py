@@ -30,7 +30,7 @@ from tests.python.project import Project
 ROWS = 20_000
 """About three megabytes: more than what all buffers between server and load hold."""
 READING = 1_300_000
-"""So many bytes a server has sent when the table is being read, and not the catalog."""
+"""Bytes after which a server is sending the table, and no longer the catalog."""
 SILENCE = 3.0
 Rows = Counter[tuple[int, str]]
 

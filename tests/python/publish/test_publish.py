@@ -506,7 +506,7 @@ def test_nothing_a_kill_left_is_published(company: Company) -> None:
     "largest", [50_000, *(pytest.param(n, marks=pytest.mark.full) for n in (0, 300_000))]
 )
 def test_files_that_cannot_be_written_are_named(company: Company, largest: int) -> None:
-    """As on a full disk: files end at so many bytes, the ledger's first, then those of an audience."""
+    """As on a full disk: files end at that size, the ledger's first, then those of an audience."""
     (company.settings.root / "dbt_project.yml").write_text("name: t\n")
     before = company.publish().version
     company.sql("update marts.dim_customers set name = md5(name)")

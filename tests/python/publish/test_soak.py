@@ -49,7 +49,7 @@ class Reads:
         )
 
     def within(self, percent: float) -> float:
-        """The seconds that so many of the reads took at most."""
+        """The seconds that this share of the reads took at most."""
         return sorted(self.seconds)[int(len(self.seconds) * percent / 100) - 1]
 
     def slowest(self) -> list[float]:
@@ -138,21 +138,21 @@ def test_readers_for_five_minutes_of_load_build_publish(tmp_path: Path, record_p
     project = SmallProject(tmp_path)
     turns = 0
 
-    def go_on(seconds: float) -> None:
+    def keep_publishing(seconds: float) -> None:
         nonlocal turns
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             turns += 1
             project.turn(turns)
 
-    go_on(0.1)
+    keep_publishing(0.1)
     query = (
         "select (select max(step) from dim_products), (select min(step) from dim_products),"
         "(select max(step) from fct_orders), (select min(step) from fct_orders)"
     )
 
     before = _reads(project.path, query, lambda: time.sleep(ALONE_SECONDS))
-    beside = _reads(project.path, query, lambda: go_on(LOOP_SECONDS))
+    beside = _reads(project.path, query, lambda: keep_publishing(LOOP_SECONDS))
     after = _reads(project.path, query, lambda: time.sleep(2 * ALONE_SECONDS))
     measured = f"{turns} turns; readers alone: {before}; {after}; beside load, build and publish: {beside}"
     record_property("measured", measured)

@@ -111,7 +111,7 @@ def test_a_full_reload_follows_where_the_review_says_so(tmp_path: Path, name: st
     assert found, "the change has to be named at all"
     assert any("a full reload follows" in f.text for f in found) == is_needed, [f.text for f in found]
 
-    if is_needed:  # and it mends what the change left behind
+    if is_needed:  # and it repairs what the change left behind
         assert not old.load(full_refresh=True).errors
         assert _state(old) == _state(new)
 

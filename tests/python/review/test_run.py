@@ -83,7 +83,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("what", ["Jinja", pytest.param("YAML", marks=pytest.mark.full)])
 def test_a_base_that_does_not_parse(repository: Repository, what: str) -> None:
-    """The branch mends the base and adds a condition; what the base is not needed for is said all the same."""
+    """The branch fixes the base and adds a condition; what the base is not needed for is said all the same."""
     name, text, named = BROKEN[what]
     repository.write(name, text)
     repository.commit()

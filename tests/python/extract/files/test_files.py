@@ -60,8 +60,8 @@ READ: dict[str, tuple[dict[str, Any], dict[str, str | None], bytes, list[Row]]] 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, str | None], bytes, str]] = {
     # table: load keys, declared columns, content, what the message says
-    "torn": (CSV, {}, b"id,v\n1,x\n2\n", "line 3: 1 fields instead of 2"),
-    "torn_after_quotes": (CSV, {}, b'id,v\n1,"x\ny"\n2,z,w\n', "line 4: 3 fields instead of 2"),
+    "malformed": (CSV, {}, b"id,v\n1,x\n2\n", "line 3: 1 fields instead of 2"),
+    "malformed_after_quotes": (CSV, {}, b'id,v\n1,"x\ny"\n2,z,w\n', "line 4: 3 fields instead of 2"),
     "open_quote": (CSV, {}, b'id,v\n1,x\n2,"y\n3,z\n', "line 3: unexpected end of data"),
     "open_quotes": (CSV, {}, b'id,v\n1,x\n2,"y\n3,z\n4,"q\n', "line 3: ',' expected after '\"'"),
     "bad_byte": (CSV, {}, b"id,v\n1,x\n2,\xff\n", "line 3: byte 0xff is not utf-8"),
@@ -77,9 +77,9 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str | None], bytes, str]] = {
     "decimal_point": (SEMICOLON, {"v": "decimal(10,2)"}, b"v\n1.5\n", "v '1.5'"),
     "rounded": (CSV, {"v": "decimal(10,2)"}, b"v\n1.239\n", "v '1.239'"),
     "not_gz": ({**CSV, "ending": ".gz"}, {}, b"id\n1\n", "is not a whole .gz file"),
-    "torn_gz": ({**CSV, "ending": ".gz"}, {}, gzip.compress(b"id\n1\n" * 99)[:-12], "is not a whole .gz file"),
+    "cut_gz": ({**CSV, "ending": ".gz"}, {}, gzip.compress(b"id\n1\n" * 99)[:-12], "is not a whole .gz file"),
     "not_zst": ({**CSV, "ending": ".zst"}, {}, b"id\n1\n", "is not a whole .zst file"),
-    "torn_zst": ({**CSV, "ending": ".zst"}, {}, zstandard.compress(os.urandom(999))[:-99], "is not a whole .zst file"),
+    "cut_zst": ({**CSV, "ending": ".zst"}, {}, zstandard.compress(os.urandom(999))[:-99], "is not a whole .zst file"),
     "unmatched": (LINES, {}, b"::1 5\nfoo\n", "line 2: does not match the pattern"),
     "unmatched_tail": ({**LINES, "pattern": r"(?P<a>\w+)"}, {}, b"a b\n", "line 1: does not match the pattern"),
     "jsonl_broken": ({"format": "jsonl"}, {}, b'{"a":1}\n[1]\n{"b":\n', "2 record(s) are not JSON objects, e.g. jsonl_broken/a line 2"),
