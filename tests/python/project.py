@@ -25,6 +25,7 @@ import yaml
 
 from sluice.config.settings import Settings, quiet_tools
 from sluice.config.sources import load_sources
+from sluice.extract.contract import LoadOptions
 from sluice.load.results import SourceResult, TableResult
 from sluice.load.run import load
 
@@ -109,7 +110,7 @@ class Project:
     ) -> Outcome:
         """Load in this process."""
         sources = load_sources(self.settings.sources, selection)
-        return Outcome(load(self.settings, sources, "run", full_refresh=full_refresh, window=window))
+        return Outcome(load(self.settings, sources, "run", LoadOptions(full_refresh, window)))
 
     def sluice(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own."""

@@ -28,6 +28,8 @@ INTEGERS = {
 STORED_INTEGERS = {8: "TINYINT", 16: "SMALLINT", 32: "INTEGER", 64: "BIGINT"}
 EXACT_IN_DOUBLE = 2**53
 """Up to here a double holds every integer."""
+WIDEST = 38
+"""Digits of the widest decimal."""
 
 
 @dataclass(frozen=True)

@@ -38,21 +38,15 @@ def load(
     settings: Settings,
     sources: Sequence[Source[Any, Any]],
     run_id: str,
-    *,
-    full_refresh: bool = False,
-    window: tuple[str | None, str | None] | None = None,
-    retry_quarantine: bool = False,
+    options: LoadOptions,
     listener: ProgressListener | None = None,
 ) -> list[SourceResult]:
     """Load `sources` into raw; one that fails does not stop the others.
 
-    `full_refresh` drops the raw tables first; `window` loads a range of the cursor (from, to) again;
-    `retry_quarantine` loads the quarantined rows again, and nothing else.
     Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`.
     """
     connections = Connections(settings.root, settings.connections)
     ledger = RunStore(settings.ledger)
-    options = LoadOptions(full_refresh, window, retry_quarantine)
     with locked(settings.home, "sluice load", settings.lock_seconds):
         shutil.rmtree(settings.landing, ignore_errors=True)
         con = engine().open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)

@@ -27,15 +27,7 @@ def load(
     run_id = store.begin("load")
     status = "failed"
     try:
-        results = load_sources(
-            settings,
-            sources,
-            run_id,
-            full_refresh=options.full_refresh,
-            window=options.window,
-            retry_quarantine=options.retry_quarantine,
-            listener=listener,
-        )
+        results = load_sources(settings, sources, run_id, options, listener)
         status = "failed" if any(result.errors for result in results) else "ok"
     except KeyboardInterrupt:
         status = "interrupted"

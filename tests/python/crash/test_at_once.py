@@ -17,6 +17,7 @@ import pytest
 from sluice.config.sources import load_sources
 from sluice.engine.duckdb import open_raw
 from sluice.errors import Exit
+from sluice.extract.contract import LoadOptions
 from sluice.load.run import load
 from tests.python.project import Project
 from tests.python.small_project import FILES as SMALL_PROJECT
@@ -149,7 +150,7 @@ def test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced(
     try:
         for version in (1, 2, 3):
             declare(version)
-            outcome = load(project.settings, load_sources(project.settings.sources), "run")
+            outcome = load(project.settings, load_sources(project.settings.sources), "run", LoadOptions())
             assert outcome[0].tables[0].rows == rows, outcome[0].errors
     finally:
         done.set()

@@ -154,10 +154,11 @@ def test_files_are_read_again_after_the_declaration_is_fixed(tmp_path: Path) -> 
 def retry(project: Project) -> Outcome:
     """`sluice load --retry-quarantine`."""
     from sluice.config.sources import load_sources
+    from sluice.extract.contract import LoadOptions
     from sluice.load.run import load
 
     sources = load_sources(project.settings.sources)
-    return Outcome(load(project.settings, sources, "run", retry_quarantine=True))
+    return Outcome(load(project.settings, sources, "run", LoadOptions(retry_quarantine=True)))
 
 
 def test_messages_of_a_stream(nats_url: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from sluice.config.sources import load_sources
 from sluice.engine.duckdb import load_extension
+from sluice.extract.contract import LoadOptions
 from sluice.load.run import load
 from tests.python.extract.test_rest import Answer, Api
 from tests.python.project import Outcome, Project
@@ -106,7 +107,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def retry(project: Project) -> Outcome:
     """`sluice load --retry-quarantine`."""
     sources = load_sources(project.settings.sources)
-    return Outcome(load(project.settings, sources, "run", retry_quarantine=True))
+    return Outcome(load(project.settings, sources, "run", LoadOptions(retry_quarantine=True)))
 
 
 def quarantined(kind: Kind) -> list[tuple[Any, ...]]:

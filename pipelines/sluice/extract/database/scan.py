@@ -11,7 +11,7 @@ import duckdb
 
 from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseTable, Table
-from sluice.engine.types import DECIMAL, NESTED, declared_type, ordering
+from sluice.engine.types import DECIMAL, EXACT_IN_DOUBLE, NESTED, declared_type, ordering
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
 from sluice.extract.database.common import Range
@@ -21,8 +21,6 @@ TEXTS = re.compile(r"text|varchar|bpchar|name|char|citext|(tiny|medium|long)text
 """PostgreSQL's and MySQL's types of texts."""
 DATES = ("date", "datetime", "timestamp")
 """MySQL's types that have a zero date."""
-EXACT = "9007199254740992"
-"""2^53: SQLite keeps larger integers in a numeric column, which the scanner reads as doubles."""
 SQLITE_DIGITS = " ".join(
     f"when cast(printf('%!.{n}g', {{0}}) as real) = {{0}} then printf('%!.{n}g', {{0}})" for n in (15, 16)
 )
@@ -410,6 +408,7 @@ def _suspects_in_sqlite(columns: dict[str, str]) -> dict[str, _Suspect]:
     odd = {
         "DATE": f"{{0}} not glob '{SQLITE_DAY}'",
         "TIMESTAMP": "not (" + " or ".join(f"{{0}} glob '{form}'" for form in SQLITE_TIMES) + ")",
-        "DOUBLE": f"({{0}} > {EXACT} or {{0}} < -{EXACT}) and typeof({{0}}) = 'integer'",
+        # SQLite keeps larger integers in a numeric column, which the scanner reads as doubles
+        "DOUBLE": f"({{0}} > {EXACT_IN_DOUBLE} or {{0}} < -{EXACT_IN_DOUBLE}) and typeof({{0}}) = 'integer'",
     }
     return {name: _Suspect(odd[kind]) for name, kind in columns.items() if kind in odd}

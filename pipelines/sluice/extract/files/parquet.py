@@ -13,13 +13,11 @@ import pyarrow.parquet as pq
 
 from sluice.config.column_names import FILE, LINE, normalized
 from sluice.config.declaration import FilesTable, Table
+from sluice.engine.types import WIDEST
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
 from sluice.extract.files.common import Found
 from sluice.sql import literal, quoted
-
-WIDEST = 38
-"""Digits of the widest decimal that DuckDB has; wider ones it reads as wrong doubles."""
 
 
 class ParquetFiles:
@@ -154,6 +152,7 @@ def _leaf_types(kind: pa.DataType) -> Iterator[pa.DataType]:
 
 
 def _is_wide(kind: pa.DataType) -> bool:
+    """Whether a decimal has more digits than DuckDB's, which reads it as a wrong double."""
     return bool(pa.types.is_decimal(kind) and kind.precision > WIDEST)
 
 

@@ -14,15 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sluice.engine.types import EXACT_IN_DOUBLE, WIDEST
 from sluice.errors import LoadError
 from sluice.extract.exact_json import dumps
 from sluice.sql import literal, quoted
 
 BATCH_ROWS = 20_000
 """Dicts are gathered up to this many before they become a batch; bounds memory."""
-EXACT_IN_DOUBLE = 2**53
-WIDEST = 38
-"""Digits of the widest decimal that DuckDB has."""
 JSON = {b"sluice": b"json"}
 INTERVAL = {b"sluice": b"interval"}
 """Metadata of fields whose Parquet type does not say what they are."""
