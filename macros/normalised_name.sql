@@ -1,9 +1,9 @@
 {% macro normalised_name(name) -%}
     {#-
-        'Müller & Söhne G.m.b.H.' and 'MUELLER SOEHNE' -> 'muller sohne'; null where there is nothing.
+        'Müller & Söhne G.m.b.H.' and 'MUELLER SOEHNE' -> 'muller sohne'; null if empty.
 
-        Systems write an umlaut as ä, ae or a, so all three become a (and o, u, å alike). A legal form counts at the end
-        only. `name` is SQL of type text.
+        Systems write an umlaut as ä, ae or a, so all three become a (and o, u, å alike). A legal form is
+        dropped only at the end. `name` is SQL of type text.
     -#}
     {%- set unaccented -%}
         translate(

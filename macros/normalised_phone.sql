@@ -1,6 +1,6 @@
 {% macro normalised_phone(phone, calling_code, trunk_prefix) -%}
     {#-
-        '+49 (0)170 123-4567', '0049 170 1234567', '0170/1234567' -> '491701234567'; null where there is nothing.
+        '+49 (0)170 123-4567', '0049 170 1234567', '0170/1234567' -> '491701234567'; null if empty.
 
         `phone`, `calling_code` ('49') and `trunk_prefix` ('0', or '' where a country has none) are SQL of type text;
         the last two are those of the country the number is dialled in.

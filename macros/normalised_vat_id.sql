@@ -1,6 +1,6 @@
 {% macro normalised_vat_id(vat_id, country_code) -%}
     {#-
-        'de 123.456.789' and '123456789' of country DE -> 'DE123456789'; null where there is nothing.
+        'de 123.456.789' and '123456789' of country DE -> 'DE123456789'; null if empty.
 
         `vat_id` and `country_code` are SQL of type text.
     -#}

@@ -1,6 +1,6 @@
 {% test expression_is_true(model, expression) %}
     {#-
-        Rows for which a condition does not hold, or is null.
+        Rows for which a condition is false or null.
 
         `expression` is a SQL condition over the model's columns, for example "subtotal + tax = total".
     -#}

@@ -2,7 +2,7 @@
     {#-
         Rows whose key is null or not unique.
 
-        As a column's test the column is the key; as a model's test `columns` (list of column names) are.
+        As a test of a column, the column is the key; as a test of a model, `columns` (a list of names) is.
     -#}
     {%- if (columns is none) == (column_name is none) -%}
         {{

@@ -8,8 +8,8 @@ with
 
     settlement_lines as (select * from {{ ref("int_settlement_lines_selected") }}),
 
-    -- every place a record was ever seen at: a customer who moved is still known by
-    -- the old postal code elsewhere
+    -- every place a record ever had: other systems may still have the old postal
+    -- code of a customer who moved
     places as (
         select
             'shop:' || cast(customer_id as varchar) as record_key,

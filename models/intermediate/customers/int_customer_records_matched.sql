@@ -35,9 +35,8 @@ with
             and identifiers.identifier = shared_identifiers.identifier
     ),
 
-    -- records that share an identifier take the smallest key among them, round by
-    -- round, until linked records carry
-    -- one key
+    -- in each round, records that share an identifier take their smallest key; after
+    -- the last round, all linked records have the same key
     round_0 as (select distinct record_key, record_key as customer_key from links),
 
     {%- for round in range(1, rounds + 1) %}

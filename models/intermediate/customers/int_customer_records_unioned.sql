@@ -27,8 +27,8 @@ with
         from shop_orders
     ),
 
-    -- the billing address ('billing' < 'order' < 'shipping' in the alphabet, too),
-    -- else where an order went
+    -- the billing address, otherwise the place of an order, otherwise the shipping
+    -- address: this is also their alphabetical order
     ranked_shop_places as (
         select
             customer_id,
@@ -102,8 +102,8 @@ with
         from settlement_lines
     ),
 
-    -- the marketplace tells nothing but what stands on the parcel, and not whether it
-    -- goes to a firm
+    -- the marketplace only knows the label of the parcel, not whether the buyer is a
+    -- firm
     marketplace_records as (
         select
             'marketplace' as source_system,

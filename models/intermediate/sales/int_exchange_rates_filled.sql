@@ -1,4 +1,4 @@
-{# one row per currency and calendar day from the currency's first rate on, with the last rate known that day #}
+{# one row per currency and calendar day from the currency's first rate on, with the last rate known on that day #}
 with
     rates as (select * from {{ ref("stg_reference__exchange_rates") }}),
 

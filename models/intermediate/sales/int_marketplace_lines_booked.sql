@@ -1,4 +1,4 @@
-{# one row per settlement line that counts #}
+{# one row per valid settlement line #}
 with
     settlement_lines as (select * from {{ ref("int_settlement_lines_selected") }}),
 

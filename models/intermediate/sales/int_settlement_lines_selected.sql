@@ -1,4 +1,4 @@
-{# one row per line of the file that counts for a settlement date: the original, or its last correction #}
+{# one row per line of the valid file of a settlement date: the original, or its last correction #}
 with
     csv_lines as (select * from {{ ref("stg_marketplace__settlements_csv") }}),
 

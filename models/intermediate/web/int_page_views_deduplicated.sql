@@ -1,4 +1,4 @@
-{# one row per page view, from the first message that brought it #}
+{# one row per page view, from its first message #}
 with
     page_views as (select * from {{ ref("stg_web__page_views") }}),
 

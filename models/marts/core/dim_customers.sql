@@ -1,4 +1,4 @@
-{# one row per person or firm, whatever systems know it #}
+{# one row per person or firm, over all systems #}
 with
     records as (select * from {{ ref("int_customer_records_unioned") }}),
 
@@ -28,7 +28,7 @@ with
                 then 4
                 else 5
             end as rule_rank,
-            -- what the shop says goes before wholesale, stores and marketplace
+            -- the shop takes precedence over wholesale, stores and marketplace
             row_number() over (
                 partition by matched.customer_key
                 order by records.precedence, records.record_id
@@ -41,7 +41,7 @@ with
         select
             customer_key,
             cast(count(*) as integer) as record_count,
-            -- in the order of the alphabet a firm goes before a person
+            -- 'firm' comes before 'person' in the alphabet
             min(kind) as kind,
             min_by(customer_name, record_rank) as customer_name,
             min_by(normalised_email, record_rank) filter (

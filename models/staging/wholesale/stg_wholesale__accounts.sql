@@ -19,7 +19,7 @@ with
             -- dates and times
             cast(created as timestamp) as created_at,
             cast(updated as timestamp) as updated_at,
-            -- empty where there is none
+            -- empty if there is none
             nullif(vat_id, '') as vat_id
         from source
     )

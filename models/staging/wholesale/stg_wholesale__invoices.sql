@@ -14,7 +14,7 @@ with
             -- dates and times
             cast(issued_on as date) as issued_date,
             cast(updated as timestamp) as updated_at,
-            -- empty where there is none
+            -- empty if there is none
             cast(nullif(voided_on, '') as date) as voided_date,
             nullif(credits, '') as credited_invoice_number
         from source

@@ -1,4 +1,4 @@
-{# A returned row is a system of which the customers' records and the source's differ in number. #}
+{# A returned row is a system whose numbers of records differ between the customers and the source. #}
 with
     systems as (
         select 'shop' as source_system, count(*) as record_count

@@ -1,4 +1,4 @@
-{# A returned row says that customers count more or fewer records than there are. #}
+{# A returned row says that the customers' record counts do not add up to the number of records. #}
 with
     customers as (
         select sum(record_count) as record_count from {{ ref("dim_customers") }}

@@ -1,4 +1,4 @@
-{# A returned row says that the calendar has fewer or more days than lie between its first and its last. #}
+{# A returned row says that the calendar has not exactly one row per day from its first to its last. #}
 select
     count(*) as day_count,
     min(calendar_date) as first_date,

@@ -1,8 +1,8 @@
 {#
-    A returned row is a channel whose last complete month has less than a quarter of the sales lines that the three
-    months before had on average: a load that brought nothing, or half a bucket.
+    A returned row is a channel whose last complete month has less than a quarter of the average sales lines of the
+    three months before: a load may have brought nothing, or only part of a bucket.
 
-    Only channels with more than 50 lines a month are judged: below, chance alone makes such a fall.
+    Only channels with more than 50 lines per month are tested: below that, such a drop can be chance.
 #}
 with
     order_lines as (
