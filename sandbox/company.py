@@ -22,9 +22,10 @@ from typing import Any
 import duckdb
 
 from sandbox import marketplace, shop, stores, web, wholesale, world
-from servers import Nats, PocketBase, Postgres, SeaweedFS, Server, start_all, stop_all, write_private
+from servers import Nats, PocketBase, Postgres, SeaweedFS, Server, start_all, stop_all
 from sluice.engine.locks import locked
 from sluice.errors import SluiceError
+from sluice.system import write_private
 
 SEED, SCALE, DATE = 42, 1.0, dt.date(2026, 9, 30)
 FIRST_DATE = dt.date(2024, 10, 1)

@@ -12,7 +12,7 @@ can stop it; a pid counts as ours only while its command line is the same progra
 Servers outlive the process that started them. Errors are SluiceError and show the log's last lines.
 """
 
-from servers.base import HOST, Server, free_ports, start_all, stop_all, write_private
+from servers.base import HOST, Server, free_ports, start_all, stop_all
 from servers.mariadb import MariaDB
 from servers.nats import Nats
 from servers.pocketbase import PocketBase
@@ -30,5 +30,4 @@ __all__ = [
     "free_ports",
     "start_all",
     "stop_all",
-    "write_private",
 ]

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import psutil
 
 from sluice.errors import SluiceError
+from sluice.system import write_private
 
 HOST = "127.0.0.1"
 
@@ -227,14 +228,6 @@ def free_ports(wanted: Sequence[int]) -> list[int]:
     finally:
         for holder in sockets:
             holder.close()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner only."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    beside.replace(path)
 
 
 def wheel_program(name: str, package: str) -> Path:

@@ -4,8 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-from servers.base import HOST, Server, _system_path, accepts, run, write_private
+from servers.base import HOST, Server, _system_path, accepts, run
 from sluice.errors import SluiceError
+from sluice.system import write_private
 
 
 class MariaDB(Server):

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from servers.base import HOST, Server, accepts, wheel_program, write_private
+from servers.base import HOST, Server, accepts, wheel_program
+from sluice.system import write_private
 
 
 class Nats(Server):

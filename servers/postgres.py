@@ -13,9 +13,9 @@ from servers.base import (
     HOST,
     Server,
     run,
-    write_private,
 )
 from sluice.errors import SluiceError
+from sluice.system import write_private
 
 
 class Postgres(Server):

@@ -7,7 +7,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from servers.base import HOST, Server, accepts, answers, get, wheel_program, write_private
+from servers.base import HOST, Server, accepts, answers, get, wheel_program
+from sluice.system import write_private
 
 
 class SeaweedFS(Server):

@@ -1,4 +1,4 @@
-"""Calls that only some operating systems have, each with what is done where they are missing."""
+"""Calls to the operating system, each with what is done on systems that do not have it."""
 
 from __future__ import annotations
 
@@ -32,3 +32,16 @@ def limit_memory(more: int) -> None:
         limit = int(size.read_text().split()[0]) * resource.getpagesize() + more + RESERVED_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner only and flushed to disk; its folder is made if missing."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    with os.fdopen(
+        os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    new.replace(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from sluice.config.audiences import Audience, Policy
 from sluice.config.connections import REFERENCE, Connections
 from sluice.errors import ConnectionError, PublishError
 from sluice.publish import keyring
+from sluice.system import write_private
 
 NEXT = "_next"
 """Added to the name of a key, it names the key to rotate to."""
@@ -51,7 +51,7 @@ class Keys:
             )
         if key is None:
             key = self._make()
-            self._keep("masking", key)
+            write_private(self._folder / "masking", key)
         return hashlib.sha256(f"sluice masking {key}".encode()).hexdigest()
 
     def begin_rotation(self, audience: Audience) -> tuple[str | None, str]:
@@ -68,7 +68,7 @@ class Keys:
             new = self._handed_in_next(audience, old)
         else:
             new = self._kept(f"{audience.name}.next") or self._make()
-            self._keep(f"{audience.name}.next", new)
+            write_private(self._folder / f"{audience.name}.next", new)
         return old, new
 
     def end_rotation(self, audience: Audience, new: str) -> None:
@@ -78,7 +78,7 @@ class Keys:
             keyring.remove(entry + NEXT)
             self._forget(audience.name)  # a key of this machine, older than the keyring's
         elif not self._given(audience.key):
-            self._keep(audience.name, new)
+            write_private(self._folder / audience.name, new)
             self._forget(f"{audience.name}.next")
 
     def left_to_do(self, audience: Audience) -> str:
@@ -148,16 +148,6 @@ class Keys:
         key = secrets.token_hex(32)
         self._connections.conceal(key)
         return key
-
-    def _keep(self, name: str, key: str) -> None:
-        """Write a key to this machine, readable by its owner only, all at once."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = self._folder / f".{name}.{os.getpid()}"
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._folder / name)
 
     def _forget(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)

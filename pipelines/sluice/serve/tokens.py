@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sluice.errors import SluiceError
+from sluice.system import write_private
 
 
 class Tokens:
@@ -67,10 +67,7 @@ class Tokens:
         with FileLock(self._file.with_suffix(".lock")):
             known = self._read()
             yield known
-            new = self._file.with_suffix(".new")
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(known, file, indent=2)
-            new.replace(self._file)
+            write_private(self._file, json.dumps(known, indent=2))
 
 
 def _digest(token: str) -> str:
