@@ -20,17 +20,18 @@ BUSY = 0.15
 """Share of the processors at work between two rounds above which a case's figures are marked."""
 HEAD = """# Benchmarks
 
-Written by `make bench`; not by hand. What a load takes, against what this machine can do at best.
+The time and memory of a load, compared with DuckDB alone and with stock dlt. `make bench` writes this page; do not edit
+it by hand.
 
-- **limit**: a fresh Python process in which DuckDB does the same with no framework: no keys are checked, no types
-  compared, nothing is kept for a crash, no history, no quarantine.
-- **sluice**: a fresh `sluice load` in a project with one source; the start of the process is in its time.
-- **dlt**: stock dlt as its documentation has it, in a fresh process; once, as it is slow.
+- **limit**: a new Python process in which DuckDB does the same without a framework: it checks no keys, compares no
+  types, keeps nothing for a crash, and has no history and no quarantine.
+- **sluice**: a new `sluice load` in a project with one source, including the start of the process.
+- **dlt**: stock dlt as in its documentation, in a new process; run once, because it is slow.
 
-They take turns, at least three rounds; medians are shown. Seconds are wall clock and CPU (of the process, not of
-the server it reads from); memory is the largest process at its largest. After every run the rows are counted, and a
-run with other rows than the source fails. PostgreSQL, NATS, MariaDB and the web API run on the same machine.
-`make bench ARGS="--only csv"` runs one case, `--scale 0.01` a small one, `--large` the 60 million rows, too.
+They run in turns, in at least three rounds; the page shows medians. Seconds are wall clock and CPU (of the process,
+not of the server it reads from). Memory is the peak of the largest process. After every run the rows are counted, and a run
+whose rows differ from the source fails. PostgreSQL, NATS, MariaDB and the web API run on the same machine.
+`make bench ARGS="--only csv"` runs one case, `--scale 0.01` runs small ones, `--large` adds the 60 million rows.
 """
 
 
@@ -94,7 +95,7 @@ def page(results: Mapping[str, Results], cases: Sequence[type[Case]]) -> str:
 def _machine(results: Mapping[str, Results]) -> Iterator[str]:
     told = next((r["machine"] for r in reversed(list(results.values())) if "machine" in r), None)
     if told is None:
-        yield "**Not measured yet**: the table says what will be."
+        yield "**Not measured yet**: the table lists the cases."
         return
     versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
     yield f"Machine: {told['cores']} cores, {told['memory']} GiB, {told['system']}. {versions}."
@@ -151,4 +152,4 @@ def _case(case: type[Case], result: Results) -> Iterator[str]:
         yield f"- {note}"
     yield f"- measured {result['at']}"
     if profile := result.get("profile"):
-        yield f"\nWhere the time goes, in one run of Sluice under watch:\n\n```\n{profile.rstrip()}\n```"
+        yield f"\nWhere the time goes, in one instrumented run of Sluice:\n\n```\n{profile.rstrip()}\n```"
