@@ -29,8 +29,8 @@ it by hand.
 - **dlt**: stock dlt as in its documentation, in a new process; run once, because it is slow.
 
 They run in turns, in at least three rounds; the page shows medians. Seconds are wall clock and CPU (of the process,
-not of the server it reads from). Memory is the peak of the largest process. After every run the rows are counted, and a run
-whose rows differ from the source fails. PostgreSQL, NATS, MariaDB and the web API run on the same machine.
+not of the server it reads from). Memory is the peak of the largest process. After every run the rows are counted, and
+a run whose rows differ from the source fails. PostgreSQL, NATS, MariaDB and the web API run on the same machine.
 `make bench ARGS="--only csv"` runs one case, `--scale 0.01` runs small ones, `--large` adds the 60 million rows.
 """
 
