@@ -65,7 +65,7 @@ class Bench:
         return root
 
     def _compiled(self, root: Path, name: str, parsed: Path | None) -> Revision:
-        from sluice.review.compiling import compile_project
+        from sluice.review.compile_program import compile_project
 
         target = self.folder / f"{name}-target"
         target.mkdir()

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from sluice.review import Level, Review, html, markdown
-from sluice.review.clauses import FINAL
-from sluice.review.models import renames
+from sluice.review.model_changes import renames
+from sluice.review.select_parts import FINAL
 from tests.example.review_rig import PATCHES, Bench, Loaded, patches
 
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((PATCHES / "expected.yml").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@
 
 from sluice.review.findings import Finding, Level
 from sluice.review.report import html, markdown
-from sluice.review.run import Review, compare, review
+from sluice.review.result import Review
+from sluice.review.run import compare, review
 
 __all__ = ["Finding", "Level", "Review", "compare", "html", "markdown", "review"]

@@ -10,7 +10,7 @@ from enum import IntEnum
 ACCEPT = re.compile(
     r"review:\s*accept\s+(?P<id>[\w.:*/-]+)\s+because\s+(?P<reason>\S[^\n]*?)\s*(?:-->|\*/|#\}|$)", re.M
 )
-"""`-- review: accept where-added:fct_order_lines because test orders are no sales`; a `*` at the end of the id
+"""`-- review: accept where-added:invoices because drafts are not invoices`; a `*` at the end of the id
 stands for anything. A line without a reason accepts nothing."""
 
 
@@ -42,6 +42,21 @@ class Finding:
     @property
     def id(self) -> str:
         return f"{self.kind}:{self.subject}"
+
+
+def safe(kind: str, subject: str, text: str) -> Finding:
+    """Nothing to do."""
+    return Finding(kind, subject, Level.SAFE, text)
+
+
+def look(kind: str, subject: str, text: str) -> Finding:
+    """A person has to look at it."""
+    return Finding(kind, subject, Level.LOOK, text)
+
+
+def stop(kind: str, subject: str, text: str) -> Finding:
+    """It breaks something unless somebody accepts it."""
+    return Finding(kind, subject, Level.STOP, text)
 
 
 def verdict(findings: Iterable[Finding]) -> Level:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from sluice.review.findings import Finding, Level
+from sluice.review.findings import Finding, look
 
 MANIFEST = "manifest.json"
 GRAIN = re.compile(r"^\{#\s*one row per .+#\}")
@@ -40,9 +40,7 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
     try:
         reports = json.loads(done.stdout[done.stdout.index("[") :])
     except ValueError:
-        yield Finding(
-            "lint", "sqlfluff", Level.LOOK, f"sqlfluff failed: {(done.stderr or done.stdout)[:200].strip()}"
-        )
+        yield look("lint", "sqlfluff", f"sqlfluff failed: {(done.stderr or done.stdout)[:200].strip()}")
         return
     for report in reports:
         name = report["filepath"]
@@ -50,17 +48,16 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
             line = violation["start_line_no"]
             if line in lines[name]:
                 text = f"{name}:{line}: {violation['code']} {violation['description']}"
-                yield Finding("lint", f"{Path(name).stem}.{violation['code']}", Level.LOOK, text)
+                yield look("lint", f"{Path(name).stem}.{violation['code']}", text)
 
 
 def _conventions(root: Path, name: str, changed: set[int]) -> Iterator[Finding]:
     text = (root / name).read_text(encoding="utf-8").splitlines()
     is_layered = not name.startswith(("models/staging/", "models/utilities/"))
     if is_layered and (1 in changed or not text) and not (text and GRAIN.match(text[0])):
-        yield Finding(
+        yield look(
             "convention",
             f"{Path(name).stem}.grain",
-            Level.LOOK,
             f"{name}:1: does not begin with its grain, `{{# one row per … #}}`",
         )
 
@@ -85,7 +82,7 @@ def convention_findings(
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if not report.is_file():
         text = f"dbt-bouncer failed: {(done.stderr or done.stdout)[-200:].strip()}"
-        return [Finding("convention", "dbt-bouncer", Level.LOOK, text)]
+        return [look("convention", "dbt-bouncer", text)]
     found = []
     for failure in json.loads(report.read_text(encoding="utf-8")):
         if known or failure["file_path"] in files:
@@ -93,7 +90,5 @@ def convention_findings(
             about = (failure["unique_id"] or "project").split(".")[-1]
             place = f"{failure['file_path']}: " if failure["file_path"] else ""
             text = f"{place}{failure['failure_message']}"
-            found.append(
-                Finding("convention", f"{about}.{check.removeprefix('check_')}.{number}", Level.LOOK, text)
-            )
+            found.append(look("convention", f"{about}.{check.removeprefix('check_')}.{number}", text))
     return found

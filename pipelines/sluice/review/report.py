@@ -9,13 +9,12 @@ import html as markup
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sluice.review.findings import Finding, Level
-
-if TYPE_CHECKING:
-    from sluice.review.data import ColumnDiff, TableDiff
-    from sluice.review.run import Review
+from sluice.review.result import Review
+from sluice.review.select_parts import FINAL
+from sluice.review.table_diff import ColumnDiff, TableDiff
 
 MARKER = "<!-- sluice review -->"
 """First line of the comment; the workflow finds its comment by it and replaces it."""
@@ -134,7 +133,7 @@ def _models(review: Review) -> Iterable[Block]:
         if model.how == "meaning" and model.old != model.id:
             what = f"was `{(model.old or '').split('.')[-1]}`, {what}"
         clauses = "; ".join(
-            c.sentence + ("" if c.scope == "final select" else f" (in `{c.scope}`)") for c in model.clauses
+            c.sentence + ("" if c.scope == FINAL else f" (in `{c.scope}`)") for c in model.clauses
         )
         rows.append((f"`{model.name}`", what, clauses or (model.why if model.how == "meaning" else "")))
     yield Block("table", rows=(("model", "change", "clauses"), *rows))

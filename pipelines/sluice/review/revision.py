@@ -6,28 +6,52 @@ own side only.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sluice.errors import SluiceError
+import yaml
+
 from sluice.lineage import Graph, load_graph
-from sluice.review.meaning import Columns, columns_of
+from sluice.review.query_equivalence import Columns, columns_of
 
 Json = Mapping[str, Any]
-KEPT = 5
-"""Compiled bases that are kept."""
 PARSED = "partial_parse.msgpack"
 """What dbt's parser leaves behind."""
+PATHS = {
+    "model-paths": "models",
+    "seed-paths": "seeds",
+    "macro-paths": "macros",
+    "test-paths": "tests",
+    "analysis-paths": "analyses",
+    "snapshot-paths": "snapshots",
+    "function-paths": "functions",
+    "docs-paths": "models",
+    "packages-install-path": "dbt_packages",
+}
+"""Keys of dbt_project.yml that name the folders dbt reads, and where it looks without them."""
+PACKAGES = ("packages.yml", "dependencies.yml")
+PROJECT_FILES = (
+    *(
+        "dbt_project.yml",
+        "profiles.yml",
+        "selectors.yml",
+        "vars.yml",
+        ".dbtignore",
+        "package-lock.yml",
+        *PACKAGES,
+    ),
+    "dbt-bouncer.yml",  # not dbt's, but what it says of the head needs the head's manifest
+)
+"""Files beside those folders."""
 
 
 @dataclass
@@ -54,59 +78,39 @@ class Revision:
         """Nodes by unique id, of the resource types named."""
         return {k: n for k, n in self.manifest.get("nodes", {}).items() if n["resource_type"] in kinds}
 
+    @cached_property
+    def tables(self) -> dict[str, Any]:
+        """Models, seeds and snapshots by unique id."""
+        return self.nodes("model", "seed", "snapshot")
+
     @property
     def sources(self) -> dict[str, Any]:
+        """Source tables by unique id."""
         return dict(self.manifest.get("sources", {}))
 
+    @property
+    def exposures(self) -> dict[str, Any]:
+        """Exposures by unique id."""
+        return dict(self.manifest.get("exposures", {}))
 
-def resolve_base(root: Path, ref: str) -> tuple[str, str | None]:
-    """The commit to compare with, and a remark: the merge base, or the reference itself where history is cut off.
 
-    Raises SluiceError if the reference is not known here and cannot be fetched.
-    """
-    if not _git(root, "rev-parse", "--git-dir"):
-        raise SluiceError(f"{root} is no git repository, so there is nothing to compare with.")
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-    if not commit:
-        remote, _, branch = ref.partition("/") if ref.startswith("origin/") else ("origin", "", ref)
-        if _git(root, "fetch", "--quiet", "--depth", "1", remote, branch) is not None:
-            commit = _git(root, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
-    if not commit:
-        raise SluiceError(
-            f"git knows no {ref!r}, and could not fetch it. Name a branch, tag or commit it has: "
-            f"git fetch origin {ref.removeprefix('origin/')} && sluice review --base FETCH_HEAD"
-        )
-    merge_base = _git(root, "merge-base", commit, "HEAD")
-    if merge_base:
-        return merge_base, None
-    return commit, (
-        f"The history is cut off before the branch point, so this compares with {ref} as it is: changes "
-        "others made there since appear as undone here."
+def meta(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """`meta` of a node or column, wherever dbt left it."""
+    return {**(entry.get("meta") or {}), **((entry.get("config") or {}).get("meta") or {})}
+
+
+def grants(node: Mapping[str, Any]) -> set[str]:
+    """Audiences that may select from a node."""
+    select = ((node.get("config") or {}).get("grants") or {}).get("select") or []
+    return {select} if isinstance(select, str) else set(select)
+
+
+def owner(entry: Mapping[str, Any]) -> str:
+    """Whom to ask about an exposure."""
+    who = entry.get("owner") or {}
+    return (
+        " ".join(filter(None, [who.get("name"), f"<{who['email']}>" if who.get("email") else ""])) or "nobody"
     )
-
-
-def write_base(root: Path, commit: str, folder: Path) -> Path:
-    """The files of a commit, below `folder`; returns where."""
-    project = folder / commit / "project"
-    if not (project / "dbt_project.yml").is_file():
-        project.mkdir(parents=True, exist_ok=True)
-        prefix = (_git(root, "rev-parse", "--show-prefix") or "").rstrip("/")
-        archive = subprocess.run(
-            ["git", "archive", f"{commit}:{prefix}" if prefix else commit],
-            cwd=root,
-            capture_output=True,
-            check=False,
-        )
-        if archive.returncode:
-            raise SluiceError(
-                f"git archive {commit} failed: {archive.stderr.decode(errors='replace').strip()}"
-            )
-        subprocess.run(["tar", "-x", "-C", str(project)], input=archive.stdout, check=True)
-    (folder / commit).touch()
-    kept = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: -f.stat().st_mtime)
-    for old in [f for f in kept if re.fullmatch(r"[0-9a-f]{40}", f.name)][KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
-    return project
 
 
 def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files: Collection[str]) -> None:
@@ -114,7 +118,8 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
 
     files: those that differ. Where dbt reads none of them, the head's manifest is the base's.
     """
-    differs = not all(f.startswith(NOT_READ) for f in files)
+    reads = _read_by_dbt(new.root)
+    differs = any(reads(f) for f in files)
     wanted = [] if (kept / "incremental.json").is_file() else [(old.root, kept)]
     wanted += [(new.root, scratch)] if differs else []
     if wanted:
@@ -126,19 +131,22 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
         new.manifest, new.incremental, new.error = old.manifest, old.incremental, old.error
 
 
-NOT_READ = (
-    *("docs/", "pipelines/", "sandbox/", "bench/", "schemas/", ".github/", ".ci/"),
-    *(
-        "tests/python/",
-        "tests/project/",
-        "tests/review/",
-        "README.md",
-        "Makefile",
-        "LICENSE",
-        "audiences.yml",
-    ),
-)
-"""What dbt does not read in this project: folders, and files."""
+def _read_by_dbt(root: Path) -> Callable[[str], bool]:
+    """Whether a file, named from the root, can change what dbt compiles; any may where the paths are not plain."""
+    try:
+        project = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))
+        folders = [str(f) for key, default in PATHS.items() for f in _listed(project.get(key), default)]
+        packages = "".join(f.read_text(encoding="utf-8") for f in map(root.joinpath, PACKAGES) if f.is_file())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        return lambda _: True
+    plain = [PurePosixPath(folder) for folder in folders if "{{" not in folder and ".." not in folder]
+    if len(plain) < len(folders) or "local:" in packages:  # a local package lies anywhere
+        return lambda _: True
+    return lambda file: file in PROJECT_FILES or any(PurePosixPath(file).is_relative_to(f) for f in plain)
+
+
+def _listed(value: Any, default: str) -> list[Any]:
+    return [default] if value is None else value if isinstance(value, list) else [value]
 
 
 def _parsed(kept: Path, root: Path) -> Path | None:
@@ -148,13 +156,13 @@ def _parsed(kept: Path, root: Path) -> Path | None:
 
 
 def _compile(wanted: list[tuple[Path, Path]], parsed: Path | None) -> None:
-    """Compile projects (root, target) in a process of dbt's own; see compiling.py."""
+    """Compile projects (root, target) in a process of dbt's own; see compile_program.py."""
     for _, target in wanted:
         target.mkdir(parents=True, exist_ok=True)
         (target / "error.txt").unlink(missing_ok=True)
     if parsed is not None and parsed.parent != wanted[0][1]:
         shutil.copy(parsed, wanted[0][1])
-    program = Path(__file__).with_name("compiling.py")
+    program = Path(__file__).with_name("compile_program.py")
     done = subprocess.run(
         [sys.executable, "-P", str(program), *(str(folder) for pair in wanted for folder in pair)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -191,35 +199,6 @@ def _not_overridden(revision: Revision) -> Iterator[str]:
                 f"Boolean override for 'is_incremental' must be provided for unit test '{unit['name']}' in "
                 f"model '{node['name']}'"
             )
-
-
-def changed_lines(root: Path, commit: str) -> dict[str, set[int]]:
-    """Lines of the work tree that were added or changed since `commit`, by file; new files whole."""
-    found: dict[str, set[int]] = {}
-    name = ""
-    for line in (_git(root, "diff", "-U0", "--relative", "--no-color", commit, "--", ".") or "").splitlines():
-        if line.startswith("+++ "):
-            name = line[6:] if line.startswith("+++ b/") else ""
-        elif (match := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line)) and name:
-            first, count = int(match[1]), int(match[2] or 1)
-            found.setdefault(name, set()).update(range(first, first + count))
-    for new in (_git(root, "ls-files", "--others", "--exclude-standard") or "").splitlines():
-        with contextlib.suppress(UnicodeDecodeError, OSError):
-            found[new] = set(range(1, len((root / new).read_text(encoding="utf-8").splitlines()) + 1))
-    return found
-
-
-def changed_files(root: Path, commit: str) -> list[str]:
-    """Files that differ from `commit`, deleted ones too."""
-    listed = _git(root, "diff", "--name-only", "--relative", commit, "--", ".") or ""
-    new = _git(root, "ls-files", "--others", "--exclude-standard") or ""
-    return sorted({*listed.splitlines(), *new.splitlines()})
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git says, or None if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _message(output: str) -> str:

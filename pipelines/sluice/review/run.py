@@ -7,48 +7,24 @@ import tempfile
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.config.settings import Settings
 from sluice.errors import SluiceError
-from sluice.review import declared
-from sluice.review.data import DataReview, compare_data
-from sluice.review.findings import Finding, Level, accept, accepted_reasons, verdict
+from sluice.review.change_findings import change_findings
+from sluice.review.contracts import contract_findings
+from sluice.review.coverage import Coverage, coverage
+from sluice.review.downstream import reached
+from sluice.review.findings import accept, accepted_reasons, look, stop
+from sluice.review.git import changed_files, changed_lines, resolve_base, write_base
 from sluice.review.lint import convention_findings, lint_findings
-from sluice.review.models import Change, Reach, change_findings, changed_by_file, changes, reached, renames
-from sluice.review.revision import (
-    Revision,
-    changed_files,
-    changed_lines,
-    compile_both,
-    resolve_base,
-    write_base,
-)
-
-
-@dataclass
-class Review:
-    """All a report shows."""
-
-    base: str
-    commit: str
-    findings: list[Finding] = field(default_factory=list)
-    models: list[Change] = field(default_factory=list)
-    reach: list[Reach] = field(default_factory=list)
-    data: DataReview = field(default_factory=DataReview)
-    coverage: tuple[declared.Coverage, declared.Coverage] | None = None
-    files: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def verdict(self) -> Level:
-        return verdict(self.findings)
-
-    @property
-    def command(self) -> str:
-        return f"sluice review --base {self.commit[:12] or self.base}"
+from sluice.review.model_changes import changed_by_file, changes, renames
+from sluice.review.privacy_changes import policy_findings, privacy_findings
+from sluice.review.result import Review
+from sluice.review.revision import Revision, compile_both
+from sluice.review.scratch_build import compare_data
+from sluice.review.source_changes import source_findings
+from sluice.review.test_changes import findings_of_tests
 
 
 def review(settings: Settings, base: str, *, with_data: bool = True, accepted: str = "") -> Review:
@@ -80,7 +56,7 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     reasons = {**accepted_reasons(written), **accepted_reasons(accepted)}
     result.findings = accept(result.findings, reasons)
     result.seconds = time.monotonic() - started
-    if old.error:  # it may be mended by an installed package or a variable: try again next time
+    if old.error:  # a package or a variable may fix it: try again next time
         shutil.rmtree(kept / commit / "target", ignore_errors=True)
     return result
 
@@ -94,9 +70,7 @@ def compare(
     """
     result = Review(old.name, "")
     if new.error:
-        result.findings.append(
-            Finding("compile", "head", Level.STOP, f"this branch does not compile: {new.error}")
-        )
+        result.findings.append(stop("compile", "head", f"this branch does not compile: {new.error}"))
         return result
     if old.error:
         return _without_base(result, old, new, files)
@@ -106,13 +80,13 @@ def compare(
         result.data = compare_data(settings, old, new, result.models, renamed, scratch)
         result.remarks += [result.data.remark] if result.data.remark else []
     result.reach = reached(old, new, result.models)
-    result.coverage = (declared.coverage(old), declared.coverage(new))
+    result.coverage = (coverage(old), coverage(new))
     result.findings = [
         *change_findings(old, new, result.models),
-        *declared.model_findings(old, new, renamed),
-        *declared.privacy_findings(old, new, renamed),
-        *declared.source_findings(old, new),
-        *declared.findings_of_tests(old, new, renamed),
+        *contract_findings(old, new, renamed),
+        *privacy_findings(old, new, renamed),
+        *source_findings(old, new),
+        *findings_of_tests(old, new, renamed),
         *result.data.findings,
     ]
     result.findings = accept(result.findings, {})
@@ -124,14 +98,14 @@ def _without_base(result: Review, old: Revision, new: Revision, files: Collectio
     text = f"the base does not compile, so meaning, data and promises cannot be compared: {old.error}"
     result.models = changed_by_file(new, files)
     result.reach = reached(old, new, result.models)
-    result.coverage = (declared.Coverage(0, 0, 0, 0), declared.coverage(new))
+    result.coverage = (Coverage(0, 0, 0, 0), coverage(new))
     result.findings = [
-        Finding("compile", "base", Level.LOOK, text),
+        look("compile", "base", text),
         *(
-            Finding("not-compared", m.name, Level.LOOK, f"`{m.name}` changed, in a way that cannot be told")
+            look("not-compared", m.name, f"`{m.name}` changed, in a way that cannot be told")
             for m in result.models
         ),
-        *declared.policy_findings(old, new),
+        *policy_findings(old, new),
     ]
     return result
 

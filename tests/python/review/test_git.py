@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import SluiceError
-from sluice.review.revision import changed_files, changed_lines, resolve_base, write_base
+from sluice.review.git import changed_files, changed_lines, resolve_base, write_base
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.review.clauses import changed_clauses
-from sluice.review.meaning import same_meaning
+from sluice.review.query_equivalence import same_meaning
 
 COLUMNS = {
     "w.s.orders": {"id": "bigint", "customer_id": "bigint", "amount": "double", "note": "text"},

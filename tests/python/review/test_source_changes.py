@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sluice.review.declared import source_findings
 from sluice.review.revision import Revision
+from sluice.review.source_changes import source_findings
 from tests.python.project import Project
 
 KEYED: dict[str, Any] = {"primary_key": "id"}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from sluice.lineage import ROWS, EdgeType, Ref
-from sluice.review.clauses import FINAL, Clause, changed_clauses
-from sluice.review.declared import owner, storage
-from sluice.review.findings import Finding, Level
-from sluice.review.meaning import same_meaning
+from sluice.review.clauses import Clause, changed_clauses
+from sluice.review.contracts import changed_storage
+from sluice.review.query_equivalence import same_meaning
 from sluice.review.revision import Revision
 
 Renamed = dict[str, str]
@@ -44,18 +42,6 @@ class Change:
     def rebuilds(self) -> bool:
         """False for what cannot change any data."""
         return self.how not in ("text", "renamed") or bool(self.clauses)
-
-
-@dataclass(frozen=True)
-class Reach:
-    """A model or exposure below a change: columns whose values follow, and whether its rows do."""
-
-    id: str
-    name: str
-    kind: str
-    columns: tuple[str, ...]
-    rows: bool
-    owner: str
 
 
 def renames(old: Revision, new: Revision) -> Renamed:
@@ -89,9 +75,9 @@ def _likeness(before: Any, after: Any) -> float:
 
 def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[str, str]:
     """New relation to old relation of nodes that are called or placed otherwise than before."""
-    before = {**old.nodes("model", "seed", "snapshot"), **old.sources}
+    before = {**old.tables, **old.sources}
     found = {}
-    for key, node in {**new.nodes("model", "seed", "snapshot"), **new.sources}.items():
+    for key, node in {**new.tables, **new.sources}.items():
         former = before.get(renamed.get(key, key))
         if (
             former is not None
@@ -102,7 +88,7 @@ def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[st
     return found
 
 
-def with_old_names(sql: str, relations: Mapping[str, str]) -> str:
+def with_old_relations(sql: str, relations: Mapping[str, str]) -> str:
     """Compiled SQL that reads the relations by their old names."""
     for new, old in relations.items():
         sql = sql.replace(new, old)
@@ -111,7 +97,7 @@ def with_old_names(sql: str, relations: Mapping[str, str]) -> str:
 
 def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
     """Every model, seed and snapshot that changed, in the order of the project."""
-    before, after = old.nodes("model", "seed", "snapshot"), new.nodes("model", "seed", "snapshot")
+    before, after = old.tables, new.tables
     relations = renamed_relations(old, new, renamed)
     bare = {n.replace('"', "").lower(): o.replace('"', "").lower() for n, o in relations.items()}
     columns = {bare.get(table, table): types for table, types in new.columns.items()}
@@ -144,7 +130,7 @@ def changed_by_file(new: Revision, files: Collection[str]) -> list[Change]:
         return macros[key]["original_file_path"] in files or any(uses(k, seen) for k in above)
 
     found = []
-    for key, node in new.nodes("model", "seed", "snapshot").items():
+    for key, node in new.tables.items():
         above = node["depends_on"].get("macros") or []
         if node["original_file_path"] in files or any(uses(k, set()) for k in above):
             found.append(Change(key, node["name"], "unknown", rows=True, columns=list(_outputs(new, key))))
@@ -154,18 +140,18 @@ def changed_by_file(new: Revision, files: Collection[str]) -> list[Change]:
 def _change(
     old: Revision, new: Revision, key: str, former: str, relations: Mapping[str, str], columns: Any
 ) -> Change | None:
-    before = {**old.nodes("model", "seed", "snapshot")}[former]
-    after = {**new.nodes("model", "seed", "snapshot")}[key]
+    before = old.tables[former]
+    after = new.tables[key]
     name = after["name"]
     if after["resource_type"] == "seed":
         if before["checksum"] != after["checksum"]:
             return _seed_change(old, new, key, before, after)
         return None
-    sql = [before.get("compiled_code") or "", with_old_names(after.get("compiled_code") or "", relations)]
+    sql = [before.get("compiled_code") or "", with_old_relations(after.get("compiled_code") or "", relations)]
     change = Change(key, name, "text", former)
     if key != former:
         change.how = "renamed"
-    config = storage(before, after)
+    config = changed_storage(before, after)
     config.pop("alias", None)
     if key != former:
         config.pop("schema", None)
@@ -181,7 +167,7 @@ def _change(
         change.columns += sorted(outputs[1] - outputs[0])
         change.dropped = sorted(outputs[0] - outputs[1])
     increments = [r.incremental.get(k, "") for r, k in ((old, former), (new, key))]
-    increments[1] = with_old_names(increments[1], relations)
+    increments[1] = with_old_relations(increments[1], relations)
     if any(increments) and not (
         all(increments) and same_meaning(increments[0], increments[1], old.columns, columns)
     ):
@@ -234,130 +220,3 @@ def _rows(file: Path) -> Counter[tuple[tuple[str, str], ...]]:
         return Counter(
             tuple(sorted((k, v or "") for k, v in row.items() if k)) for row in csv.DictReader(lines)
         )
-
-
-def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Reach]:
-    """All models and exposures below the changes, by lineage; removed columns are followed in the base."""
-    columns: dict[str, set[str]] = {}
-    rows: set[str] = set()
-    for change in changed:
-        if not change.rebuilds:
-            continue
-        starts = [(new, change.id, c) for c in change.columns if change.how != "removed"]
-        starts += [(old, change.old or change.id, c) for c in change.dropped]
-        if change.rows:
-            starts.append((old if change.how == "removed" else new, change.id, ROWS))
-        for revision, key, column in starts:
-            if key not in revision.graph.nodes:
-                continue
-            for found in revision.graph.downstream(key, column):
-                below = found.ref.node
-                if below == key:
-                    continue
-                if found.ref.column == ROWS and found.type is not EdgeType.VALUE:
-                    rows.add(below)
-                elif found.ref.column != ROWS:
-                    columns.setdefault(below, set()).add(found.ref.column)
-                else:
-                    columns.setdefault(below, set())
-    result = []
-    for key in sorted({*columns, *rows}):
-        graph = new.graph if key in new.graph.nodes else old.graph
-        entry = {**old.manifest.get("exposures", {}), **new.manifest.get("exposures", {})}.get(key)
-        node = graph.nodes[key]
-        who = owner(entry) if entry else node.owner
-        result.append(Reach(key, node.name, node.kind, tuple(sorted(columns.get(key, ()))), key in rows, who))
-    return result
-
-
-def change_findings(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Finding]:
-    """Findings of changed models, from their queries alone."""
-    found: list[Finding] = []
-    for change in changed:
-        found += _rename_findings(old, change)
-        if change.how == "added":
-            found.append(Finding("model-added", change.name, Level.SAFE, f"new model `{change.name}`"))
-        elif change.how == "removed":
-            below = exposures_below(old, change.old or change.id, [ROWS, *change.dropped])
-            level = Level.STOP if below else Level.LOOK
-            text = f"`{change.name}` is gone" + (f"; {_asked(below)}" if below else "")
-            found.append(Finding("model-removed", change.name, level, text))
-        elif change.how == "seed":
-            found.append(
-                Finding("seed-changed", change.name, Level.LOOK, f"seed `{change.name}`: {change.why}")
-            )
-        elif change.how == "meaning":
-            found += _meaning_findings(old, change)
-    return found
-
-
-def _rename_findings(old: Revision, change: Change) -> Iterator[Finding]:
-    former = old.nodes("model").get(change.old or "")
-    if former is None or change.how == "removed" or change.old == change.id:
-        return
-    public = former.get("access") == "public"
-    text = f"`{former['name']}` is called `{change.name}` now" + ("; it is public" if public else "")
-    yield Finding("model-renamed", change.name, Level.LOOK if public else Level.SAFE, text)
-
-
-def _meaning_findings(old: Revision, change: Change) -> list[Finding]:
-    found = []
-    level_of = {"column-added": Level.SAFE, "columns-reordered": Level.SAFE, "order-changed": Level.LOOK}
-    for clause in change.clauses:
-        subject = change.name + ("" if clause.scope == FINAL else f".{clause.scope}")
-        if clause.column and not clause.affects_rows:
-            subject += f".{clause.column}"
-        level = level_of.get(clause.kind, Level.LOOK)
-        where = "" if clause.scope == FINAL else f" in `{clause.scope}`"
-        found.append(Finding(clause.kind, subject, level, f"`{change.name}`{where}: {clause.sentence}"))
-    if not change.clauses and (change.columns or change.rows):
-        is_new = change.why.startswith("its columns") and not change.dropped
-        level = Level.SAFE if is_new else Level.LOOK
-        found.append(
-            Finding("meaning", change.name, level, f"`{change.name}`: {change.why or 'its meaning changed'}")
-        )
-    for column in change.dropped:
-        below = exposures_below(old, change.old or change.id, [column])
-        if below:
-            text = f"`{change.name}.{column}` is gone; {_asked(below)}"
-            found.append(Finding("exposure-loses", f"{change.name}.{column}", Level.STOP, text))
-    return found
-
-
-def exposures_below(revision: Revision, key: str, columns: Iterable[str]) -> list[Any]:
-    """Exposures that use any of the columns (or the rows, `*`) of a node."""
-    found: set[str] = set()
-    for column in columns:
-        if key in revision.graph.nodes:
-            found |= {
-                r.ref.node
-                for r in revision.graph.downstream(*Ref(key, column))
-                if r.ref.node.startswith("exposure.")
-            }
-    exposures = revision.manifest.get("exposures", {})
-    return [exposures[k] for k in sorted(found) if k in exposures]
-
-
-def _asked(exposures: list[Any]) -> str:
-    return "; ".join(f"{e.get('label') or e['name']} uses it, ask {owner(e)}" for e in exposures)
-
-
-def must_rebuild(old: Revision, new: Revision, changed: Iterable[Change]) -> list[str]:
-    """Ids (of the head) of what changed in meaning and of all below it, parents first."""
-    nodes = new.nodes("model", "seed", "snapshot")
-    dirty = {c.id for c in changed if c.rebuilds and c.id in nodes}
-    parents = {k: [p for p in (n["depends_on"].get("nodes") or []) if p in nodes] for k, n in nodes.items()}
-    order: list[str] = []
-
-    def visit(key: str) -> None:
-        if key not in order:
-            for parent in parents[key]:
-                visit(parent)
-            order.append(key)
-
-    for key in sorted(nodes):
-        visit(key)
-    for key in order:
-        if any(p in dirty for p in parents[key]):
-            dirty.add(key)
-    return [k for k in order if k in dirty]

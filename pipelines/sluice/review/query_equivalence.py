@@ -100,14 +100,19 @@ def _plain(tree: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.Identifier):
             node.set("this", node.name.lower())
             node.set("quoted", False)
-        elif isinstance(node, exp.Join):
-            if (node.args.get("kind") or "").upper() in ("INNER", "OUTER"):
-                node.set("kind", None)
         elif isinstance(node, exp.DataType) and node.this is exp.DataType.Type.VARCHAR:
             node.set("this", exp.DataType.Type.TEXT)
         elif isinstance(node, exp.Ordered):
             node.set("desc", bool(node.args.get("desc")))
+    drop_default_join_kinds(tree)
     return tree
+
+
+def drop_default_join_kinds(tree: exp.Expression) -> None:
+    """Takes `inner` and `outer` out of joins, which mean the same without."""
+    for join in tree.find_all(exp.Join):
+        if (join.args.get("kind") or "").upper() in ("INNER", "OUTER"):
+            join.set("kind", None)
 
 
 def _resolved(tree: exp.Expression, columns: Columns) -> exp.Expression:
@@ -165,7 +170,7 @@ def _number_aliases(scope: Scope, names: dict[int, str]) -> None:
 
 
 def _passed_through(scope: Scope) -> str | None:
-    """The table or CTE that a CTE hands on unchanged: `orders as (select * from shop.orders)`."""
+    """The table or CTE that a CTE hands on unchanged: `contacts as (select * from crm.contacts)`."""
     select = scope.expression
     if not isinstance(select, exp.Select) or len(scope.selected_sources) != 1:
         return None

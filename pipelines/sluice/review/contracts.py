@@ -1,0 +1,133 @@
+"""What models promise and exposures rely on: configuration, contracts, access, grants, owners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sluice.review.column_types import is_wider, plain_type
+from sluice.review.findings import Finding, Level, look, safe, stop
+from sluice.review.revision import Revision, grants, meta, owner
+from sluice.review.wording import name_of, old_and_new, with_old_names
+
+STORAGE = (
+    "materialized",
+    "incremental_strategy",
+    "unique_key",
+    "on_schema_change",
+    "full_refresh",
+    "pre-hook",
+    "post-hook",
+    "database",
+    "schema",
+    "alias",
+    "enabled",
+    "column_types",
+    "event_time",
+    "batch_size",
+    "lookback",
+    "begin",
+)
+"""Configuration that changes how or where a model is built; a change rebuilds it."""
+
+
+def changed_storage(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """Configuration of a node that changes how it is built, old and new."""
+    both = {key: (before["config"].get(key), after["config"].get(key)) for key in STORAGE}
+    return {key: (o, n) for key, (o, n) in both.items() if (o or None) != (n or None)}
+
+
+def _pairs(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
+    for key, node in new.tables.items():
+        if (former := old.tables.get(renamed.get(key, key))) is not None:
+            yield former, node
+
+
+def contract_findings(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iterator[Finding]:
+    """Findings about all models, and about exposures; `renamed` maps new ids to old ones."""
+    for before, after in _pairs(old, new, renamed):
+        name = after["name"]
+        for key, (o, n) in changed_storage(before, after).items():
+            if key == "alias" and before["name"] != name:
+                continue
+            yield look("config", f"{name}.{key}", f"`{name}`: {key} {old_and_new(o, n)}")
+        yield from _contract(before, after)
+        yield from _access(before, after)
+    yield from _exposures(old, new, renamed)
+
+
+def _access(before: Any, after: Any) -> Iterator[Finding]:
+    name = after["name"]
+    o, n = before.get("access"), after.get("access")
+    if o != n:
+        level = Level.STOP if o == "public" else Level.LOOK
+        yield Finding("access", name, level, f"`{name}`: access {old_and_new(o, n)}")
+    o, n = before.get("group"), after.get("group")
+    if o != n:
+        yield look("owner", name, f"`{name}`: group {old_and_new(o, n)}")
+    added, removed = grants(after) - grants(before), grants(before) - grants(after)
+    for audience in sorted(added):
+        yield look("grant-added", f"{name}.{audience}", f"`{name}` is granted to **{audience}**")
+    for audience in sorted(removed):
+        yield look("grant-removed", f"{name}.{audience}", f"`{name}` is no longer granted to **{audience}**")
+
+
+def _contract(before: Any, after: Any) -> Iterator[Finding]:
+    name = after["name"]
+    o, n = (bool((x["config"].get("contract") or {}).get("enforced")) for x in (before, after))
+    if o and not n:
+        yield stop("contract-removed", name, f"`{name}`: its contract is no longer enforced")
+    if n and not o:
+        yield safe("contract-added", name, f"`{name}`: has a contract now")
+    if not o:
+        return
+    olds, news = before["columns"], after["columns"]
+    for column, entry in olds.items():
+        subject = f"{name}.{column}"
+        if column not in news:
+            yield stop("contract-column-removed", subject, f"`{subject}` left the contract")
+            continue
+        types = plain_type(entry.get("data_type")), plain_type(news[column].get("data_type"))
+        if types[0] != types[1]:
+            level = Level.LOOK if is_wider(*types) else Level.STOP
+            kind = "widened" if level is Level.LOOK else "changed"
+            text = f"`{subject}`: type {kind}, {types[0]} → {types[1]}"
+            yield Finding(f"type-{kind}", subject, level, text)
+        constraints = [{c["type"] for c in x.get("constraints") or []} for x in (entry, news[column])]
+        for lost in sorted(map(str, constraints[0] - constraints[1])):
+            yield look("constraint-removed", f"{subject}.{lost}", f"`{subject}`: no {lost} any more")
+        for more in sorted(map(str, constraints[1] - constraints[0])):
+            yield safe("constraint-added", f"{subject}.{more}", f"`{subject}`: {more} from now on")
+    for column in news:
+        if column not in olds:
+            text = f"`{name}.{column}` joined the contract"
+            yield safe("contract-column-added", f"{name}.{column}", text)
+
+
+def _exposures(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iterator[Finding]:
+    before, after = old.exposures, new.exposures
+    for key, exposure in before.items():
+        if key not in after:
+            text = f"the exposure `{exposure['name']}` is gone; {owner(exposure)} owned it"
+            yield look("exposure-removed", exposure["name"], text)
+    for key, exposure in after.items():
+        name = exposure["name"]
+        if key not in before:
+            yield safe("exposure-added", name, f"new exposure `{name}`")
+            continue
+        owners = owner(before[key]), owner(exposure)
+        if owners[0] != owners[1]:
+            text = f"the exposure `{name}`: owner {old_and_new(*owners)}"
+            yield look("exposure-owner", name, text)
+        o, n = (_used(side, renamed) for side in (before[key], exposure))
+        if o != n:
+            text = f"the exposure `{name}` uses {old_and_new(', '.join(sorted(o)), ', '.join(sorted(n)))}"
+            yield look("exposure-changed", name, text)
+
+
+def _used(exposure: Any, renamed: Mapping[str, str]) -> set[str]:
+    """Models, by their old names, and the columns of them, that an exposure says it uses."""
+    models = {name_of(renamed.get(k, k)) for k in exposure["depends_on"]["nodes"]}
+    names = {name_of(new): name_of(old) for new, old in renamed.items()}
+    columns = (with_old_names(str(c), names) for c in meta(exposure).get("columns") or [])
+    return models | set(columns)

@@ -1,0 +1,91 @@
+"""What lies below a change, by lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.lineage import ROWS, EdgeType, Ref
+from sluice.review.model_changes import Change
+from sluice.review.revision import Revision, owner
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A model or exposure below a change: columns whose values follow, and whether its rows do."""
+
+    id: str
+    name: str
+    kind: str
+    columns: tuple[str, ...]
+    rows: bool
+    owner: str
+
+
+def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Reach]:
+    """All models and exposures below the changes, by lineage; removed columns are followed in the base."""
+    columns: dict[str, set[str]] = {}
+    rows: set[str] = set()
+    for change in changed:
+        if not change.rebuilds:
+            continue
+        starts = [(new, change.id, c) for c in change.columns if change.how != "removed"]
+        starts += [(old, change.old or change.id, c) for c in change.dropped]
+        if change.rows:
+            starts.append((old if change.how == "removed" else new, change.id, ROWS))
+        for revision, key, column in starts:
+            if key not in revision.graph.nodes:
+                continue
+            for found in revision.graph.downstream(key, column):
+                below = found.ref.node
+                if below == key:
+                    continue
+                if found.ref.column == ROWS and found.type is not EdgeType.VALUE:
+                    rows.add(below)
+                elif found.ref.column != ROWS:
+                    columns.setdefault(below, set()).add(found.ref.column)
+                else:
+                    columns.setdefault(below, set())
+    result = []
+    for key in sorted({*columns, *rows}):
+        graph = new.graph if key in new.graph.nodes else old.graph
+        entry = {**old.exposures, **new.exposures}.get(key)
+        node = graph.nodes[key]
+        who = owner(entry) if entry else node.owner
+        result.append(Reach(key, node.name, node.kind, tuple(sorted(columns.get(key, ()))), key in rows, who))
+    return result
+
+
+def exposures_below(revision: Revision, key: str, columns: Iterable[str]) -> list[Any]:
+    """Exposures that use any of the columns (or the rows, `*`) of a node."""
+    found: set[str] = set()
+    for column in columns:
+        if key in revision.graph.nodes:
+            found |= {
+                r.ref.node
+                for r in revision.graph.downstream(*Ref(key, column))
+                if r.ref.node.startswith("exposure.")
+            }
+    return [revision.exposures[k] for k in sorted(found) if k in revision.exposures]
+
+
+def must_rebuild(new: Revision, changed: Iterable[Change]) -> list[str]:
+    """Ids (of the head) of what changed in meaning and of all below it, parents first."""
+    nodes = new.tables
+    dirty = {c.id for c in changed if c.rebuilds and c.id in nodes}
+    parents = {k: [p for p in (n["depends_on"].get("nodes") or []) if p in nodes] for k, n in nodes.items()}
+    order: list[str] = []
+
+    def visit(key: str) -> None:
+        if key not in order:
+            for parent in parents[key]:
+                visit(parent)
+            order.append(key)
+
+    for key in sorted(nodes):
+        visit(key)
+    for key in order:
+        if any(p in dirty for p in parents[key]):
+            dirty.add(key)
+    return [k for k in order if k in dirty]

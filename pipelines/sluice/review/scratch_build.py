@@ -1,0 +1,318 @@
+"""Builds what changed on both sides, in a scratch folder, and compares the tables.
+
+Both sides are built from the same inputs: raw, and the warehouse's tables of models that did not change. So it does
+not matter which branch the warehouse was built from last. Where a rebuilt table turns out equal, what lies below it
+and did not change itself is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from sluice.config.settings import Settings
+from sluice.engine import engine
+from sluice.errors import LockedError
+from sluice.privacy.personal_columns import scrub
+from sluice.review.coverage import keys_of
+from sluice.review.data_findings import plan_findings, speed_findings, table_findings
+from sluice.review.downstream import must_rebuild
+from sluice.review.findings import Finding, Level, look
+from sluice.review.model_changes import Change
+from sluice.review.privacy_changes import classes
+from sluice.review.result import DataReview
+from sluice.review.revision import Revision
+from sluice.review.table_diff import TableDiff, columns_of_table, compare_tables, first_value
+from sluice.sql import quoted
+
+BLOCK = 262_144
+"""Bytes of a block of a DuckDB file."""
+
+
+def compare_data(
+    settings: Settings,
+    old: Revision,
+    new: Revision,
+    changed: list[Change],
+    renamed: Mapping[str, str],
+    scratch: Path,
+) -> DataReview:
+    """Build and compare; counts what the clauses of `changed` cost (they are replaced in place)."""
+    if not settings.warehouse.is_file() or not settings.raw.is_file():
+        return DataReview(
+            remark="There is no warehouse here, so nothing was built: lineage and meaning only."
+        )
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        with duckdb.connect(str(scratch / "work.duckdb")) as connection:
+            connection.execute("set TimeZone = 'UTC'; set memory_limit = '1500MB'; set threads = 2")
+            connection.execute(f"set temp_directory = '{scratch / 'tmp'}'")
+            for name in ("base", "head"):
+                connection.execute(f"attach '{scratch / f'{name}.duckdb'}' as {name}")
+            for name, file in (("raw", settings.raw), ("warehouse", settings.warehouse)):
+                engine().attach(connection, file, name, seconds=0)
+            return _Comparison(connection, old, new, changed, renamed).run(scratch)
+    except LockedError:
+        return DataReview(remark="The warehouse is being written by another command, so nothing was built.")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Side:
+    """One revision in the scratch database `name`; `places` says which relation stands for which node."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, name: str, revision: Revision, built: Collection[str]
+    ) -> None:
+        self.connection = connection
+        self.name = name
+        self.revision = revision
+        self.nodes = revision.tables
+        self.built = built
+        """Tables and views of the warehouse, `schema.name` in lower case."""
+        self.places: dict[str, str] = {}
+
+    def sql(self, text: str) -> str:
+        """Compiled SQL with the places of its relations."""
+        for key, place in self.places.items():
+            if relation := self.nodes[key].get("relation_name"):
+                text = text.replace(relation, place)
+        return text
+
+    def build(self, key: str) -> float:
+        """Build a node into this side's database; its seconds."""
+        node = self.nodes[key]
+        self._place_parents(node)
+        place = f'"{self.name}"."{node["schema"]}"."{node.get("alias") or node["name"]}"'
+        self.connection.execute(f'create schema if not exists "{self.name}"."{node["schema"]}"')
+        started = time.monotonic()
+        is_seed = node["resource_type"] == "seed"
+        query = self._seed_sql(node) if is_seed else self.sql(node["compiled_code"])
+        self.connection.execute(f"create or replace table {place} as {query}")
+        self.places[key] = place
+        return time.monotonic() - started
+
+    def _place_parents(self, node: Any) -> None:
+        for parent in node["depends_on"].get("nodes") or []:
+            if parent in self.nodes and parent not in self.places:
+                self._place(parent)
+
+    def _place(self, key: str) -> None:
+        """Make sure a parent stands somewhere: in the warehouse, or built now."""
+        node = self.nodes[key]
+        if node["config"]["materialized"] == "ephemeral":
+            self._place_parents(node)
+        elif (place := self._in_warehouse(node)) is not None:
+            self.places[key] = place
+        else:
+            self.build(key)
+
+    def _in_warehouse(self, node: Any) -> str | None:
+        schema, name = node["schema"], node.get("alias") or node["name"]
+        return f'warehouse."{schema}"."{name}"' if f"{schema}.{name}".lower() in self.built else None
+
+    def _seed_sql(self, node: Any) -> str:
+        lines = f"read_csv('{self.revision.root / node['original_file_path']}', all_varchar = true, header = true)"
+        types = {k.lower(): v for k, v in (node["config"].get("column_types") or {}).items()}
+        if (place := self._in_warehouse(node)) is not None:
+            types = {**{n.lower(): t for n, t in columns_of_table(self.connection, place).items()}, **types}
+        header = self.connection.execute(f"describe from {lines}").fetchall()
+        columns = [f'cast("{n}" as {types.get(n.lower(), "varchar")}) as "{n}"' for n, *_ in header]
+        return f"select {', '.join(columns)} from {lines}"
+
+
+class _Comparison:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        old: Revision,
+        new: Revision,
+        changed: list[Change],
+        renamed: Mapping[str, str],
+    ) -> None:
+        self.connection = connection
+        built = {
+            f"{schema}.{name}".lower()
+            for schema, name in connection.execute(
+                "select schema_name, table_name from duckdb_tables() where database_name = 'warehouse' union all "
+                "select schema_name, view_name from duckdb_views() where database_name = 'warehouse'"
+            ).fetchall()
+        }
+        self.old, self.new = _Side(connection, "base", old, built), _Side(connection, "head", new, built)
+        self.changed = changed
+        self.renamed = renamed
+        self.review = DataReview()
+        # both sides, as a class that is taken away now was given for a reason
+        self.hidden = {*classes(new, trust_none=False), *classes(old, trust_none=False)}
+        self.names = _names(old) | _names(new)
+
+    def run(self, scratch: Path) -> DataReview:
+        own = {c.id for c in self.changed if c.rebuilds}
+        unequal: set[str] = set()
+        failed: set[str] = set()
+        """What cannot be built on the head's side, and all below it."""
+        for key in must_rebuild(self.new.revision, self.changed):
+            node = self.new.nodes[key]
+            parents = node["depends_on"].get("nodes") or []
+            if node["config"]["materialized"] == "ephemeral":
+                unequal.add(key)
+            elif failed.intersection(parents):
+                failed.add(key)
+            elif key not in own and not unequal.intersection(parents):
+                self.review.untouched.append(node["name"])
+            else:
+                diff = self._table(key, node)
+                self.review.tables.append(diff)
+                if not diff.is_equal:
+                    unequal.add(key)
+                if diff.error and key not in self.new.places:
+                    failed.add(key)
+                if not diff.error and key in own and key in self.new.revision.incremental:
+                    self._late_rows(key, diff)
+        self._count_clauses()
+        self._compare_plans()
+        self._measure(scratch)
+        return self.review
+
+    def _table(self, key: str, node: Any) -> TableDiff:
+        former = self.renamed.get(key, key)
+        diff = TableDiff(key, node["name"], (None, None), keys_of(self.new.revision, key))
+        seconds = [0.0, 0.0]
+        for i, (side, own) in enumerate(((self.old, former), (self.new, key))):
+            if own in side.nodes:
+                try:
+                    seconds[i] = side.build(own)
+                except duckdb.Error as error:
+                    words = scrub(str(error), self.names)  # messages quote values
+                    diff.error = f"{'it' if i else 'the base'} cannot be built: {words}"
+        place = self.new.places.get(key)
+        if diff.error:
+            level = Level.LOOK if place else Level.STOP
+            self.review.findings.append(Finding("build", diff.name, level, f"`{diff.name}`: {diff.error}"))
+        if place is None:
+            return diff
+        diff.seconds = (seconds[0], seconds[1])
+        base = self.old.places.get(former)
+        diff.rows = (self._count(base) if base else None, self._count(place))
+        if base:
+            compare_tables(self.connection, diff, base, place, self.hidden)
+        if not diff.error:
+            self.review.findings += table_findings(self.connection, node, diff, place)
+        return diff
+
+    def _count(self, place: str) -> int:
+        return int(first_value(self.connection, f"select count(*) from {place}"))
+
+    def _late_rows(self, key: str, diff: TableDiff) -> None:
+        """Hold back every twentieth row, run the incremental query on the rest, and see which come in."""
+        if not diff.key:
+            return
+        full, node = self.new.places[key], self.new.nodes[key]
+        columns = ", ".join(map(quoted, diff.key))
+        rest = f'head."{node["schema"]}"."{node["name"]}__rest"'
+        self.connection.execute(f"create table {rest} as from {full} where hash({columns}) % 20 <> 0")
+        self.new.places[key] = rest
+        sql = self.new.sql(self.new.revision.incremental[key])
+        self.new.places[key] = full
+        row = self.connection.execute(
+            f"with late as (select {columns} from {full} where hash({columns}) % 20 = 0), "
+            f"arriving as (select {columns} from ({sql})) "
+            f"select count(*), count(*) filter (({columns}) not in (select ({columns}) from arriving)) from late"
+        ).fetchone()
+        self.connection.execute(f"drop table {rest}")
+        if row is not None and row[1]:
+            text = (
+                f"`{diff.name}`: of {row[0]:,} rows held back at random, as if they came late, the incremental query "
+                f"never takes in {row[1]:,}"
+            )
+            self.review.findings.append(look("incremental-misses", diff.name, text))
+
+    def _count_clauses(self) -> None:
+        # clauses speak of relations by their old names where something was renamed
+        old = {
+            n["relation_name"]: self.new.places.get(k, self.old.places.get(k))
+            for k, n in self.old.nodes.items()
+        }
+        relations = [*old, *(n["relation_name"] for n in self.new.nodes.values())]
+
+        def count(sql: str) -> int:
+            sql = self.new.sql(_requoted(sql, relations))
+            for relation, place in old.items():
+                if place and relation:
+                    sql = sql.replace(relation, place)
+            return int(first_value(self.connection, sql))
+
+        for change in self.changed:
+            for i, clause in enumerate(change.clauses if change.id in self.new.nodes else []):
+                with suppress(duckdb.Error):
+                    change.clauses[i] = clause.counted(count)
+
+    def _compare_plans(self) -> None:
+        for change in self.changed:
+            former = change.old or change.id
+            if change.how == "meaning" and change.id in self.new.places and former in self.old.places:
+                before = self.old.sql(self.old.nodes[former]["compiled_code"])
+                after = self.new.sql(self.new.nodes[change.id]["compiled_code"])
+                self.review.findings += plan_findings(self.connection, change.name, before, after)
+        for diff in self.review.tables:
+            self.review.findings += speed_findings(diff)
+
+    def _measure(self, scratch: Path) -> None:
+        for name in ("base", "head"):
+            self.connection.execute(f"checkpoint {name}")
+        files = [(scratch / f"{name}.duckdb").stat().st_size for name in ("base", "head")]
+        self.review.bytes = (files[0], files[1])
+        sizes = self._bytes("base"), self._bytes("head")
+        for diff in self.review.tables:
+            former = self.renamed.get(diff.id, diff.id)
+            before, after = self.old.places.get(former, ""), self.new.places.get(diff.id, "")
+            diff.bytes = sizes[0].get(before, 0), sizes[1].get(after, 0)
+
+    def _bytes(self, database: str) -> dict[str, int]:
+        """Bytes of each table of a scratch database, by place; see TableDiff.bytes."""
+        tables = self.connection.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = ?", [database]
+        ).fetchall()
+        places = [f'"{database}"."{schema}"."{name}"' for schema, name in tables]
+        if not places:
+            return {}
+        segments = " union all ".join(
+            f"select '{place}' as place, block_id, len(additional_block_ids) as more "
+            f"from pragma_storage_info('{place}') where persistent and block_id >= 0"
+            for place in places
+        )
+        return dict(
+            self.connection.execute(
+                "with shares as (select place, more, 1 / count(*) over (partition by block_id) as share "
+                f"from ({segments})) "
+                f"select place, cast(sum(share + more) * {BLOCK} as bigint) from shares group by place"
+            ).fetchall()
+        )
+
+
+def _requoted(sql: str, relations: Collection[str]) -> str:
+    """Relations as dbt writes them, after sqlglot has written the query anew."""
+    for relation in relations:
+        if relation:
+            sql = re.sub(re.escape(relation), lambda _, r=relation: r, sql, flags=re.I)  # type: ignore[misc]
+    return sql
+
+
+def _names(revision: Revision) -> set[str]:
+    """Names of tables and columns in lower case, which a message may quote."""
+    found: set[str] = set()
+    for node in revision.graph.nodes.values():
+        found |= {
+            node.name.lower(),
+            *re.split(r"\W+", node.relation.lower()),
+            *(c.lower() for c in node.columns),
+        }
+    return found
