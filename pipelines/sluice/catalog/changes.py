@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sluice.catalog.facts import FAILED, CatalogFacts
+from sluice.catalog.facts import CatalogFacts
 from sluice.config.settings import Settings
+from sluice.dbt.run_results import FAILED
 from sluice.publish.versions import PublishedTable, Version, Versions
 
 

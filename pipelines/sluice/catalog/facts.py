@@ -9,12 +9,11 @@ from sluice.catalog.documentation_checks import Problem, problems_of
 from sluice.catalog.glossary import Term
 from sluice.catalog.profiles import Profile
 from sluice.config.audiences import Audience
-from sluice.dbt.build_history import History
 from sluice.dbt.manifest import Project, TestFacts
+from sluice.dbt.run_results import FAILED
 from sluice.lineage import Graph
 from sluice.privacy.personal_columns import names_of, personal_columns
-
-FAILED = ("fail", "error", "runtime error")
+from sluice.runs.history import History
 
 
 class CatalogFacts:

@@ -12,10 +12,11 @@ from sluice.catalog.glossary import read_glossary
 from sluice.catalog.profile_cache import cached_profiles
 from sluice.config.audiences import read_policy
 from sluice.config.settings import Settings
-from sluice.dbt.build_history import CACHE, History, compiled_project, record_build
 from sluice.dbt.manifest import TableFacts
-from sluice.dbt.warehouse import catalog_of, count_rows, newest, open_warehouse
-from sluice.lineage import load_graph
+from sluice.dbt.runner import compiled_project
+from sluice.engine.warehouse import count_rows, newest, open_warehouse
+from sluice.lineage.warehouse_graph import warehouse_graph
+from sluice.runs.history import History
 
 
 def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
@@ -23,16 +24,10 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
 
     Raises SluiceError without a manifest, and LockedError while another process writes to the warehouse.
     """
-    record_build(settings)
     policy, _ = read_policy(settings.root / "audiences.yml")  # `sluice publish` reports whether it is correct
     project = compiled_project(settings)
     with open_warehouse(settings, settings.lock_seconds) as connection:
-        graph = load_graph(
-            project.manifest,
-            catalog_of(connection, project),
-            cache_file=settings.home / CACHE,
-            root=settings.root,
-        )
+        graph = warehouse_graph(settings, connection, project)
         facts = CatalogFacts(
             project,
             graph,

@@ -13,7 +13,6 @@ import duckdb
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profiles import Profile, profile
 from sluice.config.settings import Settings
-from sluice.dbt.build_history import CACHE
 from sluice.lineage import Ref
 
 
@@ -23,7 +22,7 @@ def cached_profiles(
     """Profiles of all tables by id; those of unchanged tables come from a file."""
     found = {}
     settings.home.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(settings.home / CACHE, timeout=30)) as store, store:
+    with closing(sqlite3.connect(settings.lineage_cache, timeout=30)) as store, store:
         store.execute(
             "create table if not exists profiles (key text primary key, table_id text, profile text)"
         )

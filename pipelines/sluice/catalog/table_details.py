@@ -7,10 +7,10 @@ from typing import Any
 
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.sample_queries import sample_queries
-from sluice.dbt.build_history import Result
 from sluice.dbt.manifest import TableFacts, TestFacts
 from sluice.lineage import Ref
 from sluice.privacy.personal_columns import scrub
+from sluice.runs.store import NodeResult
 
 KEPT_RESULTS = 40
 """Builds shown of a test's history."""
@@ -121,7 +121,7 @@ def _treatments(facts: CatalogFacts, key: str, table: TableFacts) -> dict[str, d
     return found
 
 
-def _failing_since(results: Sequence[Result]) -> str:
+def _failing_since(results: Sequence[NodeResult]) -> str:
     """When it first failed after it last passed; builds that skipped it do not count."""
     since = ""
     for result in reversed(results):

@@ -26,8 +26,10 @@ def catalog(
 ) -> None:
     """Write the catalog: one page with every table, column, test, load and where it all comes from."""
     from sluice.catalog import gather, write
+    from sluice.workflow.build import record_build
 
     settings = load_settings()
+    record_build(settings)
     gathered = gather(settings, with_profiles=profiles)
     problems = gathered.problems
     if check_only:

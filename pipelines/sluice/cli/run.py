@@ -44,10 +44,10 @@ def run(
 
 def build(context: typer.Context) -> None:
     """Run `dbt build` with the arguments given."""
-    from sluice.dbt.runner import dbt
+    from sluice.workflow.build import build as build_all
 
     lower_priority()
-    raise typer.Exit(Exit.FAILED if dbt(load_settings(), ["build", *context.args]) else Exit.OK)
+    raise typer.Exit(Exit.FAILED if build_all(load_settings(), context.args) else Exit.OK)
 
 
 @contextmanager

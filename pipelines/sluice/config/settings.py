@@ -40,6 +40,11 @@ class Settings:
         return self.home / "ledger.sqlite"
 
     @property
+    def lineage_cache(self) -> Path:
+        """Parsed queries and profiles, kept between commands; it only saves time."""
+        return self.home / "lineage.sqlite"
+
+    @property
     def pipelines(self) -> Path:
         """dlt's working folders: state and load packages, one folder a source."""
         return self.home / "pipelines"

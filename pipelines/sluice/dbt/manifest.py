@@ -179,6 +179,11 @@ def _constraint(entry: Json) -> str:
     return f"{kind} {entry['expression']}" if entry.get("expression") else kind
 
 
+def bare(relation: str) -> str:
+    """A relation's name as lineage writes it: without quotes, in lower case."""
+    return relation.replace('"', "").replace("`", "").lower()
+
+
 def _flat(text: str | None) -> str:
     return " ".join((text or "").split())
 

@@ -1,4 +1,4 @@
-"""Runs dbt in a process of its own, and reads what it left behind.
+"""Runs dbt in a process of its own; workflow/build.py records what a build found.
 
 A process, because dbt keeps the attached databases locked until the one it ran in ends.
 """
@@ -7,31 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from sluice.config.settings import Settings
-from sluice.dbt.run_results import BUILDING, merge_results
+from sluice.dbt.manifest import Project, read_project
 from sluice.engine.locks import locked
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What a dbt run made; counts by dbt's own words for a status (success, pass, warn, error, fail, skipped)."""
-
-    models: Counter[str]
-    tests: Counter[str]
-    failures: list[str]
-    """One line for each node that failed, as dbt reports it."""
-
-    @property
-    def ok(self) -> bool:
-        return not self.failures
 
 
 def dbt(settings: Settings, arguments: Sequence[str], *, quiet: bool = False) -> int:
@@ -41,10 +26,8 @@ def dbt(settings: Settings, arguments: Sequence[str], *, quiet: bool = False) ->
     """
     command = [str(Path(sys.executable).with_name("dbt")), *(["--quiet"] if quiet else []), *arguments]
 
-    def run() -> int:
+    with _locked(settings, arguments[0]):
         return subprocess.run(command, cwd=settings.root, env=_environment(settings), check=False).returncode
-
-    return _recorded(settings, arguments[0], run)
 
 
 @contextmanager
@@ -62,15 +45,13 @@ def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
     os.close(answer)
 
     def run(arguments: Sequence[str]) -> int:
-        def asked() -> int:
-            assert process.stdin is not None
+        assert process.stdin is not None
+        with _locked(settings, arguments[0]):
             with suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(["--quiet", *arguments]) + "\n")
                 process.stdin.flush()
             code = replies.readline()
-            return int(code) if code else 2  # it ended, and has said why
-
-        return _recorded(settings, arguments[0], asked)
+        return int(code) if code else 2  # it ended, and has said why
 
     try:
         with os.fdopen(answers, encoding="ascii") as replies:
@@ -86,35 +67,30 @@ def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
             process.wait()
 
 
-def _recorded(settings: Settings, verb: str, run: Callable[[], int]) -> int:
-    """Run a dbt command under the lock, and keep what it left behind."""
-    with locked(settings.home, f"dbt {verb}", settings.lock_seconds):
-        code = run()
-    merge_results(settings)  # before the next command overwrites it
-    if verb in BUILDING:
-        from sluice.dbt.build_history import record_build
-
-        record_build(settings)
-    return code
+def _locked(settings: Settings, verb: str) -> AbstractContextManager[None]:
+    return locked(settings.home, f"dbt {verb}", settings.lock_seconds)
 
 
 def _environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, "SLUICE_HOME": str(settings.home)}
 
 
-def build_result(settings: Settings) -> BuildResult:
-    """What the last `dbt build` made, from its `run_results.json`."""
-    file = settings.target / "run_results.json"
-    results = json.loads(file.read_text(encoding="utf-8"))["results"]
-    models: Counter[str] = Counter()
-    tests: Counter[str] = Counter()
-    failures = []
-    for result in results:
-        kind = result["unique_id"].split(".")[0]
-        (tests if kind in ("test", "unit_test") else models)[result["status"]] += 1
-        if result["status"] in ("error", "fail", "runtime error"):
-            failures.append(f"{result['unique_id']}: {(result['message'] or '').strip().splitlines()[0]}")
-    return BuildResult(models, tests, failures)
+def compiled_project(settings: Settings) -> Project:
+    """The project with the SQL of every model compiled.
+
+    After a build of a part of it, dbt's manifest has compiled only that part; the whole is then compiled in a folder
+    of its own, so that the results of the build stay where they are.
+    """
+    project = read_project(settings.target)
+    if not project.uncompiled:
+        return project
+    aside = settings.target / "catalog"
+    aside.mkdir(exist_ok=True)
+    if (parsed := settings.target / "partial_parse.msgpack").is_file():
+        shutil.copy(parsed, aside)  # dbt then reads only the files that changed since
+    if dbt(settings, ["compile", "--no-populate-cache", "--target-path", str(aside)], quiet=True):
+        return project  # what is not compiled is of unknown lineage, and hidden where it could be personal
+    return read_project(aside)
 
 
 def excluding(failed_tables: Sequence[str]) -> list[str]:

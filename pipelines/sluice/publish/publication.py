@@ -15,7 +15,8 @@ import duckdb
 
 from sluice.config.audiences import Audience
 from sluice.config.sources import load_sources
-from sluice.dbt.run_results import Outcome, merge_results
+from sluice.dbt import run_results
+from sluice.dbt.run_results import Outcome
 from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish.audit import Violation, audit, count, orphans
 from sluice.publish.operation import Operation
@@ -71,12 +72,12 @@ class Publication(Operation):
     @cached_property
     def outcomes(self) -> Mapping[str, Outcome]:
         """What dbt last reported of each model and test."""
-        return merge_results(self.settings)
+        return run_results.merge(self.settings)
 
     @cached_property
     def project(self) -> Project:
         """The granted models; raises DeclarationError when grants and policy do not fit."""
-        cache = self.settings.home / "lineage.sqlite"
+        cache = self.settings.lineage_cache
         return Project.read(self.settings.target, self.policy, self.outcomes, cache)
 
     def run(self, run_id: str | None, accept_rows: bool) -> Published:

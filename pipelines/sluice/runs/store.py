@@ -1,15 +1,16 @@
-"""What was loaded when: one row a run, source and table, in a SQLite file that survives kills.
+"""What happened: runs and their loads, builds, publications and served sessions, in a SQLite file that survives kills.
 
-dbt reads the file as the source `sluice`; `sluice status` reads it too.
+dbt reads runs and loads as the source `sluice`; `sluice status` and the catalog read the file too.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from sluice.errors import RunStoreError
 
 CLOCK_SECONDS = 2
 """How much later than its first line a process may seem to have begun."""
-SCHEMA = """
+KEPT_BUILDS = 200
+"""Older builds are forgotten: at 2,000 nodes per build, this is about 50 MB."""
+FIRST_SCHEMA = """
 create table if not exists runs (
     run_id text primary key,
     command text not null,
@@ -69,12 +72,45 @@ create table if not exists served (
     at text not null,
     detail text
 );
+create table if not exists builds (
+    invocation_id text primary key,
+    command text not null,
+    started_at text not null,
+    ended_at text not null
+);
+create table if not exists build_results (
+    invocation_id text not null,
+    node text not null,
+    status text not null,
+    failures integer,
+    seconds real not null,
+    row_count integer,
+    message text,
+    primary key (invocation_id, node)
+);
+create table if not exists build_failing_rows (
+    invocation_id text not null,
+    node text not null,
+    columns text not null,
+    rows text not null,
+    primary key (invocation_id, node)
+);
 """
+
+MIGRATIONS = (FIRST_SCHEMA,)
+"""SQL that brings the file from one version (`pragma user_version`) to the next; add to the end, change nothing."""
+ADDED_COLUMNS = (
+    ("loads", "new_columns", "text"),
+    ("loads", "lost_columns", "text"),
+    ("loads", "retries", "integer not null default 0"),
+    ("runs", "process", "integer"),
+)
+"""What files of version 0, from before versions were counted, may lack."""
 
 
 @dataclass(frozen=True)
 class LoadRecord:
-    """How one table fared in one run; times are UTC, sizes bytes."""
+    """The load of one table in one run; times are UTC, sizes bytes."""
 
     run_id: str
     source: str
@@ -90,7 +126,7 @@ class LoadRecord:
     rows_deleted: int = 0
     rows_quarantined: int = 0
     retries: int = 0
-    """What failed on a network and was made again."""
+    """Requests that failed on the network and were repeated."""
     bytes: int = 0
     cursor_from: str | None = None
     cursor_to: str | None = None
@@ -98,32 +134,57 @@ class LoadRecord:
     """dlt's load id; also in the `_load_id` of the rows."""
     error: str | None = None
     new_columns: str | None = None
-    """Columns the source has and raw had not, by comma."""
+    """Columns of the source that were new to raw, separated by commas."""
     lost_columns: str | None = None
-    """Columns raw has and the source has no more, by comma."""
+    """Columns of raw that the source no longer has, separated by commas."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """One dbt command that built or tested; times are ISO, UTC."""
+
+    invocation_id: str
+    command: str
+    started_at: str
+    ended_at: str
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """The result of one node in one build; `at` is when the build began, in UTC."""
+
+    at: str
+    status: str
+    failures: int | None
+    seconds: float
+    row_count: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class FailingRows:
+    """Rows a failed test returned. `masked` gives for each column the class that hides it, or None."""
+
+    at: str
+    columns: list[str]
+    masked: list[str | None]
+    rows: list[list[Any]]
 
 
 class RunStore:
-    """The ledger of one warehouse; every write is committed at once."""
+    """The run store of one warehouse; every write is committed at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunStoreError(f"the ledger {path} cannot be made: {error}") from None
+            raise RunStoreError(f"the run store {path} cannot be created: {error}") from None
         with self._open() as con:
             con.execute("pragma journal_mode = wal")
-            con.executescript(SCHEMA)
-            added = [
-                ("loads", "new_columns", "text"),
-                ("loads", "lost_columns", "text"),
-                ("loads", "retries", "integer not null default 0"),
-                ("runs", "process", "integer"),
-            ]
-            for table, name, kind in added:  # a ledger of an earlier version
-                if name not in {row["name"] for row in con.execute(f"pragma table_info({table})")}:
-                    con.execute(f"alter table {table} add column {name} {kind}")
+            if _version(con) < len(MIGRATIONS):
+                con.execute("begin immediate")  # one process migrates, others wait and find it done
+                _migrate(con)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -133,7 +194,7 @@ class RunStore:
                 yield con
         except sqlite3.OperationalError as error:
             raise RunStoreError(
-                f"the ledger {self._path} cannot be written: {error}. Is the disk full, or read-only?"
+                f"the run store {self._path} cannot be written: {error}. Is the disk full, or read-only?"
             ) from error
 
     def begin(self, command: str) -> str:
@@ -157,7 +218,7 @@ class RunStore:
             )
 
     def record(self, *rows: LoadRecord) -> None:
-        """Keep what became of tables."""
+        """Record loads of tables."""
         with self._open() as con:
             for row in rows:
                 values: dict[str, Any] = {
@@ -168,7 +229,7 @@ class RunStore:
                 con.execute(f"insert or replace into loads ({names}) values ({marks})", list(values.values()))
 
     def runs(self, limit: int) -> list[sqlite3.Row]:
-        """The newest runs with what their loads add up to, newest first."""
+        """The newest runs with the sums of their loads, newest first."""
         with self._open() as con:
             _close_killed(con)
             return con.execute(
@@ -181,7 +242,7 @@ class RunStore:
             ).fetchall()
 
     def columns(self, table: str) -> dict[str, str]:
-        """Columns of a table of the ledger, and SQLite's types."""
+        """Columns of a table of the run store, with their SQLite types."""
         with self._open() as con:
             return {row["name"]: row["type"].lower() for row in con.execute(f"pragma table_info({table})")}
 
@@ -219,8 +280,50 @@ class RunStore:
             )
             return {row[0]: row[1] for row in rows}
 
+    def has_build(self, invocation_id: str) -> bool:
+        """Whether a build is recorded."""
+        with self._open() as con:
+            found = con.execute("select 1 from builds where invocation_id = ?", [invocation_id])
+            return found.fetchone() is not None
+
+    def record_build(
+        self, build: Build, results: Mapping[str, NodeResult], failing: Mapping[str, FailingRows]
+    ) -> None:
+        """Record a build with the result of each node and the rows of failed tests; the oldest builds are forgotten."""
+        key = build.invocation_id
+        with self._open() as con:
+            con.execute("insert or ignore into builds values (?, ?, ?, ?)", astuple(build))
+            con.executemany(
+                "insert or ignore into build_results values (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    [key, node, r.status, r.failures, r.seconds, r.row_count, r.message]
+                    for node, r in results.items()
+                ],
+            )
+            con.executemany(
+                "insert or ignore into build_failing_rows values (?, ?, ?, ?)",
+                [
+                    [key, test, json.dumps([f.columns, f.masked]), json.dumps(f.rows, ensure_ascii=False)]
+                    for test, f in failing.items()
+                ],
+            )
+            kept = f"(select invocation_id from builds order by started_at desc limit {KEPT_BUILDS})"
+            for table in ("build_results", "build_failing_rows", "builds"):
+                con.execute(f"delete from {table} where invocation_id not in {kept}")
+
+    def builds(self, table: str = "builds") -> list[sqlite3.Row]:
+        """Rows of `builds`, or of `build_results` or `build_failing_rows` with `started_at`; the oldest build first."""
+        joined = "" if table == "builds" else " join builds using (invocation_id)"
+        with self._open() as con:
+            return con.execute(f"select * from {table}{joined} order by started_at").fetchall()
+
+    def loads(self) -> list[sqlite3.Row]:
+        """Every load of every table, oldest first."""
+        with self._open() as con:
+            return con.execute("select * from loads order by started_at").fetchall()
+
     def begin_publication(self, action: str, audience: str | None, who: str) -> int:
-        """Note a publish, rollback or rotate_key before it starts; returns its number."""
+        """Record a publish, rollback or rotate_key before it starts; returns its number."""
         with self._open() as con:
             cursor = con.execute(
                 "insert into publications (action, audience, who, started_at, status) values (?, ?, ?, ?, 'running')",
@@ -238,7 +341,7 @@ class RunStore:
             )
 
     def close_publications(self, current: str | None) -> None:
-        """Close what a kill left open as `interrupted`; `current` is the version readers got after all."""
+        """Close what a kill left open as `interrupted`; `current` is the version that readers have."""
         with self._open() as con:
             con.execute(
                 "update publications set status = 'interrupted', detail = ? where status = 'running'",
@@ -261,7 +364,7 @@ class RunStore:
         who: str,
         detail: str | None,
     ) -> None:
-        """Note something of a served session: start, connect, query, refused, …"""
+        """Record an event of a served session: start, connect, query, refused, …"""
         with self._open() as con:
             con.execute(
                 "insert into served (audience, session, event, version, who, at, detail) values (?, ?, ?, ?, ?, ?, ?)",
@@ -269,11 +372,28 @@ class RunStore:
             )
 
     def served(self, audience: str) -> list[sqlite3.Row]:
-        """All that was noted of an audience's sessions, oldest first."""
+        """Every event of an audience's sessions, oldest first."""
         with self._open() as con:
             return con.execute(
                 "select * from served where audience = ? order by served_id", [audience]
             ).fetchall()
+
+
+def _version(con: sqlite3.Connection) -> int:
+    return int(con.execute("pragma user_version").fetchone()[0])
+
+
+def _migrate(con: sqlite3.Connection) -> None:
+    """Apply the migrations a file has not had, in the open transaction."""
+    version = _version(con)
+    for script in MIGRATIONS[version:]:
+        for statement in script.split(";"):
+            con.execute(statement)
+    if version == 0:
+        for table, name, kind in ADDED_COLUMNS:
+            if name not in {row["name"] for row in con.execute(f"pragma table_info({table})")}:
+                con.execute(f"alter table {table} add column {name} {kind}")
+    con.execute(f"pragma user_version = {len(MIGRATIONS)}")
 
 
 def _close_killed(con: sqlite3.Connection) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
-from sluice.dbt.runner import BuildResult, build_result, dbt_session, excluding
+from sluice.dbt.run_results import BuildResult, build_result
+from sluice.dbt.runner import dbt_session, excluding
 from sluice.errors import SluiceError
 from sluice.extract.contract import LoadOptions
 from sluice.load.results import ProgressListener, SourceResult
@@ -57,9 +58,11 @@ def run(
     with dbt_session(settings) as dbt:
         with loading or nullcontext() as listener:
             loads = load(settings, sources, LoadOptions(), listener)
+        from sluice.workflow.build import build
+
         on_step("build: dbt build")
         failed_tables = [name for result in loads for name in result.failed]
-        code = dbt(["build", *excluding(failed_tables)])
+        code = build(settings, excluding(failed_tables), dbt)
         built = build_result(settings)
         on_step("docs: dbt docs generate")
         code |= dbt(["docs", "generate", "--static"])

@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.dbt.build_history import record_build
 from sluice.publish.versions import PublishedAudience, PublishedTable, Version
 from sluice.runs.store import LoadRecord, RunStore
+from sluice.workflow.build import record_build
 
 CANARIES = ("canary-mail@private.example", "Canaria Kanarienvogel", "+49 171 5550199")
 RAW = {

@@ -20,9 +20,10 @@ from sluice.catalog.profiles import BINS, profile
 from sluice.catalog.sample_queries import sample_queries
 from sluice.cli import app
 from sluice.config.settings import Settings
-from sluice.dbt.build_history import History
-from sluice.dbt.warehouse import open_warehouse
+from sluice.engine.warehouse import open_warehouse
 from sluice.errors import DeclarationError, LockedError, SluiceError
+from sluice.runs.history import History
+from sluice.workflow.build import record_build
 from tests.python.catalog.small import MODELS, Company
 
 
@@ -76,7 +77,7 @@ def test_loads_and_rows_over_time(gathered: CatalogFacts) -> None:
 def test_a_build_is_kept_once_and_old_ones_are_forgotten(
     fresh: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.dbt.build_history.KEPT_BUILDS", 3)
+    monkeypatch.setattr("sluice.runs.store.KEPT_BUILDS", 3)
     now = datetime.now(UTC)
     assert fresh.build("one", now, {})
     assert not fresh.build("one", now, {})
@@ -93,7 +94,7 @@ def test_compiling_and_docs_are_no_builds(fresh: Company) -> None:
     run = json.loads(file.read_text())
     run["args"]["which"], run["metadata"]["invocation_id"] = "generate", "two"
     file.write_text(json.dumps(run))
-    gather(fresh.settings)
+    assert not record_build(fresh.settings)
     assert len(History(fresh.settings.ledger).builds) == 1
 
 

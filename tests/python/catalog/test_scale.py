@@ -15,9 +15,9 @@ from sluice.catalog import build_document
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import Term
 from sluice.catalog.html_page import render
-from sluice.dbt.build_history import History
 from sluice.dbt.manifest import project_of
 from sluice.lineage import load_graph
+from sluice.runs.history import History
 from tests.python.catalog import large
 
 pytestmark = [pytest.mark.full, pytest.mark.alone, pytest.mark.timeout(600)]

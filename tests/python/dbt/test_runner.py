@@ -1,16 +1,16 @@
-"""What dbt left behind is read rightly, and what depends on a failed load is left out."""
+"""dbt runs in a process of its own, and what depends on a failed load is left out."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from sluice.config.settings import Settings
-from sluice.dbt.run_results import merge_results
-from sluice.dbt.runner import build_result, dbt_session, excluding
+from sluice.dbt import run_results
+from sluice.dbt.run_results import build_result
+from sluice.dbt.runner import dbt_session, excluding
 
 
 def test_what_depends_on_failed_tables_is_left_out() -> None:
@@ -19,31 +19,6 @@ def test_what_depends_on_failed_tables_is_left_out() -> None:
         "--exclude",
         "source:shop.orders+",
         "source:web.views+",
-    ]
-
-
-def test_results_are_counted_and_failures_told(tmp_path: Path) -> None:
-    results = [
-        ("model.sluice.a", "success", None),
-        ("seed.sluice.s", "success", None),
-        ("model.sluice.b", "error", "Runtime Error in model b\n  long text"),
-        ("model.sluice.c", "skipped", None),
-        ("test.sluice.t", "pass", None),
-        ("test.sluice.u", "fail", "Got 2 results, configured to fail if != 0"),
-        ("test.sluice.v", "warn", "Got 1 result"),
-        ("unit_test.sluice.w", "pass", None),
-    ]
-    (tmp_path / "target").mkdir()
-    (tmp_path / "target" / "run_results.json").write_text(
-        json.dumps({"results": [{"unique_id": u, "status": s, "message": m} for u, s, m in results]})
-    )
-    found = build_result(Settings(root=tmp_path, home=tmp_path / "warehouse"))
-    assert dict(found.models) == {"success": 2, "error": 1, "skipped": 1}
-    assert dict(found.tests) == {"pass": 2, "fail": 1, "warn": 1}
-    assert not found.ok
-    assert found.failures == [
-        "model.sluice.b: Runtime Error in model b",
-        "test.sluice.u: Got 2 results, configured to fail if != 0",
     ]
 
 
@@ -69,9 +44,10 @@ def test_one_dbt_runs_several_commands_and_leaves_the_warehouse_to_others_betwee
         assert build_result(small).models == {"success": 1}
         with duckdb.connect(str(small.warehouse), read_only=True) as con:  # refused while dbt has it open
             assert con.execute("select id from one").fetchall() == [(1,)]
+        run_results.merge(small)
         assert dbt(["docs", "generate", "--static"]) == 0
         assert (small.target / "static_index.html").is_file()
-    kept = merge_results(small)
+    kept = run_results.merge(small)
     assert kept["model.small.one"].status == "success"
 
 

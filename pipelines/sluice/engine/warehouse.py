@@ -1,16 +1,14 @@
-"""Read-only sight of raw and warehouse under the names the models use."""
+"""Reads raw and the warehouse under the names that models use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
-from typing import Any
 
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.dbt.manifest import Project
 from sluice.engine import engine
 
 
@@ -27,28 +25,6 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
         return
     with engine().open_read_only(there, settings.home / "tmp", wait) as connection:
         yield connection
-
-
-def catalog_of(connection: duckdb.DuckDBPyConnection | None, project: Project) -> dict[str, Any]:
-    """The columns of every table that exists, in the shape of dbt's catalog.json."""
-    if connection is None:
-        return {}
-    by_name = {_bare(t.relation): t for t in project.tables.values() if t.relation}
-    found: dict[str, dict[str, Any]] = {"nodes": {}, "sources": {}}
-    rows = connection.execute(
-        "select lower(database_name || '.' || schema_name || '.' || table_name), column_name, data_type, column_index"
-        " from duckdb_columns() where database_name in ('raw', 'warehouse') order by 1, 4"
-    ).fetchall()
-    for name, column, sql_type, index in rows:
-        if table := by_name.get(name):
-            section = found["sources" if table.kind == "source" else "nodes"]
-            columns = section.setdefault(table.id, {"columns": {}})["columns"]
-            columns[column] = {"name": column, "type": sql_type, "index": index}
-    return found
-
-
-def _bare(relation: str) -> str:
-    return relation.replace('"', "").lower()
 
 
 def newest(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> str:

@@ -1,0 +1,150 @@
+"""Builds with dbt, and records what each found: test results, row counts and the rows of failed tests.
+
+dbt keeps its last run only. Failing rows are masked before they are recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import duckdb
+
+from sluice.config.settings import Settings
+from sluice.dbt import run_results
+from sluice.dbt.manifest import Project, read_project
+from sluice.dbt.runner import compiled_project, dbt
+from sluice.engine.warehouse import count_rows, open_warehouse
+from sluice.errors import LockedError
+from sluice.lineage.warehouse_graph import warehouse_graph
+from sluice.privacy.personal_columns import maskable_columns, names_of, personal_columns, scrub
+from sluice.runs.store import Build, FailingRows, NodeResult, RunStore
+
+KEPT_ROWS = 20
+"""Failing rows recorded per test: enough to see the pattern."""
+WAIT_SECONDS = 5.0
+"""How long a build waits for another process to close what it built; without it, there are no counts."""
+LONGEST_TEXT = 80
+
+
+def build(
+    settings: Settings,
+    arguments: Sequence[str],
+    run: Callable[[Sequence[str]], int] | None = None,
+) -> int:
+    """Run `dbt build` with `arguments` and record what it found; returns dbt's exit code.
+
+    run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does.
+    """
+    command = ["build", *arguments]
+    code = run(command) if run else dbt(settings, command)
+    run_results.merge(settings)  # before the next command overwrites it
+    record_build(settings)
+    return code
+
+
+def record_build(settings: Settings) -> bool:
+    """Record what dbt's last run found; False if it was no build, or is recorded already.
+
+    Called after every build and before every catalog, so that a plain `dbt build` counts as well, unless another
+    dbt command has overwritten its results.
+    """
+    run = run_results.read(settings)
+    if run is None or not (settings.target / "manifest.json").is_file():
+        return False
+    command, metadata = run.get("args", {}).get("which"), run["metadata"]
+    store = RunStore(settings.ledger)
+    if command not in run_results.BUILDING or store.has_build(metadata["invocation_id"]):
+        return False
+    started = metadata.get("invocation_started_at") or metadata["generated_at"]
+    project = read_project(settings.target)
+    failed = [r for r in run["results"] if _has_failing_rows(r)]
+    if failed:
+        with suppress(LockedError):  # lineage is unknown then, and all that is unknown is hidden
+            project = compiled_project(settings)
+    counts, failing = _look(settings, project, started, run["results"], failed)
+    known = names_of(project)
+    results = {
+        result["unique_id"]: NodeResult(
+            started,
+            result["status"],
+            result.get("failures"),
+            result.get("execution_time") or 0.0,
+            counts.get(result["unique_id"]),
+            scrub(result.get("message"), known),
+        )
+        for result in run["results"]
+    }
+    sources = {key: count for key, count in counts.items() if key.startswith("source.")}
+    results |= {key: NodeResult(started, "there", None, 0.0, count, "") for key, count in sources.items()}
+    build = Build(metadata["invocation_id"], command, started, metadata["generated_at"])
+    store.record_build(build, results, failing)
+    return True
+
+
+def _has_failing_rows(result: Mapping[str, Any]) -> bool:
+    is_test = result["unique_id"].startswith("test.")
+    return is_test and result["status"] in ("fail", "warn") and bool(result.get("compiled_code"))
+
+
+def _look(
+    settings: Settings,
+    project: Project,
+    started: str,
+    results: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, int], dict[str, FailingRows]]:
+    """Row counts of the sources and of the tables that were built, and the rows of the tests that failed."""
+    try:
+        with open_warehouse(settings, WAIT_SECONDS) as connection:
+            if connection is None:
+                return {}, {}
+            wanted = [table for table in project.tables.values() if table.kind == "source"]
+            for result in results:
+                table = project.tables.get(result["unique_id"])
+                is_built = result["status"] == "success"
+                if table and is_built and table.materialized not in ("view", "ephemeral"):
+                    wanted.append(table)
+            found = {table.id: count_rows(connection, table.relation) for table in wanted}
+            counts = {key: rows for key, rows in found.items() if rows is not None}
+            if not failed:
+                return counts, {}
+            return counts, _failing_rows(settings, project, started, connection, failed)
+    except LockedError:
+        return {}, {}
+
+
+def _failing_rows(
+    settings: Settings,
+    project: Project,
+    started: str,
+    connection: duckdb.DuckDBPyConnection,
+    failed: Sequence[Mapping[str, Any]],
+) -> dict[str, FailingRows]:
+    graph = warehouse_graph(settings, connection, project)
+    personal = personal_columns(project, graph)
+    found = {}
+    for result in failed:
+        sql = result["compiled_code"].strip().rstrip(";")
+        try:
+            cursor = connection.execute(f"select * from ({sql}\n) limit {KEPT_ROWS}")
+            names = [column[0] for column in cursor.description or ()]
+            rows = cursor.fetchall()
+        except duckdb.Error:
+            continue
+        masked = maskable_columns(sql, names, graph, personal)
+        shown = [
+            [None if why else _shown(value) for value, why in zip(row, masked, strict=True)] for row in rows
+        ]
+        found[result["unique_id"]] = FailingRows(started, names, masked, shown)
+    return found
+
+
+def _shown(value: Any) -> Any:
+    """A value as it is recorded: numbers and booleans as they are, all else as short text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    text = scrub(text) if "@" in text else text  # an address in a column that was not given a class
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
