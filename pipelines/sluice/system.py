@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,11 +15,15 @@ NICENESS = 10
 """Of work in the background; `nice` without a number gives the same."""
 RESERVED_BYTES = 512_000_000
 """Addresses that allocators reserve and do not use."""
+OPEN_FILES = Path("/dev/fd")
+"""Lists this process's open files, on Linux and macOS."""
+LAST_DATA_RECEIVED = 52
+"""Offset in Linux's struct tcp_info (<linux/tcp.h>) of the milliseconds since data came, 32 bits."""
 
 
 def lower_priority() -> None:
     """Give this process, and all it starts from now on, a lower priority than readers have."""
-    tasks = Path("/proc/self/task")  # Linux has a priority a thread
+    tasks = Path("/proc/self/task")  # Linux has a priority per thread
     for number in [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [0]:
         with suppress(OSError):  # the thread has ended
             given = os.getpriority(os.PRIO_PROCESS, number)
@@ -45,3 +54,23 @@ def write_private(file: Path, text: str) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     new.replace(file)
+
+
+def sockets() -> Iterator[socket.socket]:
+    """Duplicates of this process's sockets, for the caller to close; none on Windows, which does not list them."""
+    for entry in list(OPEN_FILES.iterdir()) if OPEN_FILES.is_dir() else []:
+        with suppress(OSError):  # closed meanwhile
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                yield socket.socket(fileno=os.dup(int(entry.name)))
+
+
+def seconds_since_received(connection: socket.socket) -> float:
+    """Seconds since a connection last received data; 0 on systems other than Linux, which do not tell."""
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        milliseconds: int = struct.unpack_from("I", info, LAST_DATA_RECEIVED)[0]
+    except (OSError, struct.error):
+        return 0.0
+    return milliseconds / 1000

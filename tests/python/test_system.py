@@ -1,7 +1,8 @@
-"""What writes lets readers go first."""
+"""Calls to the operating system, and what is done where it does not have them."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sluice import system
 from sluice.system import NICENESS
 from tests.python.small_project import SmallProject
 
@@ -62,3 +64,40 @@ def test_commands_that_write_step_aside(tmp_path: Path) -> None:
                 time.sleep(0.02)
         assert process.returncode == 0, command
         assert NICENESS in seen, command
+
+
+def test_without_the_calls_of_linux_nothing_is_limited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No priority per thread, no list of sockets, no time of the last data: other systems do without."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        assert {s.getpeername() for s in system.sockets() if s.fileno() >= 0 and _connected(s)} >= {
+            client.getpeername()
+        }
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert system.seconds_since_received(client) == 0
+        monkeypatch.setattr(system, "OPEN_FILES", tmp_path / "none")
+        assert list(system.sockets()) == []
+
+
+@pytest.mark.parametrize("program", ["limit_memory(0)", "lower_priority()"])
+def test_without_proc_the_process_is_limited_as_a_whole(program: str) -> None:
+    """Where /proc is missing, addresses are not limited, and the process as a whole gets a lower priority."""
+    code = (
+        "import os; from pathlib import Path; from sluice import system;"
+        "system.Path = lambda *parts: Path('/nowhere', *(p.lstrip('/') for p in parts));"
+        f"system.{program}; block = bytearray(1_000_000_000); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == (NICENESS if "priority" in program else 0)
+
+
+def _connected(opened: socket.socket) -> bool:
+    try:
+        opened.getpeername()
+    except OSError:
+        return False
+    return True

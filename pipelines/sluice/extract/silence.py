@@ -1,23 +1,20 @@
-"""A bound on how long a server may say nothing while it is read.
+"""A limit on how long a server may send nothing while it is read.
 
-Drivers written in C wait for the next byte as long as the connection stands, deaf to interrupts. Their sockets are
-this process's, though: a watch looks at when each of them last received anything, and shuts them down when that was
-too long ago; the driver then sees a connection that ended. (Linux: /proc and TCP_INFO.)
+Drivers written in C wait for the next byte as long as the connection stands, and ignore interrupts. But their sockets
+belong to this process: a watch checks when each of them last received data, and shuts them down when that was too
+long ago; the driver then sees a closed connection.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-LAST_DATA_RECEIVED = 52
-"""Where struct tcp_info says how many milliseconds ago data came, as 32 bits; see <linux/tcp.h>."""
+from sluice.system import seconds_since_received, sockets
+
 LOOKS = 20
 """How often a watch looks within its time."""
 
@@ -61,7 +58,7 @@ class Watch:
             looks += 1
             connections = list(self._connections())
             try:
-                silent = [_silent_seconds(connection) > seconds for connection in connections]
+                silent = [seconds_since_received(connection) > seconds for connection in connections]
                 if looks > LOOKS and silent and all(silent):
                     self.seconds = seconds
                     for connection in connections:
@@ -73,15 +70,11 @@ class Watch:
 
     def _connections(self) -> Iterator[socket.socket]:
         """Duplicates of this process's sockets that are connected to the address."""
-        for entry in Path("/proc/self/fd").iterdir():
-            with suppress(OSError):  # closed by now, or no socket
-                if not str(entry.readlink()).startswith("socket:"):
-                    continue
-                connection = socket.socket(fileno=os.dup(int(entry.name)))
-                if _peer(connection) in self._peers:
-                    yield connection
-                else:
-                    connection.close()
+        for connection in sockets():
+            if _peer(connection) in self._peers:
+                yield connection
+            else:
+                connection.close()
 
 
 class Deadline:
@@ -132,13 +125,3 @@ def _peer(connection: socket.socket) -> tuple[str, int] | None:
     except OSError:
         return None
     return host, port
-
-
-def _silent_seconds(connection: socket.socket) -> float:
-    """Seconds since the connection last received data; 0 where the system does not tell."""
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        milliseconds: int = struct.unpack_from("I", info, LAST_DATA_RECEIVED)[0]
-    except (OSError, struct.error):
-        return 0.0
-    return milliseconds / 1000

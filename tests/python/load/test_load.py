@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ import pytest
 import yaml
 
 from sluice.config.sources import load_sources
-from sluice.engine.locks import locked
-from sluice.errors import Exit, LockedError
+from sluice.errors import Exit
 from sluice.runs.status import status
 from sluice.runs.store import LoadRecord, RunStore
 from tests.python.project import Project
@@ -161,17 +158,6 @@ def test_a_killed_load_is_finished_by_the_next(project: Project) -> None:
     ]  # fmt: skip
     assert project.raw("select v from till.members") == [("M",)]
     assert project.load().rows == 0
-
-
-def test_two_at_once_wait_for_each_other(tmp_path: Path) -> None:
-    with locked(tmp_path, "sluice load", seconds=5):
-        started = time.monotonic()
-        holder = rf"sluice load, process {os.getpid()}, since "
-        with pytest.raises(LockedError, match=holder), locked(tmp_path, "other", seconds=0.3):
-            pass
-        assert 0.2 < time.monotonic() - started < 3
-    with locked(tmp_path, "other", seconds=0):
-        pass
 
 
 def test_status_tells_lag_and_state(project: Project) -> None:
