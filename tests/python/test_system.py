@@ -35,7 +35,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a pri
 
 
 def nicenesses(before: int) -> list[int]:
-    """Of a program that a process starts after it stepped aside, and of its threads; it began with `before`."""
+    """Of a program that a process starts after it lowered its priority, and of its threads; it began with `before`."""
     done = subprocess.run(
         ["nice", "-n", str(before), sys.executable, "-c", SHOWN], capture_output=True, text=True, check=True
     )
@@ -43,16 +43,16 @@ def nicenesses(before: int) -> list[int]:
 
 
 @linux
-def test_all_threads_and_programs_step_aside() -> None:
+def test_all_threads_and_programs_have_a_lower_priority() -> None:
     assert nicenesses(0) == [NICENESS] * 3
 
 
 @linux
-def test_nobody_comes_forward() -> None:
+def test_a_priority_that_is_lower_already_is_kept() -> None:
     assert nicenesses(NICENESS + 5) == [NICENESS + 5] * 3
 
 
-def test_commands_that_write_step_aside(tmp_path: Path) -> None:
+def test_commands_that_write_have_a_lower_priority(tmp_path: Path) -> None:
     """And dbt, when it is called by itself."""
     project = SmallProject(tmp_path)
     for command in (["sluice", "load"], ["dbt", "build"], ["sluice", "publish"]):

@@ -87,7 +87,7 @@ class Connections:
         return value
 
     def redact(self, text: str) -> str:
-        """`text` with every secret handed out so far blotted out."""
+        """`text` with every secret handed out so far redacted."""
         for secret in sorted(self._handed_out, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text

@@ -106,7 +106,7 @@ class TableLoad(Strict):
         return self
 
     def tolerated(self, rows: int) -> float:
-        """How many bad rows may be among so many that were read."""
+        """The number of bad rows allowed among `rows` that were read."""
         if isinstance(self.tolerance, str):
             return rows * float(self.tolerance.rstrip("% ")) / 100
         return self.tolerance
@@ -252,7 +252,7 @@ class StreamTable(TableLoad):
     stream: str | None = None
     """nats: name of the JetStream stream."""
     subject: str | None = None
-    """nats: subject filter, e.g. web.page_views or sensors.>; default: the whole stream."""
+    """nats: subject filter, e.g. sensors.berlin or sensors.>; default: the whole stream."""
     topic: str | None = None
     """kafka: topic."""
     consumer: str | None = None

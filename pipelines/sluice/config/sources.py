@@ -46,7 +46,7 @@ def read_sources(folder: Path) -> tuple[list[Source[Any, Any]], list[Problem]]:
 
 
 def load_sources(folder: Path, selection: Sequence[str] = ()) -> list[Source[Any, Any]]:
-    """The declared sources, or those named in `selection` (`shop`, `shop.orders`); raises DeclarationError."""
+    """The declared sources, or those named in `selection` (`till`, `till.sales`); raises DeclarationError."""
     sources, problems = read_sources(folder)
     if problems:
         raise DeclarationError("\n".join(map(str, problems)))
@@ -99,7 +99,6 @@ def _read_source(
         return None, explain(error, KINDS[kind], file, lines, at)
 
     schema = parsed.schema_ or parsed.name
-    line = lines.line(at)
     tables = tuple(
         Table(
             source=parsed.name,
@@ -118,7 +117,7 @@ def _read_source(
         load=parsed.config.meta.load,
         tables=tables,
         file=file,
-        line=line,
+        line=lines.line(at),
         freshness=dig(entry, "config", "freshness") or {},
         declared=tables,
     )

@@ -47,7 +47,7 @@ class TableFacts:
     owner: str
     owner_mail: str
     relation: str
-    """Quoted name in the warehouse, `"warehouse"."marts"."fct_order_lines"`; empty for exposures."""
+    """Quoted name in the warehouse, `"warehouse"."marts"."fct_orders"`; empty for exposures."""
     file: str
     parents: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Test:
-    """A data or unit test; `models` are what a failure of it speaks against, `parents` all it reads."""
+    """A data or unit test; `models` are those a failure puts in doubt, `parents` all it reads."""
 
     unique_id: str
     name: str
