@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from servers import MariaDB, Postgres
 from tests.python.extract.database.test_database import maria
-from tests.python.extract.test_rest import Answer, Api
+from tests.python.extract.rest.api import Answer, Api
 from tests.python.project import Outcome, Project
 
 Rows = list[tuple[Any, ...]]

@@ -24,7 +24,7 @@ from servers import MariaDB, Postgres
 from sluice.engine.duckdb import load_extension
 from sluice.extract import retries
 from tests.python.extract.database.test_database import maria
-from tests.python.extract.test_rest import Answer, Api, Request
+from tests.python.extract.rest.api import Answer, Api, Request
 from tests.python.project import Project
 
 Expected = str | list[tuple[Any, ...]]

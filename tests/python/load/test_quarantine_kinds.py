@@ -17,7 +17,7 @@ from sluice.config.sources import load_sources
 from sluice.engine.duckdb import load_extension
 from sluice.extract.contract import LoadOptions
 from sluice.load.run import load
-from tests.python.extract.test_rest import Answer, Api
+from tests.python.extract.rest.api import Answer, Api
 from tests.python.project import Outcome, Project
 
 Row = dict[str, Any]
