@@ -15,7 +15,16 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_end_to_end.py", "test_review.py", "catalog", "review", "publish", "serve")
+LONGEST = (
+    "test_end_to_end.py",
+    "test_review.py",
+    "install",
+    "catalog",
+    "review",
+    "publish",
+    "serve",
+    "crash",
+)
 """Files, and folders of files, that build a whole project first."""
 
 

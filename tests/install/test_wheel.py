@@ -77,6 +77,7 @@ def folder(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder
 def test_the_wheel_holds_the_engine_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        assert not [name for name in names if b"anycompany" in archive.read(name).lower()]
     here = {
         str(file.relative_to(ROOT / "pipelines"))
         for file in (ROOT / "pipelines" / "sluice").rglob("*")
