@@ -44,7 +44,7 @@ class PublishError(SluiceError):
 
 
 class RunStoreError(SluiceError):
-    """What is done cannot be noted, so nothing is."""
+    """The run store cannot be written, so nothing is done."""
 
 
 class LockedError(SluiceError):

@@ -92,6 +92,6 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code != Exit.INTERRUPTED:  # what typer makes of Ctrl-C
             raise
-        err.print("interrupted; the next run goes on from here")
+        err.print("interrupted; the next run continues from here")
         sys.stdout.flush()
         os._exit(Exit.INTERRUPTED)  # threads of a broken-off load are not waited for

@@ -21,7 +21,7 @@ def load(
         list[str] | None, typer.Argument(help="crm, or crm.contacts; default: all", metavar="[SOURCE]…")
     ] = None,
     full_refresh: Annotated[
-        bool, typer.Option("--full-refresh", help="Drop the raw tables and load anew.")
+        bool, typer.Option("--full-refresh", help="Drop the raw tables and load them from scratch.")
     ] = False,
     since: Annotated[
         str | None, typer.Option("--from", help="Load rows again from this cursor value on, e.g. 2026-01-01.")

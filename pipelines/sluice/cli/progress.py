@@ -1,4 +1,4 @@
-"""How a load looks while it runs: a live bar a source on a terminal, one line a source elsewhere."""
+"""How a load looks while it runs: a live bar per source on a terminal, one line per source elsewhere."""
 
 from __future__ import annotations
 

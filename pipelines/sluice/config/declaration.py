@@ -112,7 +112,7 @@ class TableLoad(Strict):
         return self.tolerance
 
     def has_range(self) -> bool:
-        """Whether a part of the table can be asked for: from one value of its cursor to another."""
+        """Whether a range of the cursor can be loaded again."""
         return bool(self.cursor)
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
@@ -212,7 +212,7 @@ class FilesTable(TableLoad):
         return self
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
-        """By key where there is one; a file's rows otherwise add to those of other files."""
+        """Merge by key; without a key, a file's rows are added to those of other files."""
         return "merge" if self.primary_key else "append"
 
 
@@ -267,7 +267,7 @@ class StreamTable(TableLoad):
     @model_validator(mode="after")
     def _messages_are_kept(self) -> StreamTable:
         if self.cursor or self.lookback:
-            raise ValueError("a stream has no cursor: what raw holds says where to go on")
+            raise ValueError("a stream has no cursor: a load continues after the last message in raw")
         if self.write_disposition == "replace":
             raise ValueError(
                 "a stream cannot be replaced: its old messages are gone; drop the write_disposition"

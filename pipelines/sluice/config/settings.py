@@ -46,7 +46,7 @@ class Settings:
 
     @property
     def pipelines(self) -> Path:
-        """dlt's working folders: state and load packages, one folder a source."""
+        """dlt's working folders: state and load packages, one folder per source."""
         return self.home / "pipelines"
 
     @property

@@ -40,7 +40,7 @@ class Problem:
 
 
 class Lines:
-    """A YAML file as plain values, and the line each of them stands on."""
+    """A YAML file as plain values, and the line of each."""
 
     def __init__(self, node: yaml.Node | None) -> None:
         self.line_of: dict[tuple[str | int, ...], int] = {}
@@ -54,7 +54,7 @@ class Lines:
             for key, _ in node.value:
                 if own.count(str(key.value)) > 1 and key.value != "<<":
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands here twice", problem_mark=key.start_mark
+                        problem=f"the key {key.value!r} occurs twice", problem_mark=key.start_mark
                     )
             yaml.SafeLoader("").flatten_mapping(node)
             for key, value in node.value:
@@ -67,7 +67,7 @@ class Lines:
         return yaml.SafeLoader("").construct_object(node)  # a scalar, by YAML's own rules
 
     def line(self, path: Sequence[str | int]) -> int:
-        """Line of the deepest part of `path` that stands in the file."""
+        """Line of the deepest part of `path` that is in the file."""
         for length in range(len(path), -1, -1):
             if found := self.line_of.get(tuple(path[:length])):
                 return found

@@ -1,4 +1,4 @@
-"""dbt's results of each model and test, merged over its commands and kept beside the warehouse they are about.
+"""dbt's results of each model and test, merged over its commands and kept beside the warehouse.
 
 dbt overwrites `target/run_results.json` with every command, also with those that build nothing and those that
 build a part; earlier results still hold for the rest.
@@ -51,7 +51,7 @@ class BuildResult:
 
 
 def read(settings: Settings) -> dict[str, Any] | None:
-    """`run_results.json` of the last dbt command; None where there is none."""
+    """`run_results.json` of the last dbt command; None without one."""
     file = settings.target / "run_results.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 

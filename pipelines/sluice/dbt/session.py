@@ -1,7 +1,7 @@
 """A process in which dbt parses ahead and then runs one command after the other: `python -m sluice.dbt.session FD`.
 
 Reads commands, one JSON list of dbt arguments a line, and answers each on the file descriptor with dbt's exit code
-(0 fine, 1 nodes failed, 2 cannot run). Starting dbt anew and parsing again would cost seconds for each.
+(0 fine, 1 nodes failed, 2 cannot run). Starting dbt and parsing again for each would take seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _release() -> None:
 
 def main() -> None:
     """Parse, then serve until the input ends."""
-    # a mistake in the project is not told here: the first command meets it again and says so
+    # a mistake in the project is not reported here: the first command finds it again and reports it
     parsed = dbtRunner().invoke(["--quiet", "--log-level", "none", "parse"])
     with os.fdopen(int(sys.argv[1]), "w") as answers:
         for line in sys.stdin:

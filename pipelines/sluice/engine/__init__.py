@@ -1,4 +1,4 @@
-"""The database engine under raw and the warehouse: all that has to be written anew for a second one.
+"""The database engine under raw and the warehouse: everything that a second one has to implement.
 
 `engine.duckdb` implements `Engine` for DuckDB. Two things stay as they are whatever holds raw: extractors compute with
 DuckDB in memory, and dbt has adapters of its own, chosen in `profiles.yml`.

@@ -20,7 +20,7 @@ CATALOG = "raw"
 
 
 class _Enter(RunnableLoadJob):
-    """Puts the rows of one Parquet file into raw: the whole table anew, or in place of the rows of the same keys.
+    """Loads the rows of one Parquet file into raw: they replace the whole table, or the rows with the same keys.
 
     One statement or one transaction, with the same result when it is done again after a kill. dlt's own way writes
     every row twice, to a staging table first, and has to be told which of the two a killed run had done.
@@ -122,7 +122,7 @@ def raw_destination(path: Path) -> _Raw:
     """The destination of every pipeline: the DuckDB file `path`.
 
     One file after the other, each by all of DuckDB's threads: side by side they would only need more memory.
-    dlt takes DuckDB for a database without transactions unless told otherwise.
+    By default dlt assumes that DuckDB has no transactions.
     """
     credentials = _File()
     credentials.database = str(path)

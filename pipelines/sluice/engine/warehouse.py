@@ -28,7 +28,7 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
 
 
 def newest(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> str:
-    """The highest time in a column, as ISO text in UTC; empty where there is none."""
+    """The highest time in a column, as ISO text in UTC; empty without one."""
     try:
         row = connection.execute(f"select max(cast({column} as timestamptz)) from {relation}").fetchone()
     except duckdb.Error:

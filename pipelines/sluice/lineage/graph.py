@@ -108,7 +108,7 @@ class Reached:
 
     @property
     def path(self) -> tuple[Ref, ...]:
-        """A shortest way: the columns from the one asked for to this one."""
+        """One shortest path: the columns from the requested one to this one."""
         way: list[Ref] = []
         current: _State | None = self._state
         while current is not None:

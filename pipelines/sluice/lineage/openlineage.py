@@ -1,4 +1,4 @@
-"""Exports a graph as OpenLineage: one static JobEvent a model, as files; nothing is sent anywhere.
+"""Exports a graph as OpenLineage: one static JobEvent per model, as files; nothing is sent anywhere.
 
 The events follow OpenLineage 2-0-2 with the column lineage facet 1-2-0, whose `dataset` part carries the influences
 on the rows once instead of once per column.
@@ -103,7 +103,7 @@ def _lineage_facet(graph: Graph, node: Node, namespace: str) -> dict[str, Any]:
 
 
 def _input_fields(graph: Graph, edges: Iterable[Edge], namespace: str) -> list[dict[str, Any]]:
-    """Edges by source column. The rows of a table are no field; the table itself is among the job's inputs."""
+    """Edges by source column. The rows of a table are not a field; the table itself is among the job's inputs."""
     by_source: dict[Ref, list[Edge]] = {}
     for edge in edges:
         if edge.source.column != ROWS:

@@ -55,7 +55,7 @@ def load_graph(
             cache.close()
             return graph
     except sqlite3.DatabaseError:
-        # Not a database (a run was killed, the disk was full): it only saves time, so begin anew next time.
+        # Not a database (a run was killed, the disk was full): it only saves time, so the next run starts from scratch.
         cache_file.unlink(missing_ok=True)
         return _Builder(manifest, catalog or {}, dialect, macros, root).build(QueryCache(None))
 

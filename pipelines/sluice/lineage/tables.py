@@ -190,7 +190,7 @@ class Tables(Pivots):
         return self.base_table(parts), parts
 
     def base_table(self, parts: tuple[str, ...]) -> Relation:
-        """A table of the schema; of a table that is not in it nothing is known but what the query names."""
+        """A table of the schema; of any other table, only the columns that the query names are known."""
         found = self.schema.find(parts)
         name, columns = found if found is not None else (".".join(parts), {ROWS: ""})
         rows = Dep(influences=frozenset({Influence(name, ROWS, Kind.ROWS)}))

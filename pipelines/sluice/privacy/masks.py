@@ -33,7 +33,7 @@ def masked(name: str, data_type: str, treatment: Treatment, data_class: str | No
         return f"left(sha256(getvariable('{KEY}') || {text}), 32)"
     if treatment == "partial":
         if data_class == "email":
-            # only what the text ends with is taken for a domain: it may hold several addresses, or be JSON
+            # the domain is the end of the text only: the text may hold several addresses, or be JSON
             return f"regexp_replace({text}, '(?s)^(.?).*?(@[\\pL\\pN.-]+)?$', '\\1***\\2')"
         return f"case when length({text}) > 6 then '***' || right({text}, 3) when {column} is not null then '***' end"
     if data_type == "DATE" or data_type.startswith("TIMESTAMP"):

@@ -12,7 +12,7 @@ from sluice.dbt.manifest import Project
 from sluice.lineage import ROWS, EdgeType, Graph, Ref, column_lineage
 
 UNCLASSED = "none"
-"""The data class that says a person looked at a column and found nothing personal in it."""
+"""The data class of a column in which a person found nothing personal."""
 MAIL = re.compile(r"[^\s'\"<>=,;()]+@[^\s'\"<>=,;()]+\.[^\s'\"<>=,;()]+")
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 DIGITS = re.compile(r"\+?\d(?:[\d .,/-]*\d){5,}")

@@ -1,4 +1,4 @@
-"""The ledger as tables of raw, schema `sluice`, where dbt reads it as a source."""
+"""The run store as tables of raw, schema `sluice`, where dbt reads it as a source."""
 
 from __future__ import annotations
 

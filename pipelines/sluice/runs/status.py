@@ -1,4 +1,4 @@
-"""How each source stands: its last load, its rows, and how far it is behind its freshness limit."""
+"""The state of each source: its last load, its rows, and how far it is behind its freshness limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SourceStatus:
     """By the last load of each table."""
     lag: timedelta | None
     limit: timedelta | None
-    """The freshness error limit, or the warning's where there is none."""
+    """The freshness error limit; without one, the warning's."""
     errors: tuple[str, ...]
     drift: tuple[str, ...] = ()
     """One line a table whose columns changed at the source with its last load."""
@@ -32,7 +32,7 @@ class SourceStatus:
 
 
 def status(sources: Sequence[Source[Any, Any]], ledger: RunStore) -> list[SourceStatus]:
-    """The state of every declared source, by what the ledger holds."""
+    """The state of every declared source, from the run store."""
     rows = ledger.latest()
     now = datetime.now(UTC)
     found = []

@@ -92,7 +92,7 @@ BROKEN = {
     "source a number": ("sources: [5]\n", 1, "source 1", "must be a mapping"),
     "not YAML": (DATABASE.replace("primary_key: order_id", "primary_key: [order_id"), 15, "file", "is not YAML: did not find expected ',' or ']'"),
     "a tab": (DATABASE.replace("              primary_key", "\t primary_key"), 14, "file", "is not YAML: found character"),
-    "key twice": (DATABASE.replace("cursor: updated_at", "primary_key: updated_at"), 14, "file", "the key 'primary_key' stands here twice"),
+    "key twice": (DATABASE.replace("cursor: updated_at", "primary_key: updated_at"), 14, "file", "the key 'primary_key' occurs twice"),
     "format missing": (other(FILES, "{path: a}"), 7, "s.t.config.meta.load.format", "is missing"),
     "unknown format": (other(FILES, "{path: a, format: xml}"), 7, "s.t.config.meta.load.format", "is 'xml': allowed is 'csv', 'jsonl'"),
     "unknown scheme": (other("{kind: files, url: 'ftp://x'}", "{path: a, format: csv}"), 4, "s.config.meta.load", "url is a folder, s3://bucket/prefix or sftp://host/path"),
