@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -93,13 +93,13 @@ class Publication(Operation):
                 raise DeclarationError("\n".join(unclassed))
             building = self.versions.begin()
             digests = Digests(con)
-            result = Published(
-                new_name(), held={m.name: held[i] for i, m in self.project.models.items() if i in held}
-            )
+            held_names = {m.name: held[i] for i, m in self.project.models.items() if i in held}
+            result = Published(new_name(), held=held_names)
             for audience in self.policy.audiences:
-                published, written = self._write(con, digests, audience, building, previous, set(held))
-                result.audiences[audience.name] = published
-                result.written[audience.name] = written
+                copy = _Copy(self, con, digests, audience, previous)
+                result.audiences[audience.name], result.written[audience.name] = copy.write(
+                    building, set(held)
+                )
         version = Version(
             version=result.version,
             created_at=datetime.now(UTC),
@@ -137,157 +137,6 @@ class Publication(Operation):
                 held.setdefault(unique_id, str(violation))
         return held
 
-    def _write(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        digests: Digests,
-        audience: Audience,
-        building: Path,
-        previous: Version | None,
-        held: set[str],
-    ) -> tuple[PublishedAudience, list[str]]:
-        """Build one audience's file or folder; returns what it holds and which tables were written."""
-        old = previous.audiences.get(audience.name) if previous else None
-        old_path = (
-            self.versions.path(previous.version) / _file(audience.name, old.format)
-            if previous and old
-            else None
-        )
-        key = self.keys.find(audience)
-        if old and old_path and old.is_encrypted and not self._opens(con, old, old_path, key):
-            path = old_path
-            why = self.keys.missing(
-                audience, lambda key: self._opens(con, old, path, key), self.versions.folder
-            )
-            raise ConnectionError(f"the published file of {audience.name} is encrypted: {why}")
-        with ExitStack() as stack:
-            readable = (
-                old is not None and old_path is not None and self._readable(con, stack, old, old_path, key)
-            )
-            tables = {}
-            for model in self._granted(audience):
-                if model.unique_id not in held:
-                    tables[model.name] = self._select(con, digests, audience, model)
-                elif (
-                    readable
-                    and old
-                    and old_path
-                    and (kept := self._kept(con, audience, model, old, old_path, key))
-                ):
-                    assert previous is not None
-                    held_from = kept[1].held_from or previous.version
-                    tables[model.name] = kept[0], kept[1].model_copy(update={"held_from": held_from})
-            by_model = {table.model: (sql, table) for sql, table in tables.values()}
-            if held and (reasons := list(orphans(con, self.project, by_model))):
-                raise PublishError(f"holding back does not work for {audience.name}: {'; '.join(reasons)}")
-            reused = old if readable and old and old.format == audience.format else None
-            same = [n for n, (_, t) in tables.items() if reused and _is_same(t, reused.tables.get(n))]
-            written = self._store(con, audience, building, key, tables, same, old_path if reused else None)
-        published = PublishedAudience(
-            format=audience.format,
-            is_encrypted=key is not None,
-            tables={name: table for name, (_, table) in tables.items()},
-            to=audience.to,
-        )
-        return published, written
-
-    def _store(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        audience: Audience,
-        building: Path,
-        key: str | None,
-        tables: Mapping[str, tuple[str, PublishedTable]],
-        same: Sequence[str],
-        old_path: Path | None,
-    ) -> list[str]:
-        path = building / _file(audience.name, audience.format)
-        if audience.format == "duckdb":
-            if old_path and len(same) == len(tables) == self._table_count(con):
-                link(old_path, path)
-                return []
-            write_duckdb(con, path, key, tables)
-            return list(tables)
-        folder = building / f"{audience.name}.new"
-        folder.mkdir()
-        for name, (sql, table) in tables.items():
-            if old_path and name in same and (old_path / name).is_dir():
-                link(old_path / name, folder / name)
-            else:
-                write_parquet(con, folder / name, key, name, sql, table)
-        self.versions.replace(path, folder)
-        return [name for name in tables if name not in same]
-
-    def _table_count(self, con: duckdb.DuckDBPyConnection) -> int:
-        row = con.execute("select count(*) from duckdb_tables() where database_name = 'previous'").fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def _granted(self, audience: Audience) -> Iterator[Model]:
-        return (m for m in self.project.models.values() if audience.name in m.grants)
-
-    def _select(
-        self, con: duckdb.DuckDBPyConnection, digests: Digests, audience: Audience, model: Model
-    ) -> tuple[str, PublishedTable]:
-        chosen = selection(audience, model, warehouse_columns(con, model), digests)
-        check_filter(con, audience, model, chosen)
-        rows, digest = fingerprint(con, chosen.sql, chosen.columns)
-        table = PublishedTable(
-            model=model.unique_id,
-            rows=rows,
-            fingerprint=digest,
-            columns=chosen.columns,
-            classed=chosen.classed,
-            condition=chosen.condition,
-            rows_in_warehouse=count(con, model),
-            partition_by=model.partition_by if audience.format == "parquet" else (),
-        )
-        return chosen.sql, table
-
-    def _kept(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        audience: Audience,
-        model: Model,
-        old: PublishedAudience,
-        old_path: Path,
-        key: str | None,
-    ) -> tuple[str, PublishedTable] | None:
-        """A held model as it was last published; None when it was not, or when today's policy forbids it."""
-        table = old.tables.get(model.name)
-        classes = {c.name: c.data_class for c in model.columns if c.data_class}
-        if (
-            table is None
-            or table.condition != condition(audience, model)
-            or list(forbidden_columns(model.name, table, audience, classes))
-        ):
-            return None
-        if old.format == "parquet":
-            return parquet_query(con, old_path / model.name, key), table
-        return f"from previous.{quoted(model.name)}", table
-
-    def _readable(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        stack: ExitStack,
-        old: PublishedAudience,
-        old_path: Path,
-        key: str | None,
-    ) -> bool:
-        """Whether tables of the last version can be reused; a DuckDB file stays attached as `previous`."""
-        if old.is_encrypted != (key is not None) or not self._opens(con, old, old_path, key):
-            return False
-        if old.format == "duckdb":
-            stack.enter_context(attached(con, old_path, "previous", key))
-        return True
-
-    def _opens(
-        self, con: duckdb.DuckDBPyConnection, old: PublishedAudience, old_path: Path, key: str | None
-    ) -> bool:
-        if old.format == "duckdb":
-            return opens(con, old_path, key)
-        return all(parquet_opens(con, old_path / name, key) for name in list(old.tables)[:1])
-
     def rotate(self, audience: Audience) -> Rotated:
         """See rotate_key."""
         old, new = self.keys.begin_rotation(audience)
@@ -320,6 +169,131 @@ class Publication(Operation):
             if self.versions.current:
                 mirror.switch(self.versions.current)
         return Rotated(done, self.keys.left_to_do(audience))
+
+
+class _Copy:
+    """The copy of one audience: what it got with the version before, and what it gets now."""
+
+    def __init__(
+        self,
+        publication: Publication,
+        con: duckdb.DuckDBPyConnection,
+        digests: Digests,
+        audience: Audience,
+        previous: Version | None,
+    ) -> None:
+        self._con, self._digests, self._audience = con, digests, audience
+        self._project, self._versions = publication.project, publication.versions
+        self._key = publication.keys.find(audience)
+        self._previous = previous.version if previous else ""
+        self._old = previous.audiences.get(audience.name) if previous else None
+        self._old_path = self._versions.path(self._previous) / _file(
+            audience.name, self._old.format if self._old else audience.format
+        )
+        if self._old and self._old.is_encrypted and not self._opens(self._key):
+            why = publication.keys.missing(audience, self._opens, self._versions.folder)
+            raise ConnectionError(f"the published file of {audience.name} is encrypted: {why}")
+
+    def write(self, building: Path, held: set[str]) -> tuple[PublishedAudience, list[str]]:
+        """Write the file or folder into `building`; returns what it holds, and which tables were written."""
+        tables = {}
+        with ExitStack() as stack:
+            old = self._attach_old(stack)
+            for model in [m for m in self._project.models.values() if self._audience.name in m.grants]:
+                if model.unique_id not in held:
+                    tables[model.name] = self._select(model)
+                elif old and (kept := self._keep(model, old)):
+                    tables[model.name] = kept
+            by_model = {table.model: (sql, table) for sql, table in tables.values()}
+            if held and (reasons := list(orphans(self._con, self._project, by_model))):
+                raise PublishError(
+                    f"holding back does not work for {self._audience.name}: {'; '.join(reasons)}"
+                )
+            reused = old if old and old.format == self._audience.format else None
+            same = [n for n, (_, t) in tables.items() if reused and _is_same(t, reused.tables.get(n))]
+            is_same = reused is not None and len(same) == len(tables) == len(reused.tables)
+            written = self._store(building, tables, same, is_same)
+        published = PublishedAudience(
+            format=self._audience.format,
+            is_encrypted=self._key is not None,
+            tables={name: table for name, (_, table) in tables.items()},
+            to=self._audience.to,
+        )
+        return published, written
+
+    def _store(
+        self,
+        building: Path,
+        tables: Mapping[str, tuple[str, PublishedTable]],
+        same: Sequence[str],
+        is_same: bool,
+    ) -> list[str]:
+        """Write the tables that are not the `same` as before, or link the whole file if `is_same`."""
+        path = building / _file(self._audience.name, self._audience.format)
+        if self._audience.format == "duckdb":
+            if is_same:
+                link(self._old_path, path)
+                return []
+            write_duckdb(self._con, path, self._key, tables)
+            return list(tables)
+        folder = building / f"{self._audience.name}.new"
+        folder.mkdir()
+        for name, (sql, table) in tables.items():
+            if name in same and (self._old_path / name).is_dir():
+                link(self._old_path / name, folder / name)
+            else:
+                write_parquet(self._con, folder / name, self._key, name, sql, table)
+        self._versions.replace(path, folder)
+        return [name for name in tables if name not in same]
+
+    def _select(self, model: Model) -> tuple[str, PublishedTable]:
+        """The query of a model, and what it must hold."""
+        chosen = selection(self._audience, model, warehouse_columns(self._con, model), self._digests)
+        check_filter(self._con, self._audience, model, chosen)
+        rows, digest = fingerprint(self._con, chosen.sql, chosen.columns)
+        table = PublishedTable(
+            model=model.unique_id,
+            rows=rows,
+            fingerprint=digest,
+            columns=chosen.columns,
+            classed=chosen.classed,
+            condition=chosen.condition,
+            rows_in_warehouse=count(self._con, model),
+            partition_by=model.partition_by if self._audience.format == "parquet" else (),
+        )
+        return chosen.sql, table
+
+    def _keep(self, model: Model, old: PublishedAudience) -> tuple[str, PublishedTable] | None:
+        """A held model as it was last published; None when it was not, or when today's policy forbids it."""
+        table = old.tables.get(model.name)
+        classes = {c.name: c.data_class for c in model.columns if c.data_class}
+        if (
+            table is None
+            or table.condition != condition(self._audience, model)
+            or list(forbidden_columns(model.name, table, self._audience, classes))
+        ):
+            return None
+        query = f"from previous.{quoted(model.name)}"
+        if old.format == "parquet":
+            query = parquet_query(self._con, self._old_path / model.name, self._key)
+        return query, table.model_copy(update={"held_from": table.held_from or self._previous})
+
+    def _attach_old(self, stack: ExitStack) -> PublishedAudience | None:
+        """The last version if its tables can be reused; a DuckDB file stays attached as `previous`."""
+        old = self._old
+        if old is None or old.is_encrypted != (self._key is not None) or not self._opens(self._key):
+            return None
+        if old.format == "duckdb":
+            stack.enter_context(attached(self._con, self._old_path, "previous", self._key))
+        return old
+
+    def _opens(self, key: str | None) -> bool:
+        assert self._old
+        if self._old.format == "duckdb":
+            return opens(self._con, self._old_path, key)
+        return all(
+            parquet_opens(self._con, self._old_path / name, key) for name in list(self._old.tables)[:1]
+        )
 
 
 def _is_same(new: PublishedTable, old: PublishedTable | None) -> bool:
