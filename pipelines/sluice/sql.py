@@ -1,6 +1,8 @@
-"""Names and values in SQL text: the one place where they are quoted."""
+"""Names and values in SQL text, and the answer of a query that has one row."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 def quoted(name: str) -> str:
@@ -11,3 +13,9 @@ def quoted(name: str) -> str:
 def literal(value: object) -> str:
     """A text, or a path, as an SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def one_row(con: Any, select: str) -> tuple[Any, ...]:
+    """The row of a SELECT that returns exactly one, such as an aggregate."""
+    (row,) = con.execute(select).fetchall()
+    return tuple(row)

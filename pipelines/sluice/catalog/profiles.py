@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from sluice.privacy.personal_columns import looks_personal
-from sluice.sql import quoted
+from sluice.sql import one_row, quoted
 
 NUMBERS = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DECIMAL|DOUBLE|FLOAT|REAL)")
 TIMES = re.compile(r"^(DATE|TIMESTAMP)")
@@ -73,9 +73,7 @@ def _ranges(connection: duckdb.DuckDBPyConnection, types: Mapping[str, str]) -> 
         else:
             parts += ["null", "null"]
         parts.append(f"avg({column})" if NUMBERS.match(sql_type) else "null")
-    row = connection.execute(f"select {', '.join(parts)} from profiled").fetchone()
-    assert row is not None
-    total, values = row[0], list(row[1:])
+    total, *values = one_row(connection, f"select {', '.join(parts)} from profiled")
     found: dict[str, Profile] = {}
     for index, (name, sql_type) in enumerate(types.items()):
         count, distinct, low, high, mean = values[index * 5 : index * 5 + 5]
@@ -119,11 +117,12 @@ def _histograms(
         number = f"epoch({column})" if found[name]["kind"] == "time" else f"cast({column} as double)"
         # A few outliers would put everything else into one bin, so the bins may span the middle 98 %; the two outer
         # ones then hold the rest.
-        ends = connection.execute(
+        ends = one_row(
+            connection,
             f"select min({number}), max({number}), quantile_cont({number}, 0.01), quantile_cont({number}, 0.99)"
-            f" from profiled where isfinite({number})"
-        ).fetchone()
-        if ends is None or ends[0] is None or ends[0] == ends[1]:
+            f" from profiled where isfinite({number})",
+        )
+        if ends[0] is None or ends[0] == ends[1]:
             continue
         low, high, near, far = (float(end) for end in ends)
         if far > near and high - low > OUTLIERS * (far - near):

@@ -10,6 +10,7 @@ import duckdb
 
 from sluice.config.settings import Settings
 from sluice.engine import engine
+from sluice.sql import one_row
 
 
 @contextmanager
@@ -30,16 +31,15 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
 def newest(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> str:
     """The highest time in a column, as ISO text in UTC; empty without one."""
     try:
-        row = connection.execute(f"select max(cast({column} as timestamptz)) from {relation}").fetchone()
+        (time,) = one_row(connection, f"select max(cast({column} as timestamptz)) from {relation}")
     except duckdb.Error:
         return ""
-    return row[0].astimezone(UTC).isoformat() if row and row[0] else ""
+    return time.astimezone(UTC).isoformat() if time else ""
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection, relation: str) -> int | None:
     """Rows of a table or view; None if it does not exist or cannot be read."""
     try:
-        row = connection.execute(f"select count(*) from {relation}").fetchone()
+        return int(one_row(connection, f"select count(*) from {relation}")[0])
     except duckdb.Error:
         return None
-    return int(row[0]) if row else None

@@ -11,12 +11,12 @@ import duckdb
 
 from sluice.config.declaration import Source
 from sluice.dbt.run_results import Outcome
-from sluice.publish.project import Model, Project, Test
-from sluice.publish.selection import warehouse_columns
+from sluice.publish.project import Project, Test
+from sluice.publish.selection import row_count, warehouse_columns
 from sluice.publish.versions import PublishedTable, Version
 from sluice.runs.status import status
 from sluice.runs.store import RunStore
-from sluice.sql import quoted
+from sluice.sql import one_row, quoted
 
 SAMPLE_ROWS = 3
 """Rows of a failed test that a message shows."""
@@ -115,7 +115,10 @@ def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Vio
             wrong = [f"{name} is missing" for name in declared if name not in found]
             wrong += [f"{name} is not declared" for name in found if name not in declared]
             for name, data_type in declared.items():
-                if data_type and name in found and found[name] != (wanted := _type(con, data_type)):
+                if not data_type or name not in found:
+                    continue
+                (wanted,) = one_row(con, f"select typeof(cast(null as {data_type}))")
+                if found[name] != wanted:
                     wrong.append(f"{name} is {found[name]}, declared as {wanted}")
         if wrong:
             yield Violation("broken contract", f"{model.name}: {'; '.join(wrong)}", (model.unique_id,))
@@ -147,7 +150,7 @@ def _row_counts(
         known = before.get(model.unique_id)
         if known is None or not warehouse_columns(con, model):
             continue
-        now, then = count(con, model), known.rows_in_warehouse
+        now, then = row_count(con, model), known.rows_in_warehouse
         lost = 100 * (then - now) / then if then else 0.0
         if lost > model.limits.max_loss_percent:
             limit = f"lost {lost:.2f} %, allowed are {model.limits.max_loss_percent:g} %"
@@ -178,28 +181,16 @@ def orphans(
             (child_sql, child_table), (parent_sql, parent_table) = tables[child], tables[parent]
             if (child_table.held_from is None) == (parent_table.held_from is None) or parent_table.condition:
                 continue
-            row = con.execute(
+            (rows,) = one_row(
+                con,
                 f"select count(*) from ({child_sql}) c where c.{quoted(column)} is not null and not exists "
-                f"(select 1 from ({parent_sql}) p where p.{quoted(field)} = c.{quoted(column)})"
-            ).fetchone()
-            if row and row[0]:
+                f"(select 1 from ({parent_sql}) p where p.{quoted(field)} = c.{quoted(column)})",
+            )
+            if rows:
                 yield (
-                    f"{project.models[child].name}.{column} refers in {row[0]} rows to rows that are missing: "
+                    f"{project.models[child].name}.{column} refers in {rows} rows to rows that are missing: "
                     f"{project.models[parent].name} is of another version"
                 )
-
-
-def count(con: duckdb.DuckDBPyConnection, model: Model) -> int:
-    """Rows in the warehouse."""
-    row = con.execute(f"select count(*) from {model.relation}").fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _type(con: duckdb.DuckDBPyConnection, data_type: str) -> str:
-    row = con.execute(f"select typeof(cast(null as {data_type}))").fetchone()
-    assert row is not None
-    return str(row[0])
 
 
 def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str:

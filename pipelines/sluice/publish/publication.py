@@ -18,7 +18,7 @@ from sluice.config.sources import load_sources
 from sluice.dbt import run_results
 from sluice.dbt.run_results import Outcome
 from sluice.errors import ConnectionError, DeclarationError, PublishError
-from sluice.publish.audit import Violation, audit, count, orphans
+from sluice.publish.audit import Violation, audit, orphans
 from sluice.publish.operation import Operation
 from sluice.publish.policy_changes import forbidden_columns
 from sluice.publish.project import Model, Project
@@ -39,6 +39,7 @@ from sluice.publish.selection import (
     check_filter,
     condition,
     open_warehouse,
+    row_count,
     selection,
     warehouse_columns,
 )
@@ -258,7 +259,7 @@ class _Copy:
             columns=chosen.columns,
             classed=chosen.classed,
             condition=chosen.condition,
-            rows_in_warehouse=count(self._con, model),
+            rows_in_warehouse=row_count(self._con, model),
             partition_by=model.partition_by if self._audience.format == "parquet" else (),
         )
         return chosen.sql, table

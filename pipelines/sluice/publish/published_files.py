@@ -16,7 +16,7 @@ import duckdb
 from sluice.engine import engine
 from sluice.errors import PublishError
 from sluice.publish.versions import PublishedTable
-from sluice.sql import literal, quoted
+from sluice.sql import literal, one_row, quoted
 
 INEXACT = {"HUGEINT", "UHUGEINT", "INTERVAL", "TIME WITH TIME ZONE"}
 """Types DuckDB writes to Parquet as a double, in milliseconds, or in UTC: some of their values change."""
@@ -38,11 +38,9 @@ def writing_connection() -> Iterator[duckdb.DuckDBPyConnection]:
 def fingerprint(con: duckdb.DuckDBPyConnection, sql: str, columns: Mapping[str, str]) -> tuple[int, str]:
     """Number of rows of a query, and the sum of their hashes, which does not depend on their order."""
     values = ", ".join(f"cast({quoted(name)} as {data_type})" for name, data_type in columns.items())
-    row = con.execute(
-        f"select count(*), cast(coalesce(sum(cast(hash({values}) as hugeint)), 0) as varchar) from ({sql})"
-    ).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    total = f"cast(coalesce(sum(cast(hash({values}) as hugeint)), 0) as varchar)"
+    rows, digest = one_row(con, f"select count(*), {total} from ({sql})")
+    return rows, digest
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sluice.errors import DeclarationError, PublishError
 from sluice.privacy.masks import KEY, masked, shown_type
 from sluice.publish.project import Model
 from sluice.publish.published_files import writing_connection
-from sluice.sql import quoted
+from sluice.sql import one_row, quoted
 
 FEW_ROWS, REPEATED, MOST_VALUES = 100_000, 4, 1_000_000
 """Hash masks are looked up in columns of at least FEW_ROWS rows whose values come REPEATED times on average, and of at
@@ -52,11 +52,9 @@ class Digests:
 
     def _create(self, model: Model, column: str) -> str | None:
         text = f"cast({quoted(column)} as varchar)"
-        found = self._con.execute(
-            f"select count(*), approx_count_distinct({text}) from {model.relation}"
-        ).fetchone()
-        assert found is not None
-        rows, values = found
+        rows, values = one_row(
+            self._con, f"select count(*), approx_count_distinct({text}) from {model.relation}"
+        )
         if rows < FEW_ROWS or values > min(rows / REPEATED, MOST_VALUES):
             return None
         table = f"digests_{len(self._tables)}"
@@ -91,6 +89,11 @@ def warehouse_columns(con: duckdb.DuckDBPyConnection, model: Model) -> dict[str,
             [model.schema, model.name],
         ).fetchall()
     )
+
+
+def row_count(con: duckdb.DuckDBPyConnection, model: Model) -> int:
+    """Rows of the model's table."""
+    return int(one_row(con, f"select count(*) from {model.relation}")[0])
 
 
 def selection(audience: Audience, model: Model, types: Mapping[str, str], digests: Digests) -> Selection:
