@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KEPT = ("pipelines/sluice", "servers", "docs", "tests/python", "tests/conftest.py", "pyproject.toml")
 """All there is in the copy; docs without the words of AnyCompany's glossary."""
-SLICE = ("tests/python/test_small_project.py", "tests/python/test_names.py")
+SLICE = ("tests/python/test_small_project.py", "tests/python/config")
 """A project that is loaded, built, published, catalogued and reviewed, by the commands."""
 
 
