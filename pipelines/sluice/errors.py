@@ -9,7 +9,7 @@ class Exit(IntEnum):
     """Exit codes of the `sluice` command; `docs/cli.md` lists them."""
 
     OK = 0
-    FAILED = 1  # a source, model or test failed; the rest was done
+    FAILED = 1  # a source, model, test or convention failed; the rest was done
     USAGE = 2  # the command line was wrong (typer uses the same code)
     DECLARATION = 3  # a source file is wrong; nothing was started
     CONNECTION = 4  # a connection or a secret is missing or refused

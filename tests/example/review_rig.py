@@ -15,8 +15,9 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.settings import Settings
+from sluice.dbt.compiling import PARSED
 from sluice.review import Review, compare
-from sluice.review.revision import PARSED, Revision, read_compiled
+from sluice.review.revision import Revision, read_compiled
 from sluice.sql import quoted
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ class Bench:
         return root
 
     def _compiled(self, root: Path, name: str, parsed: Path | None) -> Revision:
-        from sluice.review.compile_program import compile_project
+        from sluice.dbt.compiling import compile_project
 
         target = self.folder / f"{name}-target"
         target.mkdir()

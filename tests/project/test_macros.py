@@ -8,8 +8,7 @@ import duckdb
 import pytest
 from dbt.clients import jinja as dbt_jinja
 
-from tests.project.conftest import ROOT
-
+ROOT = Path(__file__).parents[2]
 Call = Callable[..., Any]
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
+from sluice.conventions.bouncer import MANIFEST, bouncer_failures
+from sluice.conventions.model_rules import GRAIN
+from sluice.errors import SluiceError
 from sluice.review.findings import Finding, look
-
-MANIFEST = "manifest.json"
-GRAIN = re.compile(r"^\{#\s*one row per .+#\}")
 
 
 def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
@@ -54,7 +51,7 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
 def _conventions(root: Path, name: str, changed: set[int]) -> Iterator[Finding]:
     text = (root / name).read_text(encoding="utf-8").splitlines()
     is_layered = not name.startswith(("models/staging/", "models/utilities/"))
-    if is_layered and (1 in changed or not text) and not (text and GRAIN.match(text[0])):
+    if is_layered and (1 in changed or not text) and not (text and GRAIN.fullmatch(text[0])):
         yield look(
             "convention",
             f"{Path(name).stem}.grain",
@@ -62,33 +59,22 @@ def _conventions(root: Path, name: str, changed: set[int]) -> Iterator[Finding]:
         )
 
 
-def convention_findings(
-    root: Path, before: Path, after: Path, files: Collection[str], scratch: Path
-) -> list[Finding]:
+def convention_findings(root: Path, before: Path, after: Path, files: Collection[str]) -> list[Finding]:
     """What `dbt-bouncer` says of the head's manifest and did not say of the base's.
 
     before, after: folders with the manifests; without one of the base, findings about the changed `files` only.
     """
-    program, config = Path(sys.executable).with_name("dbt-bouncer"), root / "dbt-bouncer.yml"
-    if not program.is_file() or not config.is_file() or not (after / MANIFEST).is_file():
+    if not (after / MANIFEST).is_file():
         return []
-    scratch.mkdir(parents=True)
-    settings = yaml.safe_load(config.read_text(encoding="utf-8")) | {"dbt_artifacts_dir": str(after)}
-    (scratch / config.name).write_text(yaml.safe_dump(settings), encoding="utf-8")
     known = (before / MANIFEST).is_file()
-    report = scratch / "report.json"
-    command = [str(program), "run", "--config-file", str(scratch / config.name), "--output-only-failures"]
-    command += ["--output-file", str(report), *(["--state", str(before)] if known else [])]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if not report.is_file():
-        text = f"dbt-bouncer failed: {(done.stderr or done.stdout)[-200:].strip()}"
-        return [look("convention", "dbt-bouncer", text)]
+    try:
+        failures = bouncer_failures(root, after, before if known else None)
+    except SluiceError as error:
+        return [look("convention", "dbt-bouncer", str(error))]
     found = []
-    for failure in json.loads(report.read_text(encoding="utf-8")):
-        if known or failure["file_path"] in files:
-            check, number, *_ = failure["check_run_id"].split(":")
-            about = (failure["unique_id"] or "project").split(".")[-1]
-            place = f"{failure['file_path']}: " if failure["file_path"] else ""
-            text = f"{place}{failure['failure_message']}"
-            found.append(look("convention", f"{about}.{check.removeprefix('check_')}.{number}", text))
+    for failure in failures:
+        if known or failure.file in files:
+            about = (failure.unique_id or "project").split(".")[-1]
+            text = f"{failure.file}: {failure.message}" if failure.file else failure.message
+            found.append(look("convention", f"{about}.{failure.check}.{failure.number}", text))
     return found

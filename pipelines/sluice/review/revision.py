@@ -7,11 +7,7 @@ own side only.
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,12 +16,11 @@ from typing import Any
 
 import yaml
 
+from sluice.dbt.compiling import PARSED, compile_error, compile_projects
 from sluice.lineage import Graph, load_graph
 from sluice.review.query_equivalence import Columns, columns_of
 
 Json = Mapping[str, Any]
-PARSED = "partial_parse.msgpack"
-"""What dbt's parser leaves behind."""
 PATHS = {
     "model-paths": "models",
     "seed-paths": "seeds",
@@ -156,30 +151,17 @@ def _parsed(kept: Path, root: Path) -> Path | None:
 
 
 def _compile(wanted: list[tuple[Path, Path]], parsed: Path | None) -> None:
-    """Compile projects (root, target) in a process of dbt's own; see compile_program.py."""
-    for _, target in wanted:
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "error.txt").unlink(missing_ok=True)
+    """Compile projects (root, target), beginning with an earlier parse."""
     if parsed is not None and parsed.parent != wanted[0][1]:
+        wanted[0][1].mkdir(parents=True, exist_ok=True)
         shutil.copy(parsed, wanted[0][1])
-    program = Path(__file__).with_name("compile_program.py")
-    done = subprocess.run(
-        [sys.executable, "-P", str(program), *(str(folder) for pair in wanted for folder in pair)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    for _, target in wanted:
-        if done.returncode and not (target / "incremental.json").is_file():
-            (target / "error.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    compile_projects(wanted)
 
 
 def read_compiled(revision: Revision, target: Path) -> Revision:
     """Take in what a compile left in `target`: the manifest, or dbt's error."""
     if not (target / "incremental.json").is_file():
-        file = target / "error.txt"
-        revision.error = _message(file.read_text(encoding="utf-8") if file.is_file() else "")
+        revision.error = compile_error(target) or "dbt said nothing"
         return revision
     revision.manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     revision.incremental = json.loads((target / "incremental.json").read_text(encoding="utf-8"))
@@ -199,11 +181,3 @@ def _not_overridden(revision: Revision) -> Iterator[str]:
                 f"Boolean override for 'is_incremental' must be provided for unit test '{unit['name']}' in "
                 f"model '{node['name']}'"
             )
-
-
-def _message(output: str) -> str:
-    """dbt's error without colours and times."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    lines = [re.sub(r"^\d\d:\d\d:\d\d\s+", "", line).rstrip() for line in text.splitlines()]
-    wanted = [line for line in lines if line and "Traceback" not in line]
-    return "\n".join(wanted[-12:]) or "dbt said nothing"

@@ -46,7 +46,7 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
         linted = aside.submit(lint_findings, settings.root, lines)
         compile_both(old, new, kept / commit / "target", scratch / "head", files)
         targets = kept / commit / "target", scratch / "head"
-        named = aside.submit(convention_findings, settings.root, *targets, files, scratch / "bouncer")
+        named = aside.submit(convention_findings, settings.root, *targets, files)
         result = compare(settings if with_data else None, old, new, scratch / "data", files)
         result.findings += linted.result() + named.result()
     result.base, result.commit, result.files = base, commit, files

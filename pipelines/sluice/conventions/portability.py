@@ -32,33 +32,30 @@ SPARK_FUNCTIONS = frozenset(
 
 # What to write instead of the functions one reaches for in DuckDB.
 INSTEAD = {
-    "strip_accents": "translate(), as in macros/normalised_name.sql",
+    "strip_accents": "translate(), in a macro",
     "quantile_cont": "percentile_cont(q) within group (order by x)",
     "percentile_approx": "percentile_cont(q) within group (order by x)",
     "approx_quantile": "percentile_cont(q) within group (order by x)",
-    "listagg": "one row a value, or the aggregation in the report",
+    "listagg": "one row per value, or the aggregation in the report",
     "levenshtein": "a rule a reader can follow, each in its own CTE",
-    "extract": "a column of utilities/calendar_days, where engine-specific SQL may stand",
+    "extract": "a column of a calendar in utilities/, where engine-specific SQL may stand",
 }
-ELSEWHERE = "portable SQL, or engine-specific SQL in staging, utilities or a macro (docs/style.md)"
+ELSEWHERE = "portable SQL, or engine-specific SQL in staging, utilities or a macro"
 
 # Parts of a date that both engines number alike.
 DATE_PARTS = {"YEAR", "QUARTER", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"}
 
 
-class Finding(NamedTuple):
+class NotPortable(NamedTuple):
     """One place that would not run, or not mean the same, on Spark."""
 
-    model: str
     line: int
     """Line of the compiled SQL."""
     what: str
     instead: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.model}, line {self.line} of the compiled SQL: {self.what}. Write instead: {self.instead}."
-        )
+        return f"line {self.line} of the compiled SQL: {self.what}. Write instead: {self.instead}."
 
 
 class StandardSpark(Spark):
@@ -132,16 +129,16 @@ def _unknown_function(node: exp.Expression) -> tuple[str, str] | None:
     return f"{source_name}(), which Spark does not have", INSTEAD.get(source_name, ELSEWHERE)
 
 
-def not_portable(model: str, sql: str) -> Iterator[Finding]:
+def not_portable(sql: str) -> Iterator[NotPortable]:
     """Everything in `sql` (DuckDB's dialect, compiled) that would not run or not mean the same on Spark."""
     tree = sqlglot.parse_one(sql, dialect="duckdb")
     try:
         tree.sql(dialect=StandardSpark, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
-        yield Finding(model, 1, f"not supported by Spark: {error}", ELSEWHERE)
+        yield NotPortable(1, f"not supported by Spark: {error}", ELSEWHERE)
     for node in tree.walk():
         if found := _means_something_else(node) or _unknown_function(node):
-            yield Finding(model, _line(node), *found)
+            yield NotPortable(_line(node), *found)
 
 
 def _line(node: exp.Expression) -> int:

@@ -1,0 +1,76 @@
+"""Compiles a project without a warehouse, and holds it to every convention."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from sluice.config.settings import Settings
+from sluice.config.yaml_file import Problem
+from sluice.conventions import access_rules, data_test_rules, model_rules, property_rules
+from sluice.conventions.bouncer import MANIFEST, bouncer_failures
+from sluice.conventions.project import Project, Rule
+from sluice.dbt.compiling import compile_error, compile_projects
+from sluice.errors import SluiceError
+
+RULES: tuple[Rule, ...] = (
+    model_rules.readable_sql,
+    model_rules.staging_model,
+    model_rules.grain_line,
+    model_rules.import_ctes,
+    model_rules.described_columns,
+    model_rules.portable_sql,
+    model_rules.record_ids,
+    model_rules.one_macro_per_file,
+    property_rules.first_sentence,
+    property_rules.shared_texts,
+    property_rules.grain_and_key,
+    property_rules.property_files,
+    property_rules.source_columns,
+    property_rules.seed_reasons,
+    property_rules.complete_exposures,
+    property_rules.described_selectors,
+    property_rules.disabled_for_a_reason,
+    data_test_rules.algebraic_test,
+    data_test_rules.unit_test_names,
+    data_test_rules.fixture_rows,
+    data_test_rules.singular_tests,
+    access_rules.audiences,
+    access_rules.glossary,
+)
+"""Those that dbt-bouncer has no check for."""
+
+
+def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
+    """The number of models, and every place that breaks a convention; (0, []) for a project without models.
+
+    Compiles the project into `target/check`; no file is opened as a warehouse. Raises SluiceError with dbt's message if
+    the project does not compile.
+    """
+    if not _has_models(settings.root):
+        return 0, []
+    target = settings.target / "check"
+    compile_projects([(settings.root, target)], strict=True)
+    if error := compile_error(target):
+        raise SluiceError(f"the project does not compile without a warehouse:\n{error}")
+    project = Project(settings.root, json.loads((target / MANIFEST).read_text(encoding="utf-8")))
+    problems = [
+        Problem(settings.root / found.file, found.line, rule.__name__.replace("_", "-"), found.message)
+        for rule in RULES
+        for found in rule(project)
+    ]
+    problems += [
+        Problem(settings.root / (f.file or "dbt_project.yml"), 1, f.check.replace("_", "-"), f.message)
+        for f in bouncer_failures(settings.root, target)
+    ]
+    return len(project.models), sorted(problems, key=lambda p: (p.file, p.line))
+
+
+def _has_models(root: Path) -> bool:
+    file = root / "dbt_project.yml"
+    paths = (
+        (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("model-paths") if file.is_file() else []
+    )
+    return any(next((root / path).rglob("*.sql"), None) for path in (["models"] if paths is None else paths))

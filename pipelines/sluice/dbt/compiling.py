@@ -1,0 +1,132 @@
+"""Compiles dbt projects without a warehouse, in a process of its own: dbt keeps what it opened until that ends.
+
+Importing dbt takes 1.5 s, parsing a project of 50 models 4 s, parsing what differs from an earlier parse 1 s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+PARSED = "partial_parse.msgpack"
+"""What dbt's parser leaves behind: files that are the same are not parsed again."""
+PROFILE = (
+    "check: {target: check, outputs: {check: {type: duckdb, path: ':memory:', settings: {TimeZone: UTC}}}}\n"
+)
+"""Opens no file. The same everywhere, so that dbt takes over the parse of another folder."""
+SILENT = ["--quiet", "--log-level", "none"]
+STRICT = "--strict"
+NO_DEPRECATIONS = ["--warn-error-options", '{"error": ["Deprecations"]}']
+INCREMENTAL = ["--select", "config.materialized:incremental"]
+WITHOUT_TESTS = ["--exclude", "resource_type:test", "resource_type:unit_test"]
+TRUE_INCREMENTAL = """{% macro is_incremental() %}
+    {{ return(model is defined and model.config.materialized == "incremental" and execute) }}
+{% endmacro %}
+"""
+
+
+def compile_projects(folders: Sequence[tuple[Path, Path]], *, strict: bool = False) -> None:
+    """Compile projects (root, target); each target then holds `manifest.json`, or dbt's message in `error.txt`.
+
+    A project starts from the parse that lies in its target (`partial_parse.msgpack`), else from that of the project
+    before it. `incremental.json` holds the compiled code, by unique id, of incremental models in a run that adds to a
+    table that exists. strict: compile tests too and let deprecated syntax be an error; no `incremental.json`.
+    """
+    for _, target in folders:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "error.txt").unlink(missing_ok=True)
+    options = [STRICT] if strict else []
+    done = subprocess.run(
+        [sys.executable, "-P", __file__, *options, *(str(f.resolve()) for pair in folders for f in pair)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for _, target in folders:
+        if done.returncode and (strict or not (target / "incremental.json").is_file()):
+            (target / "error.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+
+
+def compile_error(target: Path) -> str:
+    """dbt's message about what was compiled into `target`, without colours and times; "" if all went well."""
+    file = target / "error.txt"
+    if not file.is_file():
+        return ""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", file.read_text(encoding="utf-8"))
+    lines = [re.sub(r"^\d\d:\d\d:\d\d\s+", "", line).rstrip() for line in text.splitlines()]
+    wanted = [line for line in lines if line and "Traceback" not in line]
+    return "\n".join(wanted[-12:]) or "dbt said nothing"
+
+
+def compile_project(root: Path, target: Path, *, strict: bool = False) -> str:
+    """Compile the project in the working directory `root`, as `compile_projects` does; returns dbt's error or ""."""
+    from dbt.cli.main import dbtRunner  # takes 1.5 s
+
+    (target / "profiles.yml").write_text(PROFILE, encoding="utf-8")
+    options = [
+        "--profile",
+        "check",
+        "--target",
+        "check",
+        "--target-path",
+        str(target),
+        "--log-path",
+        str(target),
+    ]
+    options += ["--project-dir", str(root), "--profiles-dir", str(target)]
+    compiling = ["compile", "--no-populate-cache", "--threads", "1", *options]
+    parsed = dbtRunner().invoke([*SILENT, *NO_DEPRECATIONS * strict, "--no-write-json", "parse", *options])
+    if not parsed.success:
+        (target / PARSED).unlink(missing_ok=True)  # what was parsed is not looked at again
+        return _message(parsed)
+    manifest: Any = parsed.result
+    what = ["--no-introspect"] if strict else WITHOUT_TESTS
+    done = dbtRunner(manifest=manifest).invoke([*SILENT, *compiling, *what])
+    if not done.success:
+        return _message(done)
+    if strict:
+        return ""
+    incremental = [k for k, n in manifest.nodes.items() if n.config.materialized == "incremental"]
+    added: dict[str, str] = {}
+    if incremental:
+        # the same parsed project with one macro exchanged: no second parse
+        for key in [k for k in manifest.macros if k.endswith(".is_incremental")]:
+            manifest.macros[key].macro_sql = TRUE_INCREMENTAL
+        done = dbtRunner(manifest=manifest).invoke([*SILENT, "--no-write-json", *compiling, *INCREMENTAL])
+        if not done.success:
+            return _message(done)
+        added = {k: manifest.nodes[k].compiled_code for k in incremental}
+    (target / "incremental.json").write_text(json.dumps(added), encoding="utf-8")
+    return ""
+
+
+def _message(done: Any) -> str:
+    failed = [r.message for r in getattr(done.result, "results", []) if r.status == "error"]
+    return str(done.exception or "\n".join(failed) or "a node does not compile")
+
+
+def main(arguments: list[str]) -> None:
+    """Compile pairs of root and target: `python -P compiling.py [--strict] ROOT TARGET [ROOT TARGET]`."""
+    folders = [Path(name) for name in arguments if name != STRICT]
+    before: Path | None = None
+    for root, target in zip(folders[::2], folders[1::2], strict=True):
+        if before is not None and (before / PARSED).is_file() and not (target / PARSED).is_file():
+            shutil.copy(before / PARSED, target)
+        with chdir(root):
+            error = compile_project(root, target, strict=STRICT in arguments)
+        if error:
+            (target / "error.txt").write_text(error, encoding="utf-8")
+        before = target
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
