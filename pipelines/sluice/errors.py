@@ -24,7 +24,7 @@ class SluiceError(Exception):
 
 
 class DeclarationError(SluiceError):
-    """A source file says something that cannot be meant."""
+    """A source file has a mistake."""
 
     exit = Exit.DECLARATION
 

@@ -50,7 +50,7 @@ class Publishing(Strict):
     """What holds for every publication."""
 
     on_failure: Literal["stop", "hold_model"] = "stop"
-    """stop: a broken rule keeps everything back. hold_model: the model and what depends on it stay as they were."""
+    """stop: a broken rule stops the publication. hold_model: the affected models, and those below, stay as before."""
     keep: int = Field(default=5, ge=2)
     """Versions that stay for open readers and for a rollback."""
     rows: RowLimits = RowLimits()
@@ -63,11 +63,11 @@ class RowFilter(Strict):
     """Which rows an audience sees; SQL over the columns of a table as they are before masking."""
 
     condition: str
-    """Holds for every table that is not named below."""
+    """The condition for every table that is not named below."""
     models: dict[Name, str] = Field(default_factory=dict)
-    """A condition of its own, by model."""
+    """Conditions for single models."""
     unfiltered: list[Name] = Field(default_factory=list)
-    """Models that are shown whole, such as calendars."""
+    """Models without a row filter, such as calendars."""
 
 
 class Audience(Strict):
@@ -78,13 +78,13 @@ class Audience(Strict):
     description: str
     """Who they are and what they read it for."""
     clear: list[str] = Field(default_factory=list)
-    """Data classes they see as they are."""
+    """Data classes they see unmasked."""
     masks: dict[str, AnyMask] = Field(default_factory=dict)
-    """What becomes of other data classes; a class that is not named becomes null."""
+    """Masks of other data classes; a class without a mask becomes null."""
     row_filter: RowFilter | None = None
     """Which rows they see; all, without one."""
     format: Literal["duckdb", "parquet"] = "duckdb"
-    """One DuckDB file, or a folder of Parquet files a table."""
+    """One DuckDB file, or one folder of Parquet files per table."""
     to: Annotated[str | None, Field(pattern=r"^(s3://[^/]+/.+|/.+|[^/:]+/.+)$")] = None
     """parquet: a folder or s3://bucket/prefix that gets a copy of each version."""
     connection: str | None = None
@@ -131,7 +131,7 @@ class Policy:
 
 
 def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
-    """The policy, or every mistake found; (None, []) where there is no such file."""
+    """The policy, or every mistake found; (None, []) without such a file."""
     if not file.is_file():
         return None, []
     lines = read_yaml(file)
@@ -163,7 +163,7 @@ def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
 
 
 def load_policy(file: Path) -> Policy:
-    """The policy; raises DeclarationError with every mistake, or when there is no such file."""
+    """The policy; raises DeclarationError with every mistake, or without such a file."""
     policy, problems = read_policy(file)
     if problems:
         raise DeclarationError("\n".join(map(str, problems)))

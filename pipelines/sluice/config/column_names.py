@@ -24,7 +24,7 @@ REASON = "_reason"
 STAMPS = (LOADED_AT, LOAD_ID)
 """Written by every load, so they say nothing about whether a row changed."""
 POSITION = (FILE, LINE, STREAM, PARTITION, OFFSET, SEQUENCE)
-"""Where a row stood at the source."""
+"""Position of a row at the source."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ INSIDE = re.compile(
 
 
 class Connections:
-    """Looks up `connections.<name>.<key>`; shape of the answers: text.
+    """Looks up `connections.<name>.<key>`; values are text.
 
     Order: environment variable `CONNECTIONS__<NAME>__<KEY>`, `.dlt/secrets.toml` of the project and then of
     the user (`[connections.<name>]`), and last `SLUICE_HOME/connections.toml`, which the sandbox writes.

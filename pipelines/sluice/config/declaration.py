@@ -42,7 +42,7 @@ Duration = Annotated[
 
 
 class Strict(BaseModel):
-    """A block of ours: a key that is not declared here is a typing mistake."""
+    """A block of Sluice's own: a key that is not declared here is a mistake."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
@@ -87,9 +87,9 @@ class TableLoad(Strict):
     tolerance: Tolerance = 0
     """Bad rows a load may have and still pass, as a number or as a percentage of the rows read: 10, 0.5%."""
     soft_delete: str | None = None
-    """Column in which the source marks deleted rows, by a time, true, or a number but 0: `_deleted_at` says when."""
+    """Column in which the source marks deleted rows, by a time, true or a number other than 0: sets `_deleted_at`."""
     drift: Literal["evolve", "freeze", "quarantine"] = "evolve"
-    """New columns at the source: evolve adds them, freeze refuses the load, quarantine sets rows with them apart."""
+    """New columns at the source: evolve adds them, freeze refuses the load, quarantine keeps rows with them apart."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TableLoad:
@@ -140,26 +140,26 @@ class DatabaseTable(TableLoad):
 
 
 class FilesTable(TableLoad):
-    """Files of one shape; each is loaded once, and again when its content changes."""
+    """Files with the same columns; each is loaded once, and again when its content changes."""
 
     path: str
     """Glob below the source's url, e.g. `orders/*.csv` or `logs/**/*.log.gz`."""
     format: Literal["csv", "jsonl", "json", "parquet", "excel", "lines"]
-    """Format of the files; .gz and .zst are unpacked by their ending."""
+    """Format of the files; .gz and .zst are decompressed."""
     delimiter: str = ","
-    """csv: what separates the fields."""
+    """csv: the character between fields."""
     quote: str = '"'
-    """csv: what encloses a field that holds a delimiter; empty for none."""
+    """csv: the character around fields with a delimiter; empty for none."""
     encoding: str = "utf-8"
-    """csv, lines, json, jsonl: a codec name Python knows, e.g. windows-1252."""
+    """csv, lines, json, jsonl: name of a Python codec, e.g. windows-1252."""
     header: bool = True
     """csv, excel: whether the first line names the columns; without one, the YAML's columns do, in order."""
     decimal: Literal[".", ","] = "."
     """csv, excel, lines: the decimal mark of columns declared as numbers."""
     nulls: list[str] = [""]
-    """csv, excel, lines: texts that mean no value."""
+    """csv, excel, lines: texts that stand for null."""
     skip_lines: int = Field(default=0, ge=0)
-    """csv, excel, lines: how many lines to pass over before the header or the first row."""
+    """csv, excel, lines: how many lines to skip before the header or the first row."""
     sheet: str | None = None
     """excel: name of the sheet; default: the first."""
     range: str | None = Field(default=None, pattern=r"^[A-Za-z]{1,3}\d+:[A-Za-z]{1,3}\d+$")
@@ -240,7 +240,7 @@ class RestTable(TableLoad):
         )
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
-        """With an incremental cursor only new records come, and add to those before them."""
+        """With an incremental cursor, new records are appended."""
         if self.has_range() and not self.primary_key and not self.write_disposition:
             return "append"
         return super().disposition()
@@ -258,11 +258,11 @@ class StreamTable(TableLoad):
     consumer: str | None = None
     """Durable consumer (nats) or consumer group (kafka); default: sluice_<source>_<table>."""
     max_messages: int = Field(default=1_000_000, gt=0)
-    """Upper bound of one load; what is left is loaded by the next."""
+    """Maximum number of messages per load; the next load reads the rest."""
     start: Start | None = None
     """Where the first load begins; default: the oldest message kept."""
     on_gap: Literal["fail", "continue"] = "fail"
-    """What to do when messages expired before they were loaded: fail, or warn and load what is left."""
+    """What to do if messages expired before they were loaded: fail, or warn and load the rest."""
 
     @model_validator(mode="after")
     def _messages_are_kept(self) -> StreamTable:
@@ -279,7 +279,7 @@ class StreamTable(TableLoad):
         return True
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
-        """Messages are known by their place in the stream, so one that comes again replaces itself."""
+        """A message is identified by its place in the stream, so one that is delivered again replaces itself."""
         return "merge"
 
 
@@ -287,7 +287,7 @@ class Start(Strict):
     """A place in a stream: give one of the two."""
 
     time: str | None = None
-    """ISO time with zone: messages from then on."""
+    """ISO time with zone: messages from this time on."""
     sequence: int | None = Field(default=None, ge=0)
     """nats: stream sequence; kafka: offset, in every partition."""
 
@@ -320,7 +320,7 @@ class FilesSource(Strict):
 
     kind: Literal["files"]
     url: str
-    """Where the paths of the tables begin: a folder (below the project), s3://bucket/prefix, sftp://host/path."""
+    """Root of the tables' paths: a folder (below the project), s3://bucket/prefix, sftp://host/path."""
     connection: str | None = None
     """Name of the connection that holds endpoint and keys."""
 
@@ -348,7 +348,7 @@ class StreamSource(Strict):
     connection: str
     """Name of the connection: `url` (nats://…) or `bootstrap_servers` (kafka), and credentials."""
     protocol: Literal["nats", "kafka"]
-    """Which of the two."""
+    """The protocol of the stream."""
 
 
 class PythonSource(Strict):
@@ -446,7 +446,7 @@ class Table(Generic[T]):
 
     @property
     def classed(self) -> set[str]:
-        """Columns that hold personal data; their values never stand in a message."""
+        """Columns that hold personal data; their values never appear in a message."""
         return {c.name for c in self.columns if c.data_class}
 
 
