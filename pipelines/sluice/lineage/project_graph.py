@@ -250,67 +250,48 @@ class _Builder:
                 found = lineage.column(name) if name not in names else None
                 columns += [found] if found else []
         node.columns = {}
-        rows_unknown = (
-            frozenset(u for c in columns for u in c.unknown)
-            if not columns
-            else frozenset(set.intersection(*(set(c.unknown) for c in columns)))
-        )
+        rows_unknown = frozenset.intersection(*(c.unknown for c in columns)) if columns else frozenset()
         for column in columns:
             name = _free_name(column.name, node.columns)
             stated = known.get(name.lower()) or declared.get(name.lower())
             node.columns[name.lower()] = NodeColumn(name, stated.type if stated else "")
             target = Ref(node.id, name.lower())
-            for value in sorted(column.values, key=_place):
-                self._add_edges(
-                    target,
-                    value.table,
-                    value.column,
-                    EdgeType.VALUE,
-                    value.how.value,
-                    value.path,
-                    column.navigable,
-                )
-            for own in sorted(column.own, key=_place):
-                self._add_edges(target, own.table, own.column, EdgeType.INFLUENCE, own.kind.value, own.path)
+            # sorted, since sets have no order, and files written from a graph must not differ between runs
+            for value in sorted(column.values):
+                self._add_edges(target, value, column.navigable)
+            for own in sorted(column.own):
+                self._add_edges(target, own)
             own_unknown = column.unknown - rows_unknown
             if own_unknown:
-                node.column_unknowns[name.lower()] = tuple(
-                    sorted(own_unknown, key=lambda u: (u.reason, u.sql))
-                )
+                node.column_unknowns[name.lower()] = tuple(sorted(own_unknown))
                 self._may_depend(target, node)
         rows = Ref(node.id, ROWS)
-        for row in sorted(lineage.rows, key=_place):
-            self._add_edges(rows, row.table, row.column, EdgeType.INFLUENCE, row.kind.value, row.path)
+        for row in sorted(lineage.rows):
+            self._add_edges(rows, row)
         if rows_unknown:
             self._may_depend(rows, node)
         node.unknowns = lineage.unknowns
         node.is_open = lineage.open is not None
 
-    def _add_edges(
-        self,
-        target: Ref,
-        table: str,
-        column: str,
-        type_: EdgeType,
-        kind: str,
-        path: tuple[str, ...],
-        navigable: bool = False,
-    ) -> None:
-        parent = self.by_table.get(table)
+    def _add_edges(self, target: Ref, used: ValueSource | Influence, navigable: bool = False) -> None:
+        is_value = isinstance(used, ValueSource)
+        kind = used.how.value if isinstance(used, ValueSource) else used.kind.value
+        parent = self.by_table.get(used.table)
         if parent is None:
-            parent = f"table.{table}"
-            self.nodes.setdefault(parent, Node(parent, "table", table, relation=table, is_open=True))
-            self.by_table[table] = parent
+            parent = self.by_table[used.table] = f"table.{used.table}"
+            table = Node(parent, "table", used.table, relation=used.table, is_open=True)
+            self.nodes.setdefault(parent, table)
         node = self.nodes[parent]
-        if column == ROWS and type_ is EdgeType.VALUE:
+        if used.column == ROWS and is_value:
             # "Some column of a table whose columns are not all known": any of those that are known may be meant.
             for name in node.columns:
-                self.edges.append(Edge(Ref(parent, name), target, EdgeType.UNKNOWN, kind, path))
+                self.edges.append(Edge(Ref(parent, name), target, EdgeType.UNKNOWN, kind, used.path))
             return
-        name = column.lower()
+        name = used.column.lower()
         if name != ROWS and name not in node.columns:
-            node.columns[name] = NodeColumn(column)
-        self.edges.append(Edge(Ref(parent, name), target, type_, kind, path, navigable))
+            node.columns[name] = NodeColumn(used.column)
+        type_ = EdgeType.VALUE if is_value else EdgeType.INFLUENCE
+        self.edges.append(Edge(Ref(parent, name), target, type_, kind, used.path, navigable))
 
     def _may_depend(self, target: Ref, node: Node) -> None:
         """What is unknown may come from any column of any parent."""
@@ -335,11 +316,10 @@ class _Builder:
         key = config.get("unique_key") or []
         keys = [key] if isinstance(key, str) else list(key)
         checked = config.get("check_cols") or []
-        watched = (
-            [config["updated_at"]]
-            if config.get("updated_at")
-            else (list(node.columns) if checked in ("all", ["all"]) else list(checked))
-        )
+        if config.get("updated_at"):
+            watched = [config["updated_at"]]
+        else:
+            watched = list(node.columns) if checked in ("all", ["all"]) else list(checked)
         parents = {edge.target.column: edge for edge in self.edges if edge.target.node == node.id}
         deciding = [str(name).lower() for name in [*keys, *watched] if str(name).lower() in parents]
         for meta, name in names.items():
@@ -435,11 +415,6 @@ def _free_name(name: str, taken: Mapping[str, NodeColumn]) -> str:
         count += 1
         candidate = f"{name}_{count}"
     return candidate
-
-
-def _place(edge: ValueSource | Influence) -> tuple[str, ...]:
-    """Sets have no order, and files written from a graph must not differ between runs."""
-    return edge.table, edge.column, *edge.path, edge.kind if isinstance(edge, Influence) else edge.how
 
 
 def _in_order(entries: Mapping[str, Json]) -> list[str]:

@@ -95,7 +95,7 @@ def _published(relation: Relation, statement: exp.Expression) -> QueryLineage:
         unknowns |= column.unknown
     if opening is not None:
         unknowns.add(unknown("it has columns whose names the query and the schema do not tell", statement))
-    return QueryLineage(columns, rows, opening, tuple(sorted(unknowns, key=lambda u: (u.reason, u.sql))))
+    return QueryLineage(columns, rows, opening, tuple(sorted(unknowns)))
 
 
 def _column(name: str, dep: Dep, rows: Dep) -> ColumnLineage:

@@ -74,7 +74,7 @@ def _steps(path: Path) -> list[str]:
     return ".".join(path).lower().split(".") if path else []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class ValueSource:
     """A column (or a field inside it) whose content ends up in the output."""
 
@@ -89,7 +89,7 @@ class ValueSource:
         return field_path(self.column, self.path)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Influence:
     """A column (or the rows of a table, column `*`) that decides which rows or values there are."""
 
@@ -104,7 +104,7 @@ class Influence:
         return field_path(self.column, self.path)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Unknown:
     """A part of the SQL whose lineage could not be worked out: why, and which fragment."""
 

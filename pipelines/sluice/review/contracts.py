@@ -11,23 +11,9 @@ from sluice.review.revision import Revision, grants, meta, owner
 from sluice.review.wording import name_of, old_and_new, with_old_names
 
 STORAGE = (
-    "materialized",
-    "incremental_strategy",
-    "unique_key",
-    "on_schema_change",
-    "full_refresh",
-    "pre-hook",
-    "post-hook",
-    "database",
-    "schema",
-    "alias",
-    "enabled",
-    "column_types",
-    "event_time",
-    "batch_size",
-    "lookback",
-    "begin",
-)
+    "materialized incremental_strategy unique_key on_schema_change full_refresh pre-hook post-hook database schema "
+    "alias enabled column_types event_time batch_size lookback begin"
+).split()
 """Configuration that changes how or where a model is built; a change rebuilds it."""
 
 
