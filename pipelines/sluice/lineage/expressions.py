@@ -227,7 +227,7 @@ class Expressions:
         index = int(node.this.name) - 1 if str(node.this.name).isdigit() else -1
         is_open = any(item.relation.open is not None for item in scope.items)
         if is_open or scope.merged or not 0 <= index < len(columns):
-            return unknown_dep("position cannot be told", node)
+            return unknown_dep("which column the position means is not known", node)
         return columns[index].dep
 
     # -- functions

@@ -101,7 +101,7 @@ def has_aggregate(node: exp.Expression) -> bool:
 
 
 def match_column_names(selector: exp.Expression, names: Sequence[str]) -> list[str] | None:
-    """The names that `columns('regex')`, `columns(c -> …)` or `columns(['a'])` picks; None if it cannot be told.
+    """The names that `columns('regex')`, `columns(c -> …)` or `columns(['a'])` picks; None if that is not known.
 
     DuckDB itself decides, so that its regular expressions and functions mean here what they mean in the query.
     """
@@ -120,7 +120,7 @@ def match_column_names(selector: exp.Expression, names: Sequence[str]) -> list[s
 def match_star_pattern(
     operator: exp.Expression, star: exp.Expression, names: Sequence[str]
 ) -> list[str] | None:
-    """The names that `* like 'a%'` (ilike, glob, similar to, not like) picks; None if it cannot be told."""
+    """The names that `* like 'a%'` (ilike, glob, similar to, not like) picks; None if that is not known."""
     if operator.find(exp.Query):
         return None
     text = operator.sql(dialect="duckdb")

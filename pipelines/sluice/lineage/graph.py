@@ -95,8 +95,8 @@ class _State(NamedTuple):
 class Reached:
     """A column that a closure found: how it is connected.
 
-    `kinds`: for influences the clauses, nearest to the source end of the way, in which the column is used; for values
-    the strongest change on the way. `field`: the column with the nested field that matters.
+    `kinds`: for influences the clauses, nearest to the source end of the path, in which the column is used; for values
+    the strongest change on the path. `field`: the column with the nested field that matters.
     """
 
     ref: Ref
@@ -108,14 +108,14 @@ class Reached:
 
     @property
     def path(self) -> tuple[Ref, ...]:
-        """One shortest path: the columns from the requested one to this one."""
-        way: list[Ref] = []
+        """A shortest path: the columns from the start of the closure to this one."""
+        path: list[Ref] = []
         current: _State | None = self._state
         while current is not None:
-            if not way or way[-1] != current.ref:
-                way.append(current.ref)
+            if not path or path[-1] != current.ref:
+                path.append(current.ref)
             current = self._before[current]
-        return tuple(reversed(way))
+        return tuple(reversed(path))
 
 
 _STRENGTH = {EdgeType.VALUE: 0, EdgeType.INFLUENCE: 1, EdgeType.UNKNOWN: 2}
@@ -209,7 +209,7 @@ class Graph:
             )
         for edge in self._into.get(state.ref, ()):
             suffix = (*edge.path, *state.suffix) if edge.navigable else edge.path
-            # Nearest the source counts, so going up every clause replaces the one before.
+            # The clause nearest to the source counts, so on the way up each clause replaces the one before.
             kind = edge.kind if edge.type is not EdgeType.VALUE else _passed_on(state, edge)
             yield _State(edge.source, suffix, _weaker(state.type, edge.type), kind)
 

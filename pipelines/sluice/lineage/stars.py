@@ -33,7 +33,7 @@ class Stars(Expressions):
         return Relation(tuple(columns), open=union(openings) if openings else None)
 
     def pick_columns(self, node: exp.Expression, scope: Scope) -> list[Column] | None:
-        """The columns that `*` (with exclude, replace, rename) or `columns(…)` mean; None if it cannot be told."""
+        """The columns that `*` (with exclude, replace, rename) or `columns(…)` mean; None if that is not known."""
         if isinstance(node, exp.Columns):
             selector = node.this
             if is_star(selector):

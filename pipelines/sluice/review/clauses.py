@@ -1,6 +1,6 @@
 """Which clause of which select changed, and queries that count what each change costs in rows.
 
-CTEs are matched by name, then by what they say (a renamed one), then by order; branches of a union by order.
+CTEs are matched by name, then by content (a renamed one), then by order; branches of a union by order.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Finding:
 
 
 def safe(kind: str, subject: str, text: str) -> Finding:
-    """Nothing to do."""
+    """Nothing needs to be done."""
     return Finding(kind, subject, Level.SAFE, text)
 
 
@@ -55,7 +55,7 @@ def look(kind: str, subject: str, text: str) -> Finding:
 
 
 def stop(kind: str, subject: str, text: str) -> Finding:
-    """It breaks something unless somebody accepts it."""
+    """Something breaks, unless a person accepts it with a reason."""
     return Finding(kind, subject, Level.STOP, text)
 
 

@@ -20,7 +20,7 @@ def resolve_base(root: Path, ref: str) -> tuple[str, str | None]:
     Raises SluiceError if the reference is not known here and cannot be fetched.
     """
     if not _git(root, "rev-parse", "--git-dir"):
-        raise SluiceError(f"{root} is no git repository, so there is nothing to compare with.")
+        raise SluiceError(f"{root} is not a git repository, so there is nothing to compare with.")
     commit = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if not commit:
         remote, _, branch = ref.partition("/") if ref.startswith("origin/") else ("origin", "", ref)

@@ -17,7 +17,7 @@ from sluice.review.revision import Revision
 
 Renamed = dict[str, str]
 ALIKE = 0.6
-"""Likeness from which a model that is new counts as one that is gone; git asks for half of the lines."""
+"""Share of equal lines from which a new model counts as a renamed one; git's own limit for files is a half."""
 
 
 @dataclass

@@ -47,7 +47,7 @@ def parse(sql: str) -> exp.Expression:
 
 
 def canonical(sql: str, columns: Columns) -> str:
-    """A text that two queries share exactly if they mean the same, as far as can be told."""
+    """The same text for queries that mean the same, and different texts wherever that is not certain."""
     try:
         tree = parse(sql)
         if dropped_names(sql, tree, DIALECT, set()):

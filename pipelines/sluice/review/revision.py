@@ -113,7 +113,7 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
 
     files: those that differ. Where dbt reads none of them, the head's manifest is the base's.
     """
-    reads = _read_by_dbt(new.root)
+    reads = read_by_dbt(new.root)
     differs = any(reads(f) for f in files)
     wanted = [] if (kept / "incremental.json").is_file() else [(old.root, kept)]
     wanted += [(new.root, scratch)] if differs else []
@@ -126,7 +126,7 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
         new.manifest, new.incremental, new.error = old.manifest, old.incremental, old.error
 
 
-def _read_by_dbt(root: Path) -> Callable[[str], bool]:
+def read_by_dbt(root: Path) -> Callable[[str], bool]:
     """Whether a file, named from the root, can change what dbt compiles; any may where the paths are not plain."""
     try:
         project = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))

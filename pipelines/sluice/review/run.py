@@ -66,7 +66,7 @@ def compare(
 ) -> Review:
     """Compare two compiled revisions; without settings no data is looked at.
 
-    files: those that differ, all there is to go by where the base does not compile.
+    files: those that differ, which is all that is known where the base does not compile.
     """
     result = Review(old.name, "")
     if new.error:
@@ -94,7 +94,7 @@ def compare(
 
 
 def _without_base(result: Review, old: Revision, new: Revision, files: Collection[str]) -> Review:
-    """What can be said of a branch when the base does not compile: which models' files changed, and what is below."""
+    """The review where the base does not compile: which models' files changed, and what lies below."""
     text = f"the base does not compile, so meaning, data and promises cannot be compared: {old.error}"
     result.models = changed_by_file(new, files)
     result.reach = reached(old, new, result.models)

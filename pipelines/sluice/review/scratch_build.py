@@ -299,7 +299,7 @@ class _Comparison:
 
 
 def _requoted(sql: str, relations: Collection[str]) -> str:
-    """Relations as dbt writes them, after sqlglot has written the query anew."""
+    """Relations spelled as dbt spells them, in a query that sqlglot has written."""
     for relation in relations:
         if relation:
             sql = re.sub(re.escape(relation), lambda _, r=relation: r, sql, flags=re.I)  # type: ignore[misc]

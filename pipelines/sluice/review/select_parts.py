@@ -91,7 +91,7 @@ def tables_by_alias(select: exp.Select) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in nodes:
         name = relation_name(node)
-        # the same table twice: the second is told from the first by its number
+        # the same table twice: a number tells the second from the first
         number = sum(1 for v in names.values() if v.split("#")[0] == name)
         names[node.alias_or_name.lower()] = f"{name}#{number}" if number else name
     return {alias: name.replace("#", "_again_") for alias, name in names.items()}
