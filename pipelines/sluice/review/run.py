@@ -102,7 +102,7 @@ def _without_base(result: Review, old: Revision, new: Revision, files: Collectio
     result.findings = [
         look("compile", "base", text),
         *(
-            look("not-compared", m.name, f"`{m.name}` changed, in a way that cannot be told")
+            look("not-compared", m.name, f"`{m.name}` changed, in a way that is not known")
             for m in result.models
         ),
         *policy_findings(old, new),
