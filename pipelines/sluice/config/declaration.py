@@ -230,13 +230,18 @@ class RestTable(TableLoad):
             raise ValueError(
                 "an API's cursor is declared as dlt does it, endpoint.incremental: {cursor_path, initial_value, lag}"
             )
+        if self.write_disposition == "replace" and self.has_range():
+            raise ValueError(
+                "a table that is replaced is read whole: drop endpoint.incremental or the write_disposition"
+            )
         return self
 
     def has_range(self) -> bool:
         """An API's cursor is declared as dlt does it."""
-        parameters = (self.endpoint.get("params") or {}).values()
-        return "incremental" in self.endpoint or any(
-            isinstance(p, dict) and p.get("type") == "incremental" for p in parameters
+        params = self.endpoint.get("params")
+        return bool(self.endpoint.get("incremental")) or any(
+            isinstance(param, dict) and param.get("type") == "incremental"
+            for param in (params.values() if isinstance(params, dict) else ())
         )
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
@@ -420,6 +425,14 @@ KINDS: dict[str, type[SourceEntry[Any, Any]]] = {
     "stream": SourceEntry[StreamSource, StreamTable],
     "python": SourceEntry[PythonSource, PythonTable],
 }
+
+
+def table_model(kind: str) -> type[TableLoad]:
+    """The load keys of a kind's tables; those that all kinds have where the kind is unknown."""
+    if kind not in KINDS:
+        return TableLoad
+    model: type[TableLoad] = KINDS[kind].__pydantic_generic_metadata__["args"][1]
+    return model
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sluice.config.declaration import KINDS, Open, Strict
+from sluice.config.declaration import KINDS, Open, Strict, table_model
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a source file, for editors; made from the models that also check it."""
     definitions: dict[str, Any] = {}
     variants: dict[str, Any] = {}
-    for model in KINDS.values():
+    for kind, model in KINDS.items():
         schema = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
         definitions |= schema.pop("$defs", {})
         variants[_title(model)] = schema
-        table = model.__pydantic_generic_metadata__["args"][1]
+        table = table_model(kind)
         if not any(field.is_required() for field in table.model_fields.values()):
             for entry in ("TableEntry", "TableConfig", "TableMeta"):  # a table may do without a load block
                 required = definitions[f"{entry}_{table.__name__}_"]["required"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sluice.config.checks import inconsistencies, same_names
-from sluice.config.declaration import KINDS, Source, Table
+from sluice.config.declaration import KINDS, Source, Table, TableLoad, table_model
 from sluice.config.settings import find_project, make_importable
 from sluice.config.yaml_file import Lines, Problem, dig, explain, read_yaml, shown
 from sluice.errors import DeclarationError
@@ -88,13 +88,8 @@ def _read_source(
         return None, [
             Problem(file, lines.line(path), where, f"is {shown(kind)}; allowed are {', '.join(KINDS)}")
         ]
-    # Tables without a load block get an empty one: for most kinds that is a complete declaration.
-    for table in _list(entry, "tables"):
-        if isinstance(table, dict) and dig(table, "config", "meta", "load") is None:
-            config = table.get("config") or {}
-            table["config"] = {**config, "meta": {**(config.get("meta") or {}), "load": {}}}
     try:
-        parsed = KINDS[kind].model_validate(entry)
+        parsed = KINDS[kind].model_validate(_complete(entry, load))
     except ValidationError as error:
         return None, explain(error, KINDS[kind], file, lines, at)
 
@@ -126,6 +121,43 @@ def _read_source(
         for path, where, message in inconsistencies(source, entry)
     ]
     return (None if problems else source), problems
+
+
+def table_load(source_load: Mapping[str, Any], load: Mapping[str, Any]) -> TableLoad:
+    """How a table is loaded, given what YAML says for its source and for it; what is not valid is not checked."""
+    keys = _with_defaults(load, source_load)
+    try:
+        return table_model(str(source_load.get("kind"))).model_validate(keys)
+    except ValidationError:
+        return TableLoad.model_construct(**keys)
+
+
+def _complete(entry: Any, load: Any) -> Any:
+    """The entry with a load block for each table: empty where there is none, else with the source's defaults in it."""
+    if not isinstance(entry.get("tables"), list):
+        return entry
+    return {**entry, "tables": [_complete_table(table, load) for table in entry["tables"]]}
+
+
+def _complete_table(table: Any, source_load: Any) -> Any:
+    own = dig(table, "config", "meta", "load")
+    if not isinstance(table, dict) or not (own is None or isinstance(own, dict)):
+        return table
+    config = table.get("config") or {}
+    completed = _with_defaults(own or {}, source_load)
+    return {**table, "config": {**config, "meta": {**(config.get("meta") or {}), "load": completed}}}
+
+
+def _with_defaults(load: Mapping[str, Any], source_load: Mapping[str, Any]) -> dict[str, Any]:
+    """A table's load keys, its endpoint completed by the source's resource_defaults as dlt does it."""
+    defaults, own = dig(source_load, "resource_defaults", "endpoint"), load.get("endpoint")
+    if not isinstance(defaults, dict) or not isinstance(own, dict):
+        return dict(load)
+    endpoint = {**defaults, **own}
+    for key in ("params", "json"):
+        if isinstance(defaults.get(key), dict) and isinstance(own.get(key), dict):
+            endpoint[key] = {**defaults[key], **own[key]}
+    return {**load, "endpoint": endpoint}
 
 
 def _list(value: Any, key: str) -> list[Any]:

@@ -3,65 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from sluice.config.declaration import TableLoad
+from sluice.config.sources import table_load
 from sluice.review.column_types import plain_type
 from sluice.review.findings import Finding, look
 from sluice.review.revision import Revision, meta
-from sluice.review.wording import as_json, name_of, old_and_new
+from sluice.review.wording import name_of, old_and_new
 
 NO_RELOAD = ("deletes", "lookback", "shrink_limit", "tolerance", "drift", "schedule")
 """Keys of a load that only say how later rows are taken in."""
 
 
-Load = Mapping[str, Any]
+class Load(NamedTuple):
+    """How a table is loaded."""
+
+    kind: str
+    keys: Mapping[str, Any]
+    """What the table's own YAML says."""
+    effective: TableLoad
+    """With the defaults of its source."""
 
 
 def reload_reason(key: str, before: Load, after: Load) -> str:
-    """Why raw differs from what a fresh load would bring once this key has changed; "" if the next load brings it.
-
-    before, after: all load keys of the table, with its source's `kind`.
-    """
+    """Why raw differs from what a fresh load would bring once this key has changed; "" if the next load brings it."""
     if key in NO_RELOAD:
         return ""
-    if after.get("kind") == "files":
+    if after.kind == "files":
         return "files loaded before are not read again"
-    is_whole = not after.get("cursor") and not _is_incremental(after)
-    ways = _disposition(before), _disposition(after)
+    is_whole = not after.effective.has_range()
+    ways = before.effective.disposition(), after.effective.disposition()
+    fewer = key == "columns" and _fewer(before.keys, after.keys)
     if ways[1] == "replace":
-        return "raw keeps the column" if key == "columns" and _fewer(before, after) else ""
+        return "raw keeps the column" if fewer else ""
     if key == "cursor":
-        return "the highest value loaded is of the old cursor" if before.get(key) and after.get(key) else ""
+        is_other = before.keys.get(key) and after.keys.get(key)
+        return "the highest value loaded is of the old cursor" if is_other else ""
     if key in ("primary_key", "write_disposition"):
         if ways == ("append", "merge"):
             return "rows that were added several times stay"
         merged = key == "primary_key" and ways == ("merge", "merge")
         return "rows in raw were merged by the old key" if merged else ""
     if key == "filter":
-        if after.get("deletes") == "compare_keys" or (is_whole and not after.get("filter")):
+        if after.keys.get("deletes") == "compare_keys" or (is_whole and not after.keys.get("filter")):
             return ""
         return "rows loaded before are not filtered again, those left out before not read again"
     if key == "columns":
-        if _fewer(before, after):
+        if fewer:
             return "raw keeps the column, and rows loaded before their values"
         return "" if is_whole else "rows loaded before have null in the new column"
     return "rows loaded before are not read again"
 
 
-def _disposition(load: Load) -> str:
-    """As declaration.py has it: what becomes of a table's old rows."""
-    if load.get("write_disposition"):
-        return str(load["write_disposition"])
-    is_added = load.get("cursor") or _is_incremental(load) or load.get("kind") == "stream"
-    return "merge" if load.get("primary_key") else "append" if is_added else "replace"
-
-
-def _is_incremental(load: Load) -> bool:
-    """An API that is asked for new records only."""
-    return "incremental" in as_json(load.get("endpoint"))
-
-
-def _fewer(before: Load, after: Load) -> bool:
+def _fewer(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """True if a column that was loaded may be no longer."""
     o, n = (x.get("columns") or {} for x in (before, after))
     excluded = set(n.get("exclude") or []) - set(o.get("exclude") or [])
@@ -88,10 +83,7 @@ def source_findings(old: Revision, new: Revision) -> Iterator[Finding]:
 
 def _systems(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
     """Load keys of a source as a whole: its kind, its connection, its address."""
-    loads: list[dict[str, Load]] = [
-        {t["source_name"]: (t.get("source_meta") or {}).get("load") or {} for t in side.values()}
-        for side in (before, after)
-    ]
+    loads = [{t["source_name"]: _source_load(t) for t in side.values()} for side in (before, after)]
     for name in sorted(loads[0].keys() & loads[1].keys()):
         o, n = loads[0][name], loads[1][name]
         for key in sorted({*o, *n}):
@@ -104,11 +96,10 @@ def _systems(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Fi
 
 
 def _table(name: str, before: Any, after: Any) -> Iterator[Finding]:
-    loads = _loads(before, after)
+    loads = _load(before), _load(after)
     yield from _columns(name, before, after, loads[1])
-    own = [meta(x).get("load") or {} for x in (before, after)]
-    for key in sorted({*own[0], *own[1]}):
-        was, now = own[0].get(key), own[1].get(key)
+    for key in sorted({*loads[0].keys, *loads[1].keys}):
+        was, now = (load.keys.get(key) for load in loads)
         if was == now:
             continue
         why = reload_reason(key, *loads)
@@ -142,17 +133,18 @@ def _columns(name: str, before: Any, after: Any, load: Load) -> Iterator[Finding
             yield look("source-column-added", f"{name}.{column}", text)
 
 
-def _loads(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All load keys of a table on both sides, those of its source among them."""
-    old, new = (
-        {**((x.get("source_meta") or {}).get("load") or {}), **(meta(x).get("load") or {})}
-        for x in (before, after)
-    )
-    return old, new
+def _source_load(table: Any) -> dict[str, Any]:
+    load: dict[str, Any] = (table.get("source_meta") or {}).get("load") or {}
+    return load
+
+
+def _load(table: Any) -> Load:
+    of_source, keys = _source_load(table), meta(table).get("load") or {}
+    return Load(str(of_source.get("kind")), keys, table_load(of_source, keys))
 
 
 def _new_column(name: str, load: Load) -> str:
-    if load.get("kind") != "files" and not load.get("cursor") and not _is_incremental(load):
+    if load.kind != "files" and not load.effective.has_range():
         return "; the next load brings it for all rows"
     return (
         "; unless raw has it already, rows loaded before have null in it: a full reload follows, "

@@ -139,6 +139,55 @@ def test_files_read_before_are_read_again_by_a_full_reload_only(tmp_path: Path) 
     assert _state(old) == _state(new)
 
 
+SINCE = {"cursor_path": "at", "initial_value": 0}
+
+
+@pytest.mark.parametrize("place", ["table", "defaults"])
+@pytest.mark.parametrize("key", [{}, {"primary_key": "id"}], ids=["no key", "key"])
+def test_the_cursor_of_an_api_may_stand_in_the_defaults(
+    tmp_path: Path, place: str, key: Mapping[str, Any]
+) -> None:
+    """Rows are added or merged, so those loaded before keep what they have."""
+    endpoint = {"path": "orders", **({"incremental": SINCE} if place == "table" else {})}
+    load = {
+        "kind": "rest",
+        "resource_defaults": {"endpoint": {"incremental": SINCE}} if place == "defaults" else {},
+    }
+
+    def revision(names: list[str], **keys: Any) -> Revision:
+        table = {
+            "source_name": "api",
+            "name": "orders",
+            "columns": {name: {"name": name} for name in names},
+            "config": {"meta": {"load": {"endpoint": endpoint, **key, **keys}}},
+            "source_meta": {"load": load},
+        }
+        return Revision(tmp_path, "", {"sources": {"source.x.api.orders": table}})
+
+    (found,) = source_findings(revision(["id"]), revision(["id", "note"]))
+    assert "a full reload follows" in found.text
+    (found,) = source_findings(revision(["id"]), revision(["id"], primary_key="number"))
+    why = "rows in raw were merged by the old key" if key else "rows that were added several times stay"
+    assert f"a full reload follows, as {why}" in found.text
+    (found,) = source_findings(revision(["id"], columns={"exclude": ["note"]}), revision(["id"]))
+    assert "as rows loaded before have null in the new column" in found.text
+
+
+def test_a_declaration_that_was_wrong_is_compared_all_the_same(tmp_path: Path) -> None:
+    def revision(endpoint: Any) -> Revision:
+        table = {
+            "source_name": "api",
+            "name": "orders",
+            "columns": {},
+            "config": {"meta": {"load": {"endpoint": endpoint, "primary_key": "id"}}},
+            "source_meta": {"load": {"kind": "rest"}},
+        }
+        return Revision(tmp_path, "", {"sources": {"source.x.api.orders": table}})
+
+    (found,) = source_findings(revision("orders"), revision({"path": "orders"}))
+    assert "load.endpoint" in found.text
+
+
 @dataclass(frozen=True)
 class _State:
     columns: list[str]

@@ -487,11 +487,10 @@ class _Plan:
         self.context = context
         self._wanted = wanted
         self._client = context.connections.fill(source.load.client)
-        defaults = _fill(source.load.resource_defaults, context.connections)
         resources = [
             as_resource(table, _fill(table.load.endpoint, context.connections)) for table in source.declared
         ]
-        graph, configs, self._resolved = build_resource_dependency_graph(defaults, resources)  # type: ignore[arg-type]
+        graph, configs, self._resolved = build_resource_dependency_graph({}, resources)  # type: ignore[arg-type]
         self._configs: dict[str, Any] = configs
         self._reading = ""
         self._session = Session(context.connections, lambda what: context.retried(self._reading, what))

@@ -79,10 +79,13 @@ def check(source: Source[RestSource, RestTable]) -> list[tuple[list[str | int], 
     found += [
         ((*LOAD, "resource_defaults", key), "is not a key here; allowed is endpoint") for key in unknown
     ]
-    if "endpoint" in defaults:
-        found += _check_endpoint(defaults["endpoint"], (*LOAD, "resource_defaults", "endpoint"))
+    place: Path = (*LOAD, "resource_defaults", "endpoint")
+    shared = list(_check_endpoint(defaults["endpoint"], place)) if "endpoint" in defaults else []
+    found += shared
     for i, table in enumerate(source.declared):
-        found += _check_endpoint(table.load.endpoint, ("tables", i, *LOAD, "endpoint"))
+        at: Path = ("tables", i, *LOAD, "endpoint")  # has the defaults in it
+        inherited = [((*at, *path[len(place) :]), message) for path, message in shared]
+        found += [finding for finding in _check_endpoint(table.load.endpoint, at) if finding not in inherited]
     if not found:
         found += _check_graph(source)
     return [(list(path), message) for path, message in found]
@@ -125,7 +128,11 @@ def _check_endpoint(endpoint: Any, at: Path) -> Iterator[Finding]:
         )
         yield from _check_path(incremental, "cursor_path", (*at, "incremental"))
     yield from _check_path(endpoint, "data_selector", at)
-    for name, param in (endpoint.get("params") or {}).items():
+    params = endpoint.get("params") or {}
+    if not isinstance(params, dict):
+        yield (*at, "params"), f"is {params!r}: write a mapping"
+        return
+    for name, param in params.items():
         here = (*at, "params", name)
         kind = param.get("type") if isinstance(param, dict) else None
         if isinstance(param, dict) and kind not in ("resolve", "incremental"):
@@ -213,10 +220,7 @@ def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
     """Parents, placeholders and cursors, as dlt puts them together; then what our loading asks for on top."""
     try:
         resources = [as_resource(table, _without_secrets(table.load.endpoint)) for table in source.declared]
-        graph, configs, resolved_of = build_resource_dependency_graph(
-            _without_secrets(source.load.resource_defaults),
-            resources,  # type: ignore[arg-type]
-        )
+        graph, configs, resolved_of = build_resource_dependency_graph({}, resources)  # type: ignore[arg-type]
         order = list(graph.static_order())
     except Exception as error:
         named = [i for i, table in enumerate(source.declared) if f"`{table.name}`" in str(error)]
