@@ -19,7 +19,7 @@ def changes_since_published(settings: Settings, facts: CatalogFacts) -> dict[str
 
     A table is {table, what: added | removed | changed, rowsBefore, rowsNow, notes}.
     """
-    versions = Versions(settings.home / "published")
+    versions = Versions(settings.published)
     try:
         current = versions.read_current()
     except (OSError, ValidationError):

@@ -11,7 +11,7 @@ from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import read_glossary
 from sluice.catalog.profile_cache import cached_profiles
 from sluice.config.audiences import read_policy
-from sluice.config.settings import Settings
+from sluice.config.settings import GLOSSARY, Settings
 from sluice.dbt.manifest import TableFacts
 from sluice.dbt.runner import compiled_project
 from sluice.engine.warehouse import count_rows, newest, open_warehouse
@@ -24,7 +24,7 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
 
     Raises SluiceError without a manifest, and LockedError while another process writes to the warehouse.
     """
-    policy, _ = read_policy(settings.root / "audiences.yml")  # `sluice publish` reports whether it is correct
+    policy, _ = read_policy(settings.audiences)  # `sluice publish` reports whether it is correct
     project = compiled_project(settings)
     with open_warehouse(settings, settings.lock_seconds) as connection:
         graph = warehouse_graph(settings, connection, project)
@@ -32,7 +32,7 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
             project,
             graph,
             History(settings.ledger),
-            read_glossary(settings.root / "docs" / "glossary.yml"),
+            read_glossary(settings.root / GLOSSARY),
             audiences=policy.audiences if policy else (),
         )
         if connection is not None:

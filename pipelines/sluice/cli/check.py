@@ -25,7 +25,7 @@ def check() -> None:
     settings = load_settings()
     sources, problems = read_sources(settings.sources)
     problems += [problem for source in sources for problem in declaration_problems(source)]
-    problems += read_policy(settings.root / "audiences.yml")[1]
+    problems += read_policy(settings.audiences)[1]
     _print_problems(settings, problems, Exit.DECLARATION)
     tables = sum(len(s.tables) for s in sources)
     out.print(f"{len(sources)} sources, {tables} tables: all declarations are sound")

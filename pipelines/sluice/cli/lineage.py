@@ -28,11 +28,11 @@ def lineage(
     from sluice.lineage import describe, export_openlineage, read_project
 
     settings = load_settings()
-    cache = settings.home / "lineage" / "cache.sqlite"
     if openlineage:
-        files = export_openlineage(read_project(settings.target, cache), openlineage)
+        files = export_openlineage(read_project(settings.target, settings.lineage_cache), openlineage)
         out.print(f"{len(files)} events in {openlineage}")
     if column:
+        cache = settings.lineage_cache
         out.print(describe(settings.target, column, up=up, as_json=as_json, cache_file=cache), markup=False)
     if not column and not openlineage:
         raise typer.BadParameter("name a column, such as orders.amount, or give --openlineage FOLDER")

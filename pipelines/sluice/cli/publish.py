@@ -53,7 +53,7 @@ def publish(
 
 def print_published(settings: Settings, published: Published) -> None:
     """One row per audience, then what was held back, then the version."""
-    current = settings.home / "published" / "current"
+    current = settings.published / "current"
     table = grid("audience", "tables", "rows", "written", "encrypted", "read it at")
     for name, audience in published.audiences.items():
         file = current / (f"{name}.duckdb" if audience.format == "duckdb" else name)
@@ -74,7 +74,7 @@ def print_published(settings: Settings, published: Published) -> None:
 def _print_versions(settings: Settings) -> None:
     from sluice.publish.versions import Versions
 
-    versions = Versions(settings.home / "published")
+    versions = Versions(settings.published)
     table = grid("version", "", "run", "commit", "tables", "rows")
     for name in reversed(versions.names):
         version = versions.read(name)

@@ -27,7 +27,7 @@ def serve(
         str | None, typer.Option("--issue-token", metavar="NAME", help="Print a new token for somebody.")
     ] = None,
     revoke: Annotated[
-        str | None, typer.Option("--revoke-token", metavar="NAME", help="Let their token in no more.")
+        str | None, typer.Option("--revoke-token", metavar="NAME", help="End the validity of their token.")
     ] = None,
 ) -> None:
     """Serve an audience's published version to remote readers (Arrow Flight SQL)."""
@@ -37,14 +37,14 @@ def serve(
     from sluice.serve.tokens import Tokens
 
     settings = load_settings()
-    tokens = Tokens(settings.home / "keys" / "tokens.json")
+    tokens = Tokens(settings.tokens)
     if issue:
-        load_policy(settings.root / "audiences.yml").audience(audience)
+        load_policy(settings.audiences).audience(audience)
         out.print(tokens.issue(audience, issue))
         return
     if revoke:
         tokens.revoke(audience, revoke)
-        out.print(f"{revoke} gets in no more")
+        out.print(f"the token of {revoke} is not valid any more")
         return
     limits = Limits(memory_mb, seconds, queries)
     server = Server(

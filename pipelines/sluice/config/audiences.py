@@ -17,7 +17,7 @@ from sluice.errors import DeclarationError, SluiceError
 Mask = Literal["hash", "partial", "generalise", "null"]
 Treatment = Literal["clear", "hash", "partial", "generalise", "null"]
 UNCLASSED = "none"
-"""The data class that says: this column is not personal, whatever it is made from."""
+"""The data class of a column that is not personal, whatever it is made from."""
 
 
 def _null(value: Any) -> Any:
@@ -60,7 +60,7 @@ class Publishing(Strict):
 
 
 class RowFilter(Strict):
-    """Which rows an audience sees; SQL over the columns of a table as they are before masking."""
+    """Which rows an audience sees, as SQL over the columns of a table before masking."""
 
     condition: str
     """The condition for every table that is not named below."""
@@ -101,7 +101,7 @@ class Audience(Strict):
         return self
 
     def treatment(self, data_class: str) -> Treatment:
-        """What these readers get to see of a column of `data_class`."""
+        """How these readers see a column of `data_class`."""
         if data_class in self.clear or data_class == UNCLASSED:
             return "clear"
         return self.masks.get(data_class, "null")
@@ -121,7 +121,7 @@ class Policy:
     audiences: tuple[Audience, ...]
 
     def audience(self, name: str) -> Audience:
-        """The audience of a name; raises SluiceError, which says which there are."""
+        """The audience called `name`; raises SluiceError that lists the audiences there are."""
         for audience in self.audiences:
             if audience.name == name:
                 return audience

@@ -14,7 +14,6 @@ from sluice.config.yaml_file import Problem, dig
 RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d|_dlt_.*)$")
 """Names that dlt does not give to files, or keeps for itself."""
 
-
 Finding = tuple[list[str | int], str, str]
 """Path within the source's entry, the place in words, and what is wrong there."""
 LOAD = ["config", "meta", "load"]
@@ -28,7 +27,7 @@ def inconsistencies(source: Source[Any, Any], entry: Any) -> Iterator[Finding]:
     for i, table in enumerate(source.tables):
         at: list[str | int] = ["tables", i]
         if RESERVED.match(table.name):
-            yield [*at, "name"], table.qualified, "is a reserved name; call the table otherwise"
+            yield [*at, "name"], table.qualified, "is a reserved name; choose another one"
         if names.index(table.name) != i:
             yield at, table.qualified, "is declared twice in this source"
         yield from _column_inconsistencies(table, at)
@@ -97,7 +96,7 @@ def _import_error(dotted: str) -> str | None:
 def _literal_secrets(
     value: Any, source: str, path: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Literal secrets anywhere inside a load block."""
+    """Secrets that are written out anywhere inside a load block."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if isinstance(inner, str) and SECRET_KEYS.search(str(key)) and not REFERENCE.search(inner):
@@ -115,6 +114,7 @@ def _literal_secrets(
 
 
 def same_names(sources: Sequence[Source[Any, Any]]) -> Iterator[Problem]:
+    """Sources that share a name or a schema with an earlier one."""
     for what in ("name", "schema"):
         seen: dict[str, Source[Any, Any]] = {}
         for source in sources:

@@ -24,7 +24,7 @@ INSIDE = re.compile(
     r"(?:(?:password|passwd|pwd|secret|token|api_?key|access_?key)=|\b(?:bearer|basic|token)\s+)([^\s&;\"']+)",
     re.IGNORECASE,
 )
-"""Secrets inside of a longer value: of a query, of a connection string, of a header."""
+"""Secrets inside a longer value: a query, a connection string, a header."""
 
 
 class Connections:
@@ -61,7 +61,7 @@ class Connections:
         return value
 
     def place(self, name: str, key: str) -> str:
-        """Where a value is set, or can be, in words."""
+        """Where a value is set, or can be set, as a phrase for messages."""
         if _variable(name, key) in os.environ:
             return f"{_variable(name, key)} in the environment"
         for file, table in zip(self._files, self._tables, strict=True):
@@ -94,7 +94,7 @@ class Connections:
 
     def conceal(self, secret: str) -> None:
         """Remember a secret that came up while working, such as a token a server gave."""
-        if len(secret) >= 4:  # shorter ones would blot out ordinary words
+        if len(secret) >= 4:  # redacting shorter ones would hide ordinary words
             self._handed_out.add(secret)
 
     def _remember(self, key: str, value: str) -> None:
@@ -102,7 +102,7 @@ class Connections:
         if "://" in value:
             try:
                 password = urlsplit(value).password
-            except ValueError:  # somewhere within
+            except ValueError:  # it is not known where in the value it is
                 password = value
             secrets += [password] if password else []
         if SECRET_KEYS.search(key) or key.endswith("private_key"):

@@ -1,4 +1,4 @@
-"""Where things are, and the switches of the tools underneath: the one place that reads the environment."""
+"""Where files are, and the switches of dbt and dlt: the one place that reads the environment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+AUDIENCES = "audiences.yml"
+GLOSSARY = "docs/glossary.yml"
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Places of one project on one machine.
+    """The files and folders of one project on one machine.
 
     `root` is the repository (the folder of `dbt_project.yml`), `home` holds everything a run makes.
     """
@@ -23,12 +26,27 @@ class Settings:
         return self.root / "sources"
 
     @property
+    def audiences(self) -> Path:
+        """Who may read what; a project without this file publishes nothing."""
+        return self.root / AUDIENCES
+
+    @property
     def raw(self) -> Path:
         return self.home / "raw.duckdb"
 
     @property
     def warehouse(self) -> Path:
         return self.home / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """The versions that readers get."""
+        return self.home / "published"
+
+    @property
+    def tokens(self) -> Path:
+        """Who may connect to `sluice serve`."""
+        return self.home / "keys" / "tokens.json"
 
     @property
     def target(self) -> Path:

@@ -6,28 +6,26 @@ from collections.abc import Iterator
 
 from sluice.catalog.glossary import read_glossary
 from sluice.config.audiences import load_policy
+from sluice.config.settings import AUDIENCES, GLOSSARY
 from sluice.conventions.project import Finding, Project
 from sluice.publish.project import Project as PublishProject
-
-GLOSSARY = "docs/glossary.yml"
-POLICY = "audiences.yml"
 
 
 def audiences(project: Project) -> Iterator[Finding]:
     """Grants, data classes and audiences fit together; nothing personal reaches an audience without a class."""
-    if not (project.root / POLICY).is_file():
+    if not (project.root / AUDIENCES).is_file():
         return
-    policy = load_policy(project.root / POLICY)
+    policy = load_policy(project.root / AUDIENCES)
     granted = PublishProject(project.manifest, policy.publishing.rows)
     for mistake in granted.mistakes(policy):
-        yield Finding(POLICY, 1, mistake)
+        yield Finding(AUDIENCES, 1, mistake)
     names = {name for model in granted.models.values() for name in model.grants}
     for i, audience in enumerate(policy.audiences):
         if audience.name not in names:
             message = (
                 f"{audience.name} is granted no model, so its file is empty: grant it one, or remove it."
             )
-            yield Finding(POLICY, project.line(POLICY, "audiences", i), message)
+            yield Finding(AUDIENCES, project.line(AUDIENCES, "audiences", i), message)
     for model in granted.models.values():
         if not model.is_contracted:
             node = project.manifest["nodes"][model.unique_id]

@@ -22,11 +22,11 @@ class Operation:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.policy = load_policy(settings.root / "audiences.yml")
+        self.policy = load_policy(settings.audiences)
         self.connections = Connections(settings.root, settings.connections)
         self.keys = Keys(settings.home / "keys", self.connections)
         self.run_store = RunStore(settings.ledger)
-        self.versions = Versions(settings.home / "published")
+        self.versions = Versions(settings.published)
 
     @cached_property
     def mirrors(self) -> list[Mirror]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sluice.config.audiences import UNCLASSED, Audience, Policy, read_policy
+from sluice.config.settings import AUDIENCES
 from sluice.lineage import ROWS, EdgeType, Graph, Ref
 from sluice.review.findings import Finding, Level, look, safe, stop
 from sluice.review.revision import Revision, grants, meta
@@ -46,7 +47,7 @@ def _spread(
 
 def _policy(revision: Revision) -> Policy | None:
     """audiences.yml of a side, None where there is none that can be read."""
-    return read_policy(revision.root / "audiences.yml")[0]
+    return read_policy(revision.root / AUDIENCES)[0]
 
 
 def _declared(revision: Revision) -> dict[tuple[str, str], str | None]:

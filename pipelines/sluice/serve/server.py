@@ -96,7 +96,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 f"{host} can be reached from other machines, which would send their tokens unencrypted: give "
                 "--certificate and --private-key, or listen on 127.0.0.1"
             )
-        declared = load_policy(settings.root / "audiences.yml").audience(audience)
+        declared = load_policy(settings.audiences).audience(audience)
         self.limits = limits or Limits()
         self._audience = audience
         self._ledger = RunStore(settings.ledger)
@@ -105,7 +105,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         self._slots = threading.BoundedSemaphore(self.limits.queries)
         self._planning = threading.BoundedSemaphore(self.limits.queries)
         keys = Keys(settings.home / "keys", Connections(settings.root, settings.connections))
-        self._versions = Versions(settings.home / "published")
+        self._versions = Versions(settings.published)
         self._pool = ProcessPool(self._versions, audience, lambda: keys.find(declared), self.limits)
         with self._pool.process() as (served, _):
             self._note(None, "start", served.version, "server", None)
@@ -114,9 +114,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         super().__init__(
             location=f"grpc+{'tls' if tls else 'tcp'}://{host}:{port}",
             tls_certificates=tls,
-            middleware={
-                "gate": _Gate(audience, Tokens(settings.home / "keys" / "tokens.json"), self._ledger)
-            },
+            middleware={"gate": _Gate(audience, Tokens(settings.tokens), self._ledger)},
         )
 
     def run(self) -> bool:

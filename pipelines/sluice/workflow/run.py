@@ -68,7 +68,7 @@ def run(
         code |= dbt(["docs", "generate", "--static"])
     errors: list[str] = []
     published = None
-    if (settings.root / "audiences.yml").is_file():
+    if settings.audiences.is_file():
         from sluice.publish import publish
 
         on_step("publish")

@@ -75,7 +75,7 @@ def test_help_imports_neither_dlt_nor_dbt_nor_duckdb() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_no_secret_is_told(project: Project) -> None:
+def test_no_secret_is_shown(project: Project) -> None:
     project.declare("pg", {"kind": "database", "connection": "pg"}, {"x": {}})
     secret = "canary-9f3a"
     done = project.sluice("load", CONNECTIONS__PG__URL=f"postgresql://u:{secret}@127.0.0.1:9/d")
@@ -83,8 +83,10 @@ def test_no_secret_is_told(project: Project) -> None:
     assert secret not in done.stdout + done.stderr
     assert secret.encode() not in project.settings.ledger.read_bytes()
     assert secret not in project.sluice("status").stderr
-    told = [f for f in project.settings.home.rglob("*") if f.is_file() and secret.encode() in f.read_bytes()]
-    assert told == []
+    leaked = [
+        f for f in project.settings.home.rglob("*") if f.is_file() and secret.encode() in f.read_bytes()
+    ]
+    assert leaked == []
 
 
 # -- a source of each kind, by one file ------------------------------------------------------------------

@@ -73,9 +73,9 @@ def test_what_was_handed_out_is_blotted_out(
 ) -> None:
     monkeypatch.setenv(f"CONNECTIONS__S__{key}".upper(), value)
     assert connections.get("s", key) == value
-    told = connections.redact("the " + " and ".join([value, *secrets]))
-    assert not [s for s in secrets if s in told], told
-    assert told.startswith("the ")
+    redacted = connections.redact("the " + " and ".join([value, *secrets]))
+    assert not [s for s in secrets if s in redacted], redacted
+    assert redacted.startswith("the ")
 
 
 def test_short_values_do_not_blot_out_words(

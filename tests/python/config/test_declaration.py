@@ -1,4 +1,4 @@
-"""A mistake in a source file is told with file, line, value and what is allowed; secrets are never repeated."""
+"""A mistake in a source file is reported with file, line, value and what is allowed; secrets are never repeated."""
 
 from __future__ import annotations
 
@@ -122,9 +122,9 @@ def test_each_mistake_is_reported(tmp_path: Path, name: str) -> None:
     file = tmp_path / "broken.yml"
     file.write_text(text)
     sources, problems = read_sources(tmp_path)
-    told = [str(p) for p in problems]
-    assert any(t.startswith(f"{file}:{line}: ") and where in t and message in t for t in told), told
-    assert "canary" not in "".join(told)
+    reported = [str(p) for p in problems]
+    assert any(t.startswith(f"{file}:{line}: ") and where in t and message in t for t in reported), reported
+    assert "canary" not in "".join(reported)
     assert "already taken" in message or not sources
 
 
