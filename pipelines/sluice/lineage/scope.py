@@ -206,7 +206,7 @@ class Item:
 
 @dataclass(slots=True)
 class Scope:
-    """What the expressions of one select see. Scopes of subqueries have the outer one as parent."""
+    """What the expressions of a select, or a table of its FROM, see. A subquery's parent is the scope around it."""
 
     parent: Scope | None = None
     items: list[Item] = field(default_factory=list)

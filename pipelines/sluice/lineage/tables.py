@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -32,16 +32,6 @@ JSON_EACH_COLUMNS = ("key", "value", "type", "atom", "id", "parent", "fullkey", 
 SERIES_NAMES = {True: "range", False: "generate_series"}
 
 
-@dataclass(slots=True)
-class From:
-    """What has been joined so far."""
-
-    items: list[Item]
-    merged: dict[str, Dep]
-    rows: Dep
-    order: Dep
-
-
 class Tables(Pivots):
     """Walks FROM clauses."""
 
@@ -59,7 +49,7 @@ class Tables(Pivots):
         for lateral in node.args.get("laterals") or []:
             self._enter(scope, self._source(lateral, scope))
 
-    def _enter(self, scope: Scope, source: From) -> None:
+    def _enter(self, scope: Scope, source: Scope) -> None:
         scope.items = [*scope.items, *source.items]
         scope.merged = {**scope.merged, **source.merged}
         scope.rows = union([scope.rows, source.rows])
@@ -72,9 +62,9 @@ class Tables(Pivots):
         left_merged = dict(scope.merged)
         source = self._source(join.this, scope)
         for nested in join.this.args.get("joins") or []:
-            inner = Scope(parent=scope, items=source.items, merged=source.merged, rows=source.rows)
+            inner = replace(source, parent=scope, order=EMPTY)
             self._join(nested, inner)
-            source = From(inner.items, inner.merged, inner.rows, inner.order)
+            source = inner
         self._enter(scope, source)
         method = str(join.args.get("method") or "").upper()
         conditions = [self.expression(join.args.get("on"), scope)]
@@ -92,7 +82,7 @@ class Tables(Pivots):
             scope.items = [replace(item) for item in scope.items[: len(left)]]
             scope.merged = left_merged
 
-    def _natural_names(self, left: list[Item], right: From) -> list[str] | None:
+    def _natural_names(self, left: list[Item], right: Scope) -> list[str] | None:
         if any(item.relation.open is not None for item in [*left, *right.items]):
             return None
         right_names = {c.name.lower() for item in right.items for c in item.relation.columns}
@@ -107,7 +97,7 @@ class Tables(Pivots):
         names: list[str],
         left: list[Item],
         left_merged: dict[str, Dep],
-        right: From,
+        right: Scope,
         scope: Scope,
     ) -> list[Dep]:
         """USING and NATURAL: the named columns become one; which side's value it has depends on the join."""
@@ -135,7 +125,7 @@ class Tables(Pivots):
 
     # -- what can stand in FROM
 
-    def _source(self, node: exp.Expression, scope: Scope) -> From:
+    def _source(self, node: exp.Expression, scope: Scope) -> Scope:
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table):
             source = self._parenthesised(node, scope)
         else:
@@ -145,16 +135,16 @@ class Tables(Pivots):
             source = self._pivoted(pivot, source, scope)
         return source
 
-    def _one(self, relation: Relation, qualifier: tuple[str, ...], node: exp.Expression) -> From:
+    def _one(self, relation: Relation, qualifier: tuple[str, ...], node: exp.Expression) -> Scope:
         alias = node.args.get("alias")
         if isinstance(alias, exp.TableAlias):
             if alias.name:
                 qualifier = (alias.name.lower(),)
             names = [identifier.name for identifier in alias.args.get("columns") or []]
             relation = rename_columns(relation, names)
-        return From([Item(qualifier, relation)], {}, relation.rows, relation.order)
+        return Scope(items=[Item(qualifier, relation)], rows=relation.rows, order=relation.order)
 
-    def _parenthesised(self, node: exp.Subquery, scope: Scope) -> From:
+    def _parenthesised(self, node: exp.Subquery, scope: Scope) -> Scope:
         """`(t join u using (k))`, with or without an alias."""
         inner = Scope(parent=scope)
         self._enter(inner, self._source(node.this, inner))
@@ -163,7 +153,7 @@ class Tables(Pivots):
         if node.alias:
             relation = replace(rename_duplicates(self.star(inner)), rows=inner.rows, order=inner.order)
             return self._one(relation, (), node)
-        return From(inner.items, inner.merged, inner.rows, inner.order)
+        return inner
 
     def _relation(self, node: exp.Expression, scope: Scope) -> tuple[Relation, tuple[str, ...]]:
         if isinstance(node, exp.Lateral):
@@ -283,25 +273,19 @@ class Tables(Pivots):
 
     # -- pivots
 
-    def _pivoted(self, pivot: exp.Pivot, source: From, scope: Scope) -> From:
+    def _pivoted(self, pivot: exp.Pivot, source: Scope, scope: Scope) -> Scope:
         """`t pivot (…)` and `t unpivot (…)`."""
-        inner = Scope(parent=scope, items=source.items, merged=source.merged, rows=source.rows)
+        inner = replace(source, parent=scope, order=EMPTY)
         relation = self.pivot(pivot, inner)
         return self._one(relation, _pivot_qualifier(pivot, source), pivot)
 
     def pivot_statement(self, node: exp.Pivot, scope: Scope) -> Relation:
         """`pivot t on …` and `unpivot t on …`."""
-        inner = Scope(parent=scope, ctes=self._pivot_ctes(node, scope))
+        inner = scope.child()
+        if node.args.get("with_") is not None:
+            self.common_tables(node.args["with_"], inner)
         self._enter(inner, self._source(node.this, inner))
         return self.pivot(node, inner)
-
-    def _pivot_ctes(self, node: exp.Pivot, scope: Scope) -> dict[str, Relation]:
-        with_ = node.args.get("with_")
-        if with_ is None:
-            return {}
-        inner = scope.child()
-        self.common_tables(with_, inner)
-        return inner.ctes
 
     def common_tables(self, with_: exp.With, scope: Scope) -> None:
         """Adds the relations of a WITH clause to the scope."""
@@ -317,7 +301,7 @@ def _first(items: list[Item], name: str) -> Dep | None:
     return union(o.named(name) for o in openings) if openings else None
 
 
-def _pivot_qualifier(pivot: exp.Pivot, source: From) -> tuple[str, ...]:
+def _pivot_qualifier(pivot: exp.Pivot, source: Scope) -> tuple[str, ...]:
     alias = pivot.args.get("alias")
     if alias is not None and alias.name:
         return (alias.name.lower(),)

@@ -80,7 +80,7 @@ def _verdict(review: Review) -> Iterable[Block]:
     yield Block("heading1", f"{SIGNS[level]} {level.word}")
     open_ = [f for f in review.findings if f.accepted is None and f.level > Level.SAFE]
     if open_:
-        yield Block("list", rows=tuple((_line(f),) for f in open_[:SHOWN]))
+        yield _list(open_[:SHOWN])
         if len(open_) > SHOWN:
             yield Block("text", f"and {len(open_) - SHOWN} more below")
     else:
@@ -100,12 +100,13 @@ def _why_safe(review: Review) -> str:
     return "Nothing that exists changes."
 
 
+def _list(findings: Iterable[Finding]) -> Block:
+    return Block("list", rows=tuple((_line(f),) for f in findings))
+
+
 def _line(finding: Finding) -> str:
-    return f"**{finding.level.word}** {_first_lines(finding.text)} (`{finding.id}`)"
-
-
-def _first_lines(text: str) -> str:
-    return " / ".join(line.strip() for line in text.splitlines() if line.strip())
+    text = " / ".join(line.strip() for line in finding.text.splitlines() if line.strip())
+    return f"**{finding.level.word}** {text} (`{finding.id}`)"
 
 
 def _models(review: Review) -> Iterable[Block]:
@@ -132,7 +133,7 @@ def _models(review: Review) -> Iterable[Block]:
 
 
 def _data(review: Review) -> Iterable[Block]:
-    tables = [t for t in review.data.tables if not t.error]
+    tables = review.data.compared
     if not tables:
         return
     yield Block("heading", "Data")
@@ -152,14 +153,8 @@ def _data(review: Review) -> Iterable[Block]:
 def _table_row(table: TableDiff) -> tuple[str, ...]:
     before, after = ("-" if r is None else f"{r:,}" for r in table.rows)
     key = ", ".join(table.key) or "none tested"
-    return (
-        f"`{table.name}`",
-        f"{before} → {after}",
-        key,
-        f"{table.added:,}",
-        f"{table.removed:,}",
-        f"{table.changed:,}",
-    )
+    counts = (f"{n:,}" for n in (table.added, table.removed, table.changed))
+    return (f"`{table.name}`", f"{before} → {after}", key, *counts)
 
 
 def _column_row(table: TableDiff, column: ColumnDiff) -> tuple[str, ...]:
@@ -182,16 +177,16 @@ def _downstream(review: Review) -> Iterable[Block]:
     if not review.reach:
         return
     yield Block("heading", "Downstream, by lineage")
-    compared = {t.id: t for t in review.data.tables if not t.error}
+    compared = {t.id: t for t in review.data.compared}
     rows = []
-    untouched = set(review.data.untouched)
     for reach in sorted(review.reach, key=lambda r: (r.kind != "exposure", r.name)):
         what = "rows can change" if reach.rows else ""
-        columns = ", ".join(f"`{c}`" for c in reach.columns[:SHOWN])
         more = len(reach.columns) - SHOWN
-        listed = columns + (f" and {more} more" if more > 0 else "")
+        listed = ", ".join(f"`{c}`" for c in reach.columns[:SHOWN]) + (
+            f" and {more} more" if more > 0 else ""
+        )
         seen = ""
-        if reach.id in compared or reach.name in untouched:
+        if reach.id in compared or reach.name in review.data.untouched:
             table = compared.get(reach.id)
             seen = "no difference" if table is None or table.is_equal else "differs"
         kind = f"**{reach.kind}**" if reach.kind == "exposure" else reach.kind
@@ -215,7 +210,7 @@ def _tests(review: Review) -> Iterable[Block]:
 
 
 def _cost(review: Review) -> Iterable[Block]:
-    tables = [t for t in review.data.tables if not t.error]
+    tables = review.data.compared
     if not tables:
         return
     yield Block("heading", "Time and size of what was built")
@@ -223,25 +218,20 @@ def _cost(review: Review) -> Iterable[Block]:
     sizes = [f"{b / 1e6:,.1f} MB" for b in review.data.bytes]
     yield Block("text", f"{before:.2f} s → {after:.2f} s, {sizes[0]} → {sizes[1]}. The slowest:")
     slowest = sorted(tables, key=lambda t: -max(t.seconds))[:5]
-    rows = [
-        (
-            f"`{t.name}`",
-            f"{t.seconds[0]:.2f} s → {t.seconds[1]:.2f} s",
-            " → ".join(f"{b / 1e6:,.2f} MB" for b in t.bytes),
-        )
-        for t in slowest
-    ]
+    rows = []
+    for table in slowest:
+        size = " → ".join(f"{b / 1e6:,.2f} MB" for b in table.bytes)
+        rows.append((f"`{table.name}`", f"{table.seconds[0]:.2f} s → {table.seconds[1]:.2f} s", size))
     yield Block("table", rows=(("table", "seconds", "size"), *rows))
-    plans = [f for f in review.findings if f.kind in ("plan", "slower")]
-    if plans:
-        yield Block("list", rows=tuple((_line(f),) for f in plans))
+    if plans := [f for f in review.findings if f.kind in ("plan", "slower")]:
+        yield _list(plans)
 
 
 def _group(review: Review, heading: str, kinds: Sequence[str]) -> Iterable[Block]:
     found = [f for f in review.findings if f.id.startswith(tuple(kinds)) and f.accepted is None]
     if found:
         yield Block("heading", heading)
-        yield Block("list", rows=tuple((_line(f),) for f in found))
+        yield _list(found)
 
 
 def _accepted(review: Review) -> Iterable[Block]:

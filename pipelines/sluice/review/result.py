@@ -22,6 +22,11 @@ class DataReview:
     remark: str = ""
 
     @property
+    def compared(self) -> list[TableDiff]:
+        """The tables that could be built."""
+        return [t for t in self.tables if not t.error]
+
+    @property
     def seconds(self) -> tuple[float, float]:
         return sum(t.seconds[0] for t in self.tables), sum(t.seconds[1] for t in self.tables)
 
