@@ -14,7 +14,7 @@ from sluice.config.column_names import FILE
 from sluice.config.connections import Connections
 from sluice.config.declaration import Source, Table
 from sluice.engine.raw import RawTables
-from sluice.extract.retries import tell
+from sluice.extract.retries import log_retry
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ExtractContext:
     root: Path
     """The project; relative file paths begin here."""
     options: LoadOptions = LoadOptions()
-    retried: Callable[[str, str], None] = tell
+    retried: Callable[[str, str], None] = log_retry
     """Reports that something is tried again for a table (its name), and why: a sentence without secrets."""
     memory: MemoryBudget = field(default_factory=MemoryBudget)
 

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sluice.config.column_names import FILE, KEY, RECORD, STREAM, SUBJECT
-from sluice.extract.contract import ExtractContext
+from sluice.config.declaration import Table
+from sluice.extract.contract import ExtractContext, JsonRecords
 from sluice.extract.exact_json import LONG_NUMBER
 from sluice.sql import literal, quoted
 
@@ -157,6 +158,12 @@ class ValueBuffer(RowBuffer):
         self.write(pa.Table.from_arrays(arrays, schema=self.schema))
         self._columns = [[] for _ in self.schema]
         self._size = 0
+
+    def extracted(self, table: Table[Any], **more: Any) -> JsonRecords:
+        """The rows as what an extractor yields for a table; they have JSON in `_record`."""
+        return JsonRecords(
+            table=table, relation=self.relation(), is_exact=self.is_exact, release=self.release, **more
+        )
 
     def close(self) -> None:
         """Write what waits, and finish the file."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sluice.extract.retries import tell
+from sluice.extract.retries import log_retry
 
 
 class ProgressListener:
@@ -20,7 +20,7 @@ class ProgressListener:
 
     def retried(self, source: str, table: str, what: str) -> None:
         """Something failed on a network and is tried again."""
-        tell(f"{source}.{table}", what)
+        log_retry(f"{source}.{table}", what)
 
     def set_aside(self, source: str, folder: Path, reason: str) -> None:
         """A package of an earlier run could not be loaded and was moved to `folder`."""

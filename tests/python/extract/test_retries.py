@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.extract import retries
+from sluice.extract.rest import errors as rest_errors
 from sluice.extract.rest import http as rest_http
 
 
@@ -52,7 +52,7 @@ def test_all_tries_of_a_request_together_are_bounded(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("seconds", ["301", "86400"])
 def test_more_patience_than_a_load_has_is_an_error(seconds: str) -> None:
-    with pytest.raises(rest_http.TooLong, match=f"asks to wait {seconds} seconds"):
+    with pytest.raises(rest_errors.TooLong, match=f"asks to wait {seconds} seconds"):
         rest_http._wait(1, answer(429, Retry_After=seconds))
 
 
@@ -85,6 +85,5 @@ def test_retry_after(header: str | None, date: str | None, expected: float | Non
 
 
 def test_retries_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    tell: Callable[[str, str], None] = retries.tell
-    tell("orders", "status 503; try 2 of 6 in 0.5 s")
+    retries.log_retry("orders", "status 503; try 2 of 6 in 0.5 s")
     assert caplog.messages == ["orders: status 503; try 2 of 6 in 0.5 s"]

@@ -277,7 +277,7 @@ ANSWERS: dict[str, tuple[Any, dict[str, Any], Expected]] = {
     "an empty page in the middle": (lambda r: paged(r, [{"a": 1}], [], [{"a": 2}]), {"data_selector": "rows", **COUNTED}, [(1,), (2,)]),
     "fewer records a page than the limit": (
         lambda r: Answer([{"a": n} for n in range(10)][int(r.query.get("offset", 0)) :][:2]),
-        {"paginator": {"type": "offset", "limit": 3, "total_path": None}}, "fewer records a page than the limit of 3",
+        {"paginator": {"type": "offset", "limit": 3, "total_path": None}}, "fewer records per page than the limit of 3",
     ),
     "an error with status 200 beside no records": (lambda _: Answer({"error": "quota", "rows": []}), {"data_selector": "rows"}, "there was an error, with status 200"),
     "an error with status 200 beside records": (lambda _: Answer({"errors": ["x"], "rows": [{"a": 1}]}), {"data_selector": "rows"}, "there was an error, with status 200"),

@@ -1,4 +1,4 @@
-"""The HTTP side of the rest kind: retries that honour Retry-After, renewed tokens, exact JSON, safe errors.
+"""The HTTP side of the rest kind: retries that honour Retry-After, renewed tokens, exact JSON.
 
 dlt's own session gives up after a few seconds, parses every page several times, rounds long numbers and knows
 no login; requests' session underneath keeps cookies, proxies and redirects.
@@ -10,23 +10,24 @@ import re
 import time
 from base64 import urlsafe_b64decode
 from codecs import BOM_UTF8
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import requests
 from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
-from dlt.sources.helpers.rest_client.redaction import SENSITIVE_PARAMS
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.hooks import default_hooks, dispatch_hook
+from tenacity import Future, RetryCallState, Retrying, retry_if_exception, retry_if_result
 
 from sluice.config.connections import Connections
 from sluice.extract import retries
 from sluice.extract.exact_json import loads
+from sluice.extract.rest.errors import BadAnswer, CrossHostRedirectError, TooLong, TooSlow, safe_url
 from sluice.extract.silence import Deadline
 
 ATTEMPTS = 6
@@ -40,22 +41,6 @@ ANSWER_SECONDS = 600.0
 RETRIED = {408, 425, 429, *range(500, 600)}
 TOKEN_LIFE_USED = 0.8
 """A token that says when it ends is renewed when this part of its life has passed."""
-
-
-class BadAnswer(requests.RequestException):
-    """The server answered, but not with what can be read."""
-
-
-class TooLong(requests.RequestException):
-    """The server asks to wait longer than a load waits."""
-
-
-class TooSlow(requests.RequestException):
-    """An answer did not end."""
-
-
-class Betrayed(requests.RequestException):
-    """A redirect would carry secrets to another host."""
 
 
 class Login(AuthBase):
@@ -133,13 +118,13 @@ class Session(requests.Session):
     """A session that sends until there is a readable answer or patience ends.
 
     Answers of status >= 400 that are not worth a retry are returned, as dlt's client expects. `json()` of an
-    answer is parsed once and exactly (`exact_json.loads`). `tell` is told of every try that is made again.
+    answer is parsed once and exactly (`exact_json.loads`). `report` is called before each retry.
     """
 
-    def __init__(self, connections: Connections, tell: Callable[[str], None]) -> None:
+    def __init__(self, connections: Connections, report: Callable[[str], None]) -> None:
         super().__init__()
         self.connections = connections
-        self._tell = tell
+        self._report = report
         self.headers["User-Agent"] = "sluice"
         self.headers["Accept"] = "application/json, */*;q=0.5"
         for scheme in ("http://", "https://"):
@@ -184,7 +169,7 @@ class Session(requests.Session):
                 del headers[name]
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
         if self._is_secret(text):
-            raise Betrayed(
+            raise CrossHostRedirectError(
                 "the server sends this request on to another host, which would get the secrets in it",
                 request=response.request,
             )
@@ -198,48 +183,42 @@ class Session(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT_SECONDS
-        if (
-            kwargs.get("allow_redirects") is False
-        ):  # where a redirect leads: what fails there is tried from its start
+        if kwargs.get("allow_redirects") is False:
+            # the target of a redirect: what fails there is retried from the first request
             return super().send(request, **kwargs)
         hooks, request.hooks = request.hooks, default_hooks()  # they judge the last answer, not every try
         auth = self._sent_with[1] if self._sent_with and self._sent_with[0] is request else None
-        renewed = False
-        attempt = 1
-        while True:
-            failure: requests.RequestException | None = None
-            response: requests.Response | None = None
-            try:
-                response = self._send_in_time(request, **kwargs)
-                _parse_once(response)
-                if response.status_code == 401 and not renewed and self._renew(auth, request, response):
-                    renewed = True
-                    continue
-                if response.status_code not in RETRIED:
-                    break
-            except (requests.ConnectionError, requests.Timeout) as error:
-                if isinstance(error, requests.exceptions.SSLError):
-                    raise
-                failure = error
-            except (
-                requests.exceptions.ChunkedEncodingError,
-                requests.exceptions.ContentDecodingError,
-                BadAnswer,
-            ) as error:
-                failure = error
-            if attempt >= ATTEMPTS:
-                if failure is not None:
-                    failure.request = failure.request or request
-                    failure.tries = attempt  # type: ignore[attr-defined]
-                    raise failure
-                break
-            wait = _wait(attempt, response)
-            what = _shortly(failure, response)
-            where = f"{request.method} {safe_url(request.url, self.connections)}"
-            self._tell(f"{where}: {what}; try {attempt + 1} of {ATTEMPTS} in {wait:.1f} s")
-            retries.pause(wait)
-            attempt += 1
-        assert response is not None
+
+        def send() -> requests.Response:
+            response = self._send_in_time(request, **kwargs)
+            _parse_once(response)
+            return response
+
+        def send_with_valid_token() -> requests.Response:
+            nonlocal auth
+            response = send()
+            if response.status_code == 401 and self._renew(auth, request, response):
+                auth = None  # a second new token would be refused as well
+                response = send()
+            return response
+
+        def describe(state: RetryCallState) -> str:
+            return f"{request.method} {safe_url(request.url, self.connections)}: {_shortly(state.outcome)}"
+
+        def last(state: RetryCallState) -> requests.Response:
+            assert state.outcome is not None
+            error: Any = state.outcome.exception()
+            if error is None:
+                response: Any = state.outcome.result()
+                response.tries = state.attempt_number
+            else:
+                error.request = error.request or request
+                error.tries = state.attempt_number
+            return cast(requests.Response, state.outcome.result())
+
+        options = retries.policy(ATTEMPTS, RETRY, describe, self._report)
+        options |= {"wait": _wait_after, "sleep": retries.pause, "retry_error_callback": last}
+        response = Retrying(**options)(send_with_valid_token)
         dispatched: requests.Response = dispatch_hook("response", hooks, response, **kwargs)
         return dispatched
 
@@ -270,15 +249,41 @@ def renew(auth: Any, request: requests.PreparedRequest) -> bool:
     return True
 
 
-def _shortly(failure: requests.RequestException | None, response: requests.Response | None) -> str:
-    """What went wrong, in a few words."""
-    if failure is None:
-        return f"status {response.status_code if response is not None else 0}"
-    if isinstance(failure, requests.Timeout):
+def _may_pass(error: BaseException) -> bool:
+    """Whether a request that failed so may succeed when it is sent again."""
+    passing = (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+        BadAnswer,
+    )
+    return isinstance(error, passing) and not isinstance(error, requests.exceptions.SSLError)
+
+
+RETRY = retry_if_exception(_may_pass) | retry_if_result(lambda response: response.status_code in RETRIED)
+
+
+def _answer(outcome: Future | None) -> requests.Response | None:
+    """The answer of a try; None if it failed without one."""
+    return outcome.result() if outcome and not outcome.failed else None
+
+
+def _shortly(outcome: Future | None) -> str:
+    """What a try failed with, in a few words."""
+    if (response := _answer(outcome)) is not None:
+        return f"status {response.status_code}"
+    error = outcome.exception() if outcome else None
+    if isinstance(error, requests.Timeout):
         return "no answer in time"
-    if isinstance(failure, requests.ConnectionError):
+    if isinstance(error, requests.ConnectionError):
         return "no connection"
     return "the answer is not whole"
+
+
+def _wait_after(state: RetryCallState) -> float:
+    # tenacity asks after the last try, too
+    return _wait(state.attempt_number, _answer(state.outcome)) if state.attempt_number < ATTEMPTS else 0.0
 
 
 def _wait(attempt: int, response: requests.Response | None) -> float:
@@ -289,7 +294,10 @@ def _wait(attempt: int, response: requests.Response | None) -> float:
     headers = response.headers if response is not None else {}
     asked = retry_after(headers.get("Retry-After"), headers.get("Date"))
     if asked is not None and asked > LONGEST_RETRY_AFTER_SECONDS:
-        raise TooLong(f"asks to wait {asked:.0f} seconds", response=response)
+        raise TooLong(
+            f"asks to wait {asked:.0f} seconds; a load waits {LONGEST_RETRY_AFTER_SECONDS:.0f}",
+            response=response,
+        )
     return (asked or 0.0) + retries.backoff(attempt)
 
 
@@ -349,77 +357,3 @@ def _utf8(response: requests.Response) -> bytes:
         except LookupError:
             raise ValueError(f"the charset {charset[1]} is unknown") from None
     return body.removeprefix(BOM_UTF8)
-
-
-# -- errors ----------------------------------------------------------------------------------------------
-
-
-def safe_url(url: str | None, connections: Connections) -> str:
-    """A URL that may be shown: without user, password, and parameters that are or hold a secret."""
-    parts = urlsplit(url or "")
-    clean = connections.redact
-    query = [
-        (key, "***" if key.lower() in SENSITIVE_PARAMS or clean(value) != value else value)
-        for key, value in parse_qsl(parts.query, keep_blank_values=True)
-    ]
-    path = unquote(parts.path)
-    shown = clean(path) if clean(path) != path else parts.path
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, shown, urlencode(query, safe="*:/,", quote_via=quote), ""))
-
-
-ADVICE: Mapping[int, str] = {
-    400: "The request is not what the API expects: compare endpoint.path, params and json with its documentation.",
-    401: "The credentials were refused, also after a new login where there is one: check the secrets that "
-    "`auth` names.",
-    403: "These credentials may not read this: ask whoever runs the API for the right, or check `auth`.",
-    404: "There is nothing at this address: check client.base_url and endpoint.path.",
-    405: "The API does not take this method here: check endpoint.method.",
-    429: "The API limits how often it may be asked: load less often, or ask for larger pages.",
-}
-
-
-def explain(error: requests.RequestException, connections: Connections) -> tuple[str, int | None]:
-    """What happened and what to do, safe to print, and the status if there was an answer."""
-    response = error.response
-    request = response.request if response is not None else error.request
-    where = (
-        f"{request.method} {safe_url(str(request.url), connections)}"
-        if request is not None
-        else "the request"
-    )
-    tried = f" after {error.tries} tries" if hasattr(error, "tries") else ""
-    if isinstance(error, TooLong):
-        return f"{where} {error}; a load waits {LONGEST_RETRY_AFTER_SECONDS:.0f}. Load again later.", None
-    if response is not None and response.status_code >= 400:
-        status = response.status_code
-        # blotted out before it is cut, for a secret that is cut in two is not found
-        body = " ".join(connections.redact(response.text).split())[:200]
-        advice = ADVICE.get(status) or (
-            "The server has a problem of its own: load again later."
-            if status >= 500
-            else "Check the endpoint."
-        )
-        refused = f", {error}" if str(error) == "the login was refused" else ""
-        many = f" after {ATTEMPTS} tries" if status in RETRIED else ""
-        said = f": {body}" if body else ""
-        return f"{where} answered {status} {response.reason or ''}{many}{refused}{said}. {advice}", status
-    if isinstance(error, BadAnswer):
-        return f"{where}: {error}{tried}. Check endpoint.path, or ask whoever runs the API.", None
-    if isinstance(error, TooSlow):
-        return f"{where}: the answer {error}. Ask for smaller pages, or load again later.", None
-    if isinstance(error, Betrayed):
-        return f"{where}: {error}. Check client.base_url.", None
-    if isinstance(error, requests.TooManyRedirects):
-        return f"{where}: the server redirects in a circle. Check client.base_url and endpoint.path.", None
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"{where}: the server's certificate is not trusted. Check client.base_url.", None
-    if isinstance(error, requests.Timeout):
-        return f"{where} was not answered in time{tried}. Load again later, or ask for smaller pages.", None
-    if isinstance(error, requests.exceptions.JSONDecodeError):
-        return f"{where}: the answer is not JSON. Check endpoint.path.", None
-    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
-        return f"{where}: the answer broke off{tried}. Load again later, or ask for smaller pages.", None
-    if isinstance(error, requests.ConnectionError):
-        return f"{where}: no connection{tried}. Check client.base_url and whether the server runs.", None
-    return f"{where}: {connections.redact(str(error))}", None

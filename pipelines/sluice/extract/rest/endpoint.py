@@ -1,0 +1,292 @@
+"""One endpoint while it is read: its cursor, its pages, and the records it brought."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from dlt.common import jsonpath
+from dlt.extract.incremental import Incremental
+from dlt.sources.helpers.rest_client.client import RESTClient
+from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, RangePaginator
+from dlt.sources.rest_api.config_setup import (
+    create_paginator,
+    create_response_hooks,
+    paginate_dependent_resource,
+    paginate_resource,
+    setup_incremental_object,
+)
+
+from sluice.config.declaration import RestSource, RestTable, Source, Table
+from sluice.errors import LoadError
+from sluice.extract.contract import ExtractContext
+from sluice.extract.exact_json import dumps
+from sluice.extract.rest.cursor import compare_by_meaning, of_meaning
+from sluice.extract.rest.errors import BadAnswer, failure
+from sluice.extract.rest.http import renew
+from sluice.extract.rest.page_watch import PageWatch
+from sluice.extract.row_buffer import ValueBuffer
+
+RECORDS = pa.schema([("_record", pa.string())])
+PARENT_CURSOR = "parent_cursor"
+"""Key of a child's state: how far its parent had been read when the child was last complete."""
+
+
+ENVELOPE = {"code", "detail", "details", "error", "error_description", "errors", "message", "msg", "ok", "path"} | {
+    "reason", "request_id", "status", "status_code", "success", "timestamp", "title", "trace_id", "type"
+}  # fmt: skip
+"""Keys of an object that only tells of an error."""
+
+
+@dataclass
+class Endpoint:
+    """One endpoint while it is read."""
+
+    name: str
+    config: dict[str, Any]
+    client: RESTClient
+    context: ExtractContext
+    source: Source[RestSource, RestTable]
+    table: Table[RestTable] | None
+    """None for a parent that only its children need."""
+    parent: Endpoint | None
+    resolved: Any
+    include_from_parent: list[str]
+    children: list[Endpoint] = field(default_factory=list)
+    file: ValueBuffer | None = None
+    error: Exception | None = None
+    cursor: dict[str, Any] = field(default_factory=dict)
+    """How far it is read, as dlt's Incremental keeps it; goes into the state when the rows do."""
+    closed: bool = False
+    """Set by dlt's Incremental when the order of rows says that no more are wanted."""
+    moved: bool = False
+    """Whether records moved between pages while they were read, so that some may have been skipped."""
+    last_page: Any = None
+
+    has_parent = False  # for Incremental, which closes only what is no child
+
+    def __post_init__(self) -> None:
+        params = self.config.get("params") or {}
+        incremental, self.param, self.convert = setup_incremental_object(
+            params, self.config.get("incremental")
+        )
+        self.incremental: Incremental[Any] | None = incremental
+        self.paginator = create_paginator(self.config.get("paginator"))
+        self.counted = self.paginator or self.client.paginator
+        if isinstance(self.counted, RangePaginator) and (
+            self.counted.total_path or self.counted.has_more_path
+        ):
+            # the API says how far it goes: an empty page on the way is not the end
+            self.counted.stop_after_empty_page = False
+        self.hooks = create_response_hooks(self.config.get("response_actions"))
+        selector = self.config.get("data_selector")
+        # a path given as text would be compiled anew for each page, which takes as long as the page itself
+        self.selector = jsonpath.compile_path(selector) if selector else None
+        if self.table is not None:
+            self.file = ValueBuffer(
+                self.context.folder / f"{self.name}.records.parquet", RECORDS, self.context
+            )
+
+    def close(self) -> None:
+        """Called by dlt's Incremental."""
+        self.closed = True
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.source.name}.{self.name}"
+
+    def fail(self, error: Exception) -> None:
+        """Give up this endpoint and all below it."""
+        self.error = failure(error, self.qualified, self.context.connections)
+        for below in self.family():
+            below.error = below.error or LoadError(
+                f"{below.qualified}: not loaded, because {self.name}, whose records it is read for, failed"
+            )
+
+    def family(self) -> Iterator[Endpoint]:
+        """This endpoint and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.family()
+
+    def begin(self) -> None:
+        """Bind the cursor; a child that lags behind takes its parent back to where the child stopped."""
+        if self.incremental is None:
+            return
+        known = [self._kept(self.name, "incremental", self.incremental.cursor_path)]
+        known += [
+            self._kept(below.name, PARENT_CURSOR, self.name)
+            for below in self.family()
+            if below is not self and below.table is not None
+        ]
+        self.cursor = copy.deepcopy(_earliest(known, self.incremental))
+        if self.table is None or self.table.load.primary_key:
+            # rows of the boundary value come again and are recognised as unchanged by their key
+            self.incremental.set_deduplication_key((), from_hints=False)
+        if self.context.options.window:
+            self.cursor = {}
+            _limit(self.incremental, self.context.options.window)
+        initial = self.incremental.initial_value
+        fresh: dict[str, Any] = {
+            "initial_value": initial,
+            "last_value": initial,
+            "start_value": initial,
+            "unique_hashes": [],
+        }
+        self.cursor = {**fresh, **self.cursor}
+        self.incremental.get_state = lambda: self.cursor  # type: ignore[method-assign,assignment,return-value]
+        self.incremental.bind(self)  # type: ignore[arg-type]
+        compare_by_meaning(self.incremental)
+
+    def _kept(self, table: str, *keys: str) -> dict[str, Any]:
+        """Part of a table's state; empty when everything is to be read anew."""
+        found: dict[str, Any] = {} if self.context.options.full_refresh else self.context.state(table)
+        for key in keys:
+            found = found.get(key) or {}
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What the state keeps once the rows are staged: its own cursor, and how far its parents were read.
+
+        A parent's cursor moves on although a child failed, so a child has to know for itself what it has seen.
+        """
+        if self.context.options.window:
+            return {}
+        state: dict[str, Any] = {}
+        if self.incremental is not None:
+            state["incremental"] = {self.incremental.cursor_path: self.cursor}
+        above = self.parent
+        while above is not None:
+            if above.incremental is not None:
+                state.setdefault(PARENT_CURSOR, {})[above.name] = copy.deepcopy(above.cursor)
+            above = above.parent
+        return state
+
+    def pages(self, parent_record: Any) -> Iterator[list[Any]]:
+        """Pages of records; of a child, those that belong to a record of its parent."""
+        previous: bytes | None = None
+        watch = PageWatch(next(t.load.primary_key for t in self.source.declared if t.name == self.name))
+        for page in self._requested(parent_record):
+            body = page.response.content
+            if (page or getattr(self.counted, "has_more_path", None)) and body == previous:
+                raise LoadError(
+                    "the API gives the same page again and again: the paginator does not fit it. Check "
+                    "client.paginator or endpoint.paginator"
+                )
+            previous = body
+            self.refuse_an_error(page)
+            self.last_page = page
+            if isinstance(page.paginator, RangePaginator):
+                watch.see(page)
+            rows = self.incremental(list(page)) if self.incremental else page
+            if rows:
+                yield rows
+            if self.closed:
+                break
+        self.moved = self.moved or watch.has_moved()
+        if (
+            isinstance(self.counted, OffsetPaginator)
+            and not self.closed
+            and watch.is_passed_over(self.counted.limit)
+        ):
+            raise LoadError(
+                f"the API gives fewer records per page than the limit of {self.counted.limit}, so that records between "
+                "the pages are skipped; set the paginator's limit to the most that the API gives"
+            )
+
+    def _requested(self, parent_record: Any) -> Iterator[Any]:
+        """dlt's pages, each with its response."""
+        common: dict[str, Any] = {
+            "method": self.config.get("method") or "GET",
+            "path": self.config["path"],
+            "headers": self.config.get("headers"),
+            "params": dict(self.config.get("params") or {}),
+            "json": self.config.get("json"),
+            "data": self.config.get("data"),
+            "paginator": self.paginator,
+            "data_selector": self.selector,
+            "hooks": self.hooks,
+            "client": self.client,
+            "incremental_object": self.incremental,
+            "incremental_param": self.param,
+            "incremental_cursor_transform": self.convert,
+        }
+        pages: Iterator[Any]
+        if self.parent is None:
+            pages = paginate_resource(**common)
+        else:
+            resolved = [param.param_name for param in self.resolved]
+            common["params"] = {k: v for k, v in common["params"].items() if k not in resolved}
+            pages = paginate_dependent_resource(
+                items=[parent_record],
+                resolved_params=self.resolved,
+                include_from_parent=self.include_from_parent,
+                **common,
+            )
+        return pages
+
+    def refuse_an_error(self, page: Any) -> None:
+        """Raise BadAnswer for the word that something went wrong: some servers say so with status 200."""
+        found = page.response.json()
+        if not isinstance(found, dict):
+            return
+        failed = found.get("error") or found.get("errors") or found.get("success") is False
+        is_record = any(row is found for row in page) and not set(found) <= ENVELOPE
+        if failed and not is_record:
+            text = self.context.connections.redact(" ".join(page.response.text.split()))[:200]
+            raise BadAnswer(
+                f"the answer says there was an error, with status 200: {text}", response=page.response
+            )
+        selector = self.config.get("data_selector") or "*"
+        if not page and not set("*?") & set(selector) and not jsonpath.find_values(selector, found):
+            raise BadAnswer(
+                f"the answer has nothing at data_selector {selector!r}; it has "
+                f"{', '.join(list(found)[:10]) or 'no key'}. Where the API leaves it out when there are no "
+                f"records, write '{selector}[*]'",
+                response=page.response,
+            )
+
+    def was_refused_in_silence(self) -> bool:
+        """Whether the last page is empty only because the token had ended: a new one brings records.
+
+        Some servers (PocketBase) take a token that has ended for nobody's, and show what everybody may see: nothing.
+        """
+        if self.last_page is None or self.last_page:
+            return False
+        request = self.last_page.response.request.copy()
+        if not renew(self.last_page.auth, request):
+            return False
+        response = self.client.session.send(request)
+        return bool(response.ok and self.client.extract_response(response, self.selector or "$"))
+
+    def keep(self, rows: list[Any]) -> None:
+        """Append records to the buffer."""
+        if self.file is not None:
+            records = [dumps(row) for row in rows]
+            self.file.extend(records, size=sum(map(len, records)))
+            self.context.progress(self.name, len(rows))
+
+
+def _earliest(cursors: list[dict[str, Any]], incremental: Incremental[Any]) -> dict[str, Any]:
+    """Whichever has read least."""
+    furthest = of_meaning(incremental)
+    earliest = cursors[0]
+    for cursor in cursors[1:]:
+        values = [earliest.get("last_value"), cursor.get("last_value")]
+        if values[0] is None:
+            return earliest
+        if values[1] is None or furthest(values) != values[1]:
+            earliest = cursor
+    return earliest
+
+
+def _limit(incremental: Incremental[Any], window: tuple[str | None, str | None]) -> None:
+    """Read from one cursor value to another, which is excluded."""
+    kind = type(incremental.initial_value)
+    begin, end = (kind(v) if kind in (int, float) and v is not None else v for v in window)
+    if begin is not None:
+        incremental.initial_value = begin
+    incremental.end_value = end
