@@ -1,4 +1,4 @@
-"""Names and values in SQL text, and the answer of a query that has one row."""
+"""Names and values in SQL text, and queries that return one row."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def one_row(con: Any, select: str) -> tuple[Any, ...]:
     """The row of a SELECT that returns exactly one, such as an aggregate."""
     (row,) = con.execute(select).fetchall()
     return tuple(row)
+
+
+def first_value(con: Any, select: str) -> Any:
+    """The only value of a SELECT that returns one row of one column."""
+    return one_row(con, select)[0]

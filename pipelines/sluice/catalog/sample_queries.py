@@ -9,7 +9,8 @@ from sluice.dbt.manifest import TableFacts, TestFacts
 NUMERIC = ("int", "decimal", "double", "float", "numeric", "real", "hugeint")
 NOT_SUMMED = ("_per_", "rate", "price", "percent", "median", "p95", "_ms")
 """Prices, rates and durations: their sum has no meaning."""
-MONEY_OR_COUNT = ("_eur", "amount", "_count", "quantity", "_seconds", "total")
+CURRENCIES = ("_chf", "_eur", "_gbp", "_usd")
+MONEY_OR_COUNT = (*CURRENCIES, "amount", "_count", "quantity", "_seconds", "total")
 
 
 def sample_queries(
@@ -37,7 +38,7 @@ def sample_queries(
         and any(word in name for word in MONEY_OR_COUNT)
         and not any(word in name for word in NOT_SUMMED)
     ]
-    preferred = sorted(measures, key=lambda name: (not name.endswith("_eur"), "line_number" in name))
+    preferred = sorted(measures, key=lambda name: not name.endswith(CURRENCIES))
     amount = f"sum({preferred[0]}) as {preferred[0]}" if preferred else "count(*) as row_count"
     if dates:
         date = next((d for d in dates if "business" in d or d.startswith("month")), dates[0])

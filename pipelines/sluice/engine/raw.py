@@ -8,7 +8,7 @@ import duckdb
 
 from sluice.config.column_names import FILE
 from sluice.config.declaration import Table
-from sluice.sql import literal, one_row, quoted
+from sluice.sql import first_value, literal, quoted
 
 QUARANTINE = "__quarantine"
 """Ending of the name of the table that keeps the rows which cannot enter raw as they are."""
@@ -48,7 +48,7 @@ class RawTables:
         """Highest value of a column as a Python value; None without the column or rows."""
         if column not in self.columns(table):
             return None
-        return one_row(self._con, f"select max({quoted(column)}) from {address(table)} where {where}")[0]
+        return first_value(self._con, f"select max({quoted(column)}) from {address(table)} where {where}")
 
     def quarantine_columns(self, table: Table[Any]) -> dict[str, str]:
         """Columns and DuckDB types of the table's quarantine; empty while it does not exist."""
@@ -66,11 +66,11 @@ class RawTables:
         if not self.quarantine_columns(table):
             return False
         where = " and ".join(f"{column} = {literal(value)}" for column, value in position.items())
-        return bool(one_row(self._con, f"select count(*) from {quarantine_address(table)} where {where}")[0])
+        return bool(first_value(self._con, f"select count(*) from {quarantine_address(table)} where {where}"))
 
     def _columns(self, address: str) -> dict[str, str]:
         if address not in self._known:
-            (raw,) = one_row(self._con, "select current_database()")
+            raw = first_value(self._con, "select current_database()")
             try:  # not duckdb_columns(), which lists the attached source's whole catalog, too
                 found = self._con.execute(
                     "select name, type from pragma_table_info(?)", [f"{quoted(raw)}.{address}"]

@@ -10,7 +10,7 @@ import duckdb
 
 from sluice.config.settings import Settings
 from sluice.engine import engine
-from sluice.sql import one_row
+from sluice.sql import first_value
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckD
 def newest(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> str:
     """The highest time in a column, as ISO text in UTC; empty without one."""
     try:
-        (time,) = one_row(connection, f"select max(cast({column} as timestamptz)) from {relation}")
+        time = first_value(connection, f"select max(cast({column} as timestamptz)) from {relation}")
     except duckdb.Error:
         return ""
     return time.astimezone(UTC).isoformat() if time else ""
@@ -40,6 +40,6 @@ def newest(connection: duckdb.DuckDBPyConnection, relation: str, column: str) ->
 def count_rows(connection: duckdb.DuckDBPyConnection, relation: str) -> int | None:
     """Rows of a table or view; None if it does not exist or cannot be read."""
     try:
-        return int(one_row(connection, f"select count(*) from {relation}")[0])
+        return int(first_value(connection, f"select count(*) from {relation}"))
     except duckdb.Error:
         return None

@@ -9,7 +9,8 @@ from typing import Any
 
 from sluice.config.column_names import DELETED_AT, POSITION, STAMPS, is_chosen, normalized
 from sluice.config.declaration import FilesTable, Table
-from sluice.engine.types import Cast, RawType, cast, declared_type, raw_type
+from sluice.engine import engine
+from sluice.engine.types import Cast, RawType
 from sluice.errors import LoadError
 from sluice.extract.contract import TypedRows
 from sluice.load.staging import Target, read_parquet
@@ -70,7 +71,7 @@ def choose_columns(target: Target, rows: TypedRows, *, may_lack: bool) -> tuple[
     for source in (s for s in chosen if s not in kept_out):
         name, own = names[source], described[source]
         raw = _raw_type(target, rows, name, own, declared)
-        way = cast(
+        way = engine().cast(
             quoted(source), own, raw.name, table.load.decimal if isinstance(table.load, FilesTable) else "."
         )
         asked = name in declared or rows.types.get(name, "VARCHAR") != "VARCHAR"
@@ -99,7 +100,7 @@ def _raw_type(target: Target, rows: TypedRows, name: str, own: str, declared: Ma
     """The declared type, else the one raw has, else the one the extractor asks for, else the source's."""
     table, known = target.table, target.columns
     if name in declared:
-        wanted = declared_type(declared[name])
+        wanted = engine().declared_type(declared[name])
         if name in known and known[name] != wanted.name:
             raise LoadError(
                 f"{table.qualified}.{name}: raw has {known[name].lower()}, but {table.file.name} now declares "
@@ -109,8 +110,8 @@ def _raw_type(target: Target, rows: TypedRows, name: str, own: str, declared: Ma
         return wanted
     if name in known:
         _check_time_zone(table, name, own, known[name])
-        return raw_type(known[name])
-    return raw_type(rows.types.get(name, own))
+        return engine().raw_type(known[name])
+    return engine().raw_type(rows.types.get(name, own))
 
 
 def _check_time_zone(table: Table[Any], name: str, own: str, raw: str) -> None:
@@ -154,7 +155,7 @@ def column_hints(target: Target, file: Path, columns: Sequence[Column] = ()) -> 
     types = {c.name: c.raw for c in columns}
     described = target.con.execute(f"describe select * from {read_parquet(file)}").fetchall()
     return [
-        {"name": name, **(types[name] if name in types else raw_type(kind)).hint, "nullable": True}
+        {"name": name, **(types[name] if name in types else engine().raw_type(kind)).hint, "nullable": True}
         for name, kind, *_ in described
     ]
 

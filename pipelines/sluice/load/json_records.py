@@ -13,7 +13,8 @@ import duckdb
 
 from sluice.config.column_names import DELETED_AT, RECORD, STAMPS, is_chosen, normalized
 from sluice.config.declaration import Table
-from sluice.engine.types import EXACT_IN_DOUBLE, declared_type, json_scalar
+from sluice.engine import engine
+from sluice.engine.types import EXACT_IN_DOUBLE, json_scalar
 from sluice.errors import LoadError
 from sluice.extract.contract import JsonRecords, TypedRows
 from sluice.extract.exact_json import LONG_NUMBER
@@ -65,7 +66,9 @@ def as_columns(target: Target, records: JsonRecords, bad: BadRows, *, keep: bool
     texts = {
         key
         for key in keys
-        if not inexact and (kind := declared.get(normalized(key))) and declared_type(kind).name != "JSON"
+        if not inexact
+        and (kind := declared.get(normalized(key)))
+        and engine().declared_type(kind).name != "JSON"
     }
     kept = [*meta, RECORD] if keep else meta
     if not inexact and not undeclared:
@@ -82,7 +85,7 @@ def as_columns(target: Target, records: JsonRecords, bad: BadRows, *, keep: bool
     selected += [f"cast(null as varchar) as {quoted(n)}" for n in keyed if n in empty or n not in delivered]
     for name, kind in declared.items():
         if name not in delivered and is_chosen(table, name, name):
-            selected.append(f"cast(null as {declared_type(kind).name}) as {quoted(name)}")
+            selected.append(f"cast(null as {engine().declared_type(kind).name}) as {quoted(name)}")
     shown = ", ".join([*map(quoted, kept), *selected])
     return TypedRows(
         table=table, relation=f"select {shown or '*'} from {view}", types=types, origin=records.origin

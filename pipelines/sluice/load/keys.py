@@ -12,8 +12,8 @@ from sluice.config.column_names import LOAD_ID, normalized
 from sluice.config.declaration import Table
 from sluice.engine.types import INTEGERS
 from sluice.extract.contract import Files, Messages, TypedRows
-from sluice.load.staging import Target, copy_to, read_parquet, whole_number
-from sluice.sql import quoted
+from sluice.load.staging import Target, copy_to, read_parquet
+from sluice.sql import first_value, quoted
 
 BITS_PER_ROW, MOST_BITS = 64, 10**9
 """For a wider range of whole numbers the bits would take more memory than the keys; the second is DuckDB's bound."""
@@ -99,12 +99,12 @@ def distinct_keys(con: duckdb.DuckDBPyConnection, key: Sequence[str], file: Path
             span *= highest - lowest + 1
         if span <= min(rows * BITS_PER_ROW, MOST_BITS):
             bits = f"bit_count(bitstring_agg({number}, 0, {span - 1}))"
-            return whole_number(con, f"select {bits} from {read_parquet(file)}")
+            return int(first_value(con, f"select {bits} from {read_parquet(file)}"))
     above = "false"
     for name in reversed(names):
         above = f"({name} > before.{name} or {name} = before.{name} and {above})"
     before = ", ".join(f"{name} := lag({name}) over ()" for name in names)
     with_before = f"(select {', '.join(names)}, struct_pack({before}) as before from {read_parquet(file)})"
-    if not whole_number(con, f"select count(*) filter (not {above}) from {with_before}"):
+    if not first_value(con, f"select count(*) filter (not {above}) from {with_before}"):
         return rows
-    return whole_number(con, f"select count(distinct ({', '.join(names)})) from {read_parquet(file)}")
+    return int(first_value(con, f"select count(distinct ({', '.join(names)})) from {read_parquet(file)}"))

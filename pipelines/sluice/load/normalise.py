@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.column_names import DELETED_AT, LOAD_ID, LOADED_AT, normalized
-from sluice.engine.types import raw_type
+from sluice.engine import engine
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext, Files, JsonRecords, TypedRows
 from sluice.load.changes import (
@@ -197,7 +197,7 @@ def _marked(target: Target, columns: Sequence[Column]) -> str:
         "BOOLEAN": value,
         "VARCHAR": f"lower(trim({value})) not in ({', '.join(map(literal, UNMARKED))})",
     }
-    if kind not in marks and raw_type(kind).hint["data_type"] not in ("bigint", "decimal", "double"):
+    if kind not in marks and engine().raw_type(kind).hint["data_type"] not in ("bigint", "decimal", "double"):
         raise LoadError(
             f"{target.table.qualified}: soft_delete: {name} is {kind.lower()}; "
             "it marks by a time, a boolean or a number"

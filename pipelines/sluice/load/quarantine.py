@@ -27,8 +27,8 @@ from sluice.engine.raw import QUARANTINE, quarantine_address
 from sluice.extract import REREADABLE, extractor
 from sluice.extract.contract import ExtractContext, Extraction, Files, JsonRecords, Messages, TypedRows
 from sluice.load.columns import EXAMPLES, Column, column_hints, explain_altered
-from sluice.load.staging import QuarantineFile, Target, copy_to, read_parquet, whole_number
-from sluice.sql import literal, quoted
+from sluice.load.staging import QuarantineFile, Target, copy_to, read_parquet
+from sluice.sql import first_value, literal, quoted
 
 ROW_ID = "_row_id"
 ROW_KEY = "_row_key"
@@ -44,7 +44,7 @@ def extract_quarantined(
 
     def is_waiting(table: Table[Any]) -> bool:
         count = f"select count(*) from {quarantine_address(table)}"
-        return bool(context.raw.quarantine_columns(table) and whole_number(context.con, count))
+        return bool(context.raw.quarantine_columns(table) and first_value(context.con, count))
 
     waiting = list(filter(is_waiting, tables))
     if source.kind in REREADABLE:

@@ -15,7 +15,7 @@ from sluice.config.column_names import LOAD_ID, LOADED_AT
 from sluice.config.declaration import Table
 from sluice.engine.raw import address
 from sluice.extract.contract import ExtractContext
-from sluice.sql import literal
+from sluice.sql import first_value, literal
 
 FEW_ROWS = 2048
 """Of a group in a file, where more of them take too much memory."""
@@ -58,7 +58,7 @@ class Target:
 
     def count(self, from_clause: str) -> int:
         """Rows of a FROM clause."""
-        return whole_number(self.con, f"select count(*) {from_clause}")
+        return int(first_value(self.con, f"select count(*) {from_clause}"))
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,6 @@ class StagedFile:
 def read_parquet(file: Path) -> str:
     """The file in SQL."""
     return f"read_parquet({literal(file)})"
-
-
-def whole_number(con: duckdb.DuckDBPyConnection, select: str) -> int:
-    """The one number that a SELECT brings."""
-    row = con.execute(select).fetchone()
-    return int(row[0]) if row else 0
 
 
 def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:

@@ -16,7 +16,7 @@ from sluice.publish.selection import row_count, warehouse_columns
 from sluice.publish.versions import PublishedTable, Version
 from sluice.runs.status import status
 from sluice.runs.store import RunStore
-from sluice.sql import one_row, quoted
+from sluice.sql import first_value, quoted
 
 SAMPLE_ROWS = 3
 """Rows of a failed test that a message shows."""
@@ -117,7 +117,7 @@ def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Vio
             for name, data_type in declared.items():
                 if not data_type or name not in found:
                     continue
-                (wanted,) = one_row(con, f"select typeof(cast(null as {data_type}))")
+                wanted = first_value(con, f"select typeof(cast(null as {data_type}))")
                 if found[name] != wanted:
                     wrong.append(f"{name} is {found[name]}, declared as {wanted}")
         if wrong:
@@ -181,7 +181,7 @@ def orphans(
             (child_sql, child_table), (parent_sql, parent_table) = tables[child], tables[parent]
             if (child_table.held_from is None) == (parent_table.held_from is None) or parent_table.condition:
                 continue
-            (rows,) = one_row(
+            rows = first_value(
                 con,
                 f"select count(*) from ({child_sql}) c where c.{quoted(column)} is not null and not exists "
                 f"(select 1 from ({parent_sql}) p where p.{quoted(field)} = c.{quoted(column)})",

@@ -15,7 +15,7 @@ from sluice.errors import DeclarationError, PublishError
 from sluice.privacy.masks import KEY, masked, shown_type
 from sluice.publish.project import Model
 from sluice.publish.published_files import writing_connection
-from sluice.sql import one_row, quoted
+from sluice.sql import first_value, one_row, quoted
 
 FEW_ROWS, REPEATED, MOST_VALUES = 100_000, 4, 1_000_000
 """Hash masks are looked up in columns of at least FEW_ROWS rows whose values come REPEATED times on average, and of at
@@ -93,7 +93,7 @@ def warehouse_columns(con: duckdb.DuckDBPyConnection, model: Model) -> dict[str,
 
 def row_count(con: duckdb.DuckDBPyConnection, model: Model) -> int:
     """Rows of the model's table."""
-    return int(one_row(con, f"select count(*) from {model.relation}")[0])
+    return int(first_value(con, f"select count(*) from {model.relation}"))
 
 
 def selection(audience: Audience, model: Model, types: Mapping[str, str], digests: Digests) -> Selection:

@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from sluice.review.findings import Finding, look, stop
-from sluice.review.table_diff import TableDiff, columns_of_table, first_value
-from sluice.sql import quoted
+from sluice.review.table_diff import TableDiff, columns_of_table
+from sluice.sql import first_value, quoted
 
 LOSS = 0.05
 """Share of a public table's rows that may go without the review saying stop."""

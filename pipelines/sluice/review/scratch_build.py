@@ -29,8 +29,8 @@ from sluice.review.model_changes import Change
 from sluice.review.privacy_changes import classes
 from sluice.review.result import DataReview
 from sluice.review.revision import Revision
-from sluice.review.table_diff import TableDiff, columns_of_table, compare_tables, first_value
-from sluice.sql import quoted
+from sluice.review.table_diff import TableDiff, columns_of_table, compare_tables
+from sluice.sql import first_value, quoted
 
 BLOCK = 262_144
 """Bytes of a block of a DuckDB file."""

@@ -11,7 +11,7 @@ import duckdb
 
 from sluice.lineage import Ref
 from sluice.review.wording import clip
-from sluice.sql import quoted
+from sluice.sql import first_value, quoted
 
 EXAMPLES = 3
 MASK = "•••"
@@ -53,12 +53,6 @@ class TableDiff:
         return not (self.error or self.added or self.removed or self.changed or self.columns) and (
             self.rows[0] == self.rows[1]
         )
-
-
-def first_value(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    """The first value of a query's first row; None without rows."""
-    row = connection.execute(sql).fetchone()
-    return row[0] if row else None
 
 
 def columns_of_table(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from sluice.config.column_names import DELETED_AT, normalized
 from sluice.config.declaration import DatabaseTable, Table
+from sluice.engine import engine
 from sluice.engine.raw import address
-from sluice.engine.types import INTEGERS, cast, declared_type, ordering, raw_type
+from sluice.engine.types import INTEGERS, ordering
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
 from sluice.extract.silence import Watch
@@ -142,12 +143,18 @@ def wanted_range(table: Table[DatabaseTable], own: str, context: ExtractContext)
     return Range(highest, None, data_type, nulls=True)
 
 
+def declared_types(table: Table[DatabaseTable]) -> dict[str, str]:
+    """Raw's types of the columns with a declared `data_type`, by their names in raw."""
+    return {normalized(name): engine().declared_type(kind).name for name, kind in table.data_types.items()}
+
+
 def _cursor_type(table: Table[DatabaseTable], own: str, context: ExtractContext) -> str:
     """Raw's type of the cursor; refused where rows would be missed, for raw's highest need not be the source's."""
     cursor = table.load.cursor or ""
-    declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
     name = normalized(cursor)
-    raw = context.raw.columns(table).get(name) or declared.get(name) or raw_type(own).name
+    raw = (
+        context.raw.columns(table).get(name) or declared_types(table).get(name) or engine().raw_type(own).name
+    )
     if ordering(own) is None or ordering(own) != ordering(raw):
         raise LoadError(
             f"{table.qualified}: the cursor {cursor} is {own.lower()} at the source and {raw.lower()} in raw, and what "
@@ -174,7 +181,7 @@ def _highest(table: Table[DatabaseTable], data_type: str, context: ExtractContex
 
 
 def _asked_range(table: Table[DatabaseTable], data_type: str, highest: Any, context: ExtractContext) -> Range:
-    way = cast("$1", "VARCHAR", data_type)
+    way = engine().cast("$1", "VARCHAR", data_type)
     value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
     values = []
     for text in context.options.window or ():
@@ -212,7 +219,7 @@ def stage_keys(table: Table[DatabaseTable], context: ExtractContext, relation: s
     known = context.raw.columns(table)
     shown = []
     for name, own, *_ in context.con.execute(f"describe {relation}").fetchall():
-        way = cast(quoted(name), own, known.get(normalized(name), own))
+        way = engine().cast(quoted(name), own, known.get(normalized(name), own))
         value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
         shown.append(f"{value} as {quoted(name)}")
     context.con.execute(

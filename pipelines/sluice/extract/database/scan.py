@@ -11,10 +11,10 @@ import duckdb
 
 from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseTable, Table
-from sluice.engine.types import DECIMAL, EXACT_IN_DOUBLE, NESTED, declared_type, ordering
+from sluice.engine.types import DECIMAL, EXACT_IN_DOUBLE, NESTED, ordering
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
-from sluice.extract.database.common import Range
+from sluice.extract.database.common import Range, declared_types
 from sluice.sql import literal, quoted
 
 TEXTS = re.compile(r"text|varchar|bpchar|name|char|citext|(tiny|medium|long)text")
@@ -329,7 +329,7 @@ def _altered_by_scanner(
     """
     if dialect == "sqlite":
         return {}, _suspects_in_sqlite(columns), {}
-    declared = {normalized(name): declared_type(kind).name for name, kind in table.data_types.items()}
+    declared = declared_types(table)
     suspects: dict[str, _Suspect] = {}
     texts = dict.fromkeys(DATES, ("VARCHAR",)) if dialect == "mysql" else {}
     rows = _server_columns(table, catalog, dialect, parts, context)

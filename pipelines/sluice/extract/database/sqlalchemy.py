@@ -9,7 +9,6 @@ from typing import Any
 
 from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
-from sluice.engine.types import declared_type
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract.contract import ExtractContext, TypedRows
 from sluice.extract.database.common import (
@@ -18,6 +17,7 @@ from sluice.extract.database.common import (
     SILENCE_SECONDS,
     Range,
     chosen_columns,
+    declared_types,
     key_and_cursor,
     server_of,
     some_are_late,
@@ -221,8 +221,7 @@ class _Query:
         self._table = table
         self._wanted = wanted
         self._dialect = dialect
-        declared = {normalized(c): declared_type(kind).name for c, kind in table.data_types.items()}
-        self._declared_texts = {name for name, kind in declared.items() if kind == "VARCHAR"}
+        self._declared_texts = {name for name, kind in declared_types(table).items() if kind == "VARCHAR"}
         self._texts: dict[str, Any] = {}
         """Expressions of the columns that the server writes as text."""
         self._own: dict[str, Any] = {}
