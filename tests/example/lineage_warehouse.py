@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 
+from sluice.dbt.manifest import Manifest
 from sluice.lineage import ROWS, EdgeType, Graph, Ref, load_graph
 from tests.python.lineage.corpus.perturb import Change, Result, Schema, changes, run, table_types
 
@@ -60,7 +61,7 @@ class Warehouse:
     """All models of a manifest over made-up raw rows."""
 
     def __init__(self, manifest: Mapping[str, Any], root: Path) -> None:
-        self.graph: Graph = load_graph(manifest, root=root)
+        self.graph: Graph = load_graph(Manifest(manifest), root=root)
         self.connection = duckdb.connect(config={"threads": "1"})
         self.connection.execute("set timezone = 'UTC'")
         self.models = _models_in_order(manifest)

@@ -46,11 +46,11 @@ def _tables(version: Version) -> dict[str, PublishedTable]:
 
 
 def _since(settings: Settings, facts: CatalogFacts, version: Version) -> list[dict[str, Any]]:
-    project = facts.project
+    manifest = facts.manifest
     published = _tables(version)
     edited = _edited(settings, version.git_commit)
     changes = []
-    for key, table in project.tables.items():
+    for key, table in manifest.tables.items():
         before = published.get(key)
         granted = bool(table.audiences) and table.layer == "marts"
         if before is None:
@@ -67,7 +67,7 @@ def _since(settings: Settings, facts: CatalogFacts, version: Version) -> list[di
         rows = facts.row_counts.get(key)
         if notes or (rows is not None and rows != before.rows_in_warehouse):
             changes.append(_change(table.name, "changed", before.rows_in_warehouse, rows, notes))
-    gone = [key for key in published if key not in project.tables]
+    gone = [key for key in published if key not in manifest.tables]
     changes += [
         _change(key.split(".")[-1], "removed", published[key].rows_in_warehouse, None, []) for key in gone
     ]
@@ -83,7 +83,7 @@ def _last(versions: Versions, facts: CatalogFacts, current: Version) -> dict[str
     except (OSError, ValidationError):
         return None
     was, now = _tables(before), _tables(current)
-    names = {key: table.name for key, table in facts.project.tables.items()}
+    names = {key: table.name for key, table in facts.manifest.tables.items()}
     changes = []
     for key in dict.fromkeys([*now, *was]):
         name = names.get(key, key.split(".")[-1])

@@ -16,7 +16,7 @@ from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import Term
 from sluice.catalog.table_details import table_details
 from sluice.config.column_names import TECHNICAL
-from sluice.dbt.manifest import LAYERS, TableFacts
+from sluice.dbt.manifest import LAYERS, Table
 from sluice.lineage import ROWS, EdgeType, Ref
 from sluice.privacy.personal_columns import Personal
 
@@ -29,16 +29,16 @@ SHOWN_COUNTS = 120
 
 def build_document(facts: CatalogFacts) -> dict[str, Any]:
     """The JSON document of a project."""
-    project = facts.project
-    loaded = {key: _loaded_at(facts, table) for key, table in project.tables.items()}
+    manifest = facts.manifest
+    loaded = {key: _loaded_at(facts, table) for key, table in manifest.tables.items()}
     as_of = _as_of(facts, loaded)
     edges, kinds = _edges(facts)
     builds = [b for b in facts.history.builds if b["command"] in ("build", "run")]
     return {
         "project": {
-            "name": project.name,
+            "name": manifest.name,
             "writtenAt": datetime.now(UTC).isoformat(timespec="seconds"),
-            "builtAt": builds[-1]["ended"] if builds else project.generated_at,
+            "builtAt": builds[-1]["ended"] if builds else manifest.generated_at,
         },
         "layers": _layers(facts),
         "tables": [_table(facts, key, loaded, as_of) for key in facts.ids],
@@ -56,8 +56,8 @@ def build_document(facts: CatalogFacts) -> dict[str, Any]:
 
 
 def _layers(facts: CatalogFacts) -> list[str]:
-    there = {t.layer for t in facts.project.tables.values()}
-    if len(facts.ids) > len(facts.project.tables):
+    there = {t.layer for t in facts.manifest.tables.values()}
+    if len(facts.ids) > len(facts.manifest.tables):
         there.add("source")
     known = [layer for layer in LAYERS if layer in there]
     others = sorted(there - set(known))
@@ -69,7 +69,7 @@ def _table(
     facts: CatalogFacts, key: str, loaded: Mapping[str, str], as_of: Mapping[str, str]
 ) -> dict[str, Any]:
     node = facts.graph.nodes.get(key)
-    table = facts.project.tables.get(key)
+    table = facts.manifest.tables.get(key)
     if table is None:
         assert node is not None
         return {
@@ -116,7 +116,7 @@ def _table(
     }
 
 
-def _column(facts: CatalogFacts, key: str, table: TableFacts, name: str, kind: str) -> list[Any]:
+def _column(facts: CatalogFacts, key: str, table: Table, name: str, kind: str) -> list[Any]:
     """[name, type, description, personal, tags…]; personal is `email`, `~email` if derived, `?email` if maybe."""
     declared = table.columns.get(name.lower())
     why = facts.personal.get(Ref(key, name.lower()))
@@ -131,7 +131,7 @@ def _column(facts: CatalogFacts, key: str, table: TableFacts, name: str, kind: s
     return column
 
 
-def _loaded_at(facts: CatalogFacts, table: TableFacts) -> str:
+def _loaded_at(facts: CatalogFacts, table: Table) -> str:
     if table.source is None:
         return ""
     ended = [r["ended_at"] for r in facts.history.loads.get(table.source, []) if r["status"] != "failed"]
@@ -145,7 +145,7 @@ def _as_of(facts: CatalogFacts, loaded: Mapping[str, str]) -> dict[str, str]:
     def visit(key: str, trail: frozenset[str]) -> str:
         if key in found or key in trail:
             return found.get(key, "")
-        table = facts.project.tables.get(key)
+        table = facts.manifest.tables.get(key)
         if table is None:
             return ""
         if table.kind == "source":
@@ -155,7 +155,7 @@ def _as_of(facts: CatalogFacts, loaded: Mapping[str, str]) -> dict[str, str]:
             found[key] = min((at for at in below if at), default="")
         return found[key]
 
-    for key in facts.project.tables:
+    for key in facts.manifest.tables:
         visit(key, frozenset())
     return {key: at for key, at in found.items() if at}
 
@@ -192,10 +192,10 @@ def _relations(facts: CatalogFacts) -> list[dict[str, Any]]:
     found = []
     keys = {
         (test.table, test.column)
-        for test in facts.project.tests.values()
+        for test in facts.manifest.tests.values()
         if test.type in ("primary_key", "unique") and test.column
     }
-    for test in facts.project.tests.values():
+    for test in facts.manifest.tests.values():
         if test.to is None or test.table not in facts.index or test.to[0] not in facts.index:
             continue
         found.append(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.dbt.manifest import Project, TableFacts, TestFacts
+from sluice.dbt.manifest import Manifest, Table, Test
 
 MARTS = "marts"
 KEY_TESTS = ("primary_key", "unique")
@@ -23,14 +23,14 @@ class Problem:
 
 
 def problems_of(
-    project: Project,
+    manifest: Manifest,
     columns: Mapping[str, Sequence[tuple[str, str]]],
-    tests: Mapping[str, Sequence[TestFacts]],
+    tests: Mapping[str, Sequence[Test]],
     profiles: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> list[Problem]:
     """All findings; those about marts, which fail the check, come first."""
     found = []
-    for table in project.tables.values():
+    for table in manifest.tables.values():
         if table.kind != "exposure":
             found += _of_table(table, columns.get(table.id, []), tests.get(table.id, []))
         suspects = [name for name, result in profiles.get(table.id, {}).items() if result.get("suspect")]
@@ -43,9 +43,7 @@ def problems_of(
     return sorted(found, key=lambda p: not p.gate)
 
 
-def _of_table(
-    table: TableFacts, columns: Sequence[tuple[str, str]], tests: Sequence[TestFacts]
-) -> list[Problem]:
+def _of_table(table: Table, columns: Sequence[tuple[str, str]], tests: Sequence[Test]) -> list[Problem]:
     gate = table.layer == MARTS
     where = table.name
     found = []

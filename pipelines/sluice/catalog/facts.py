@@ -9,7 +9,7 @@ from sluice.catalog.documentation_checks import Problem, problems_of
 from sluice.catalog.glossary import Term
 from sluice.catalog.profiles import Profile
 from sluice.config.audiences import Audience
-from sluice.dbt.manifest import Project, TestFacts
+from sluice.dbt.manifest import Manifest, Test
 from sluice.dbt.run_results import FAILED
 from sluice.lineage import Graph
 from sluice.privacy.personal_columns import names_of, personal_columns
@@ -21,7 +21,7 @@ class CatalogFacts:
 
     def __init__(
         self,
-        project: Project,
+        manifest: Manifest,
         graph: Graph,
         history: History,
         glossary: Sequence[Term] = (),
@@ -30,7 +30,7 @@ class CatalogFacts:
         changes: Mapping[str, Any] | None = None,
         audiences: Sequence[Audience] = (),
     ) -> None:
-        self.project = project
+        self.manifest = manifest
         self.graph = graph
         self.history = history
         self.glossary = glossary
@@ -40,20 +40,20 @@ class CatalogFacts:
         self.newest: Mapping[str, str] = {}
         """When source tables that Sluice does not load were last written."""
         self.audiences = {audience.name: audience for audience in audiences}
-        self.personal = personal_columns(project, graph)
-        self.known_names = names_of(project)
-        self.ids = [*project.tables, *(key for key in graph.nodes if key not in project.tables)]
+        self.personal = personal_columns(manifest, graph)
+        self.known_names = names_of(manifest)
+        self.ids = [*manifest.tables, *(key for key in graph.nodes if key not in manifest.tables)]
         self.index = {key: number for number, key in enumerate(self.ids)}
         self.columns = {key: self._columns(key) for key in self.ids}
-        self.tests: dict[str, list[TestFacts]] = {}
-        for test in project.tests.values():
+        self.tests: dict[str, list[Test]] = {}
+        for test in manifest.tests.values():
             for table in dict.fromkeys([test.table, *(test.also if test.kind == "singular" else ())]):
                 self.tests.setdefault(table, []).append(test)
 
     def _columns(self, key: str) -> list[tuple[str, str]]:
         """(name, type) of every column that exists or is declared."""
         node = self.graph.nodes.get(key)
-        table = self.project.tables.get(key)
+        table = self.manifest.tables.get(key)
         found = {name: (c.name, c.type) for name, c in (node.columns if node else {}).items()}
         for name, column in (table.columns if table else {}).items():
             if name not in found:
@@ -62,7 +62,7 @@ class CatalogFacts:
 
     @property
     def problems(self) -> list[Problem]:
-        return problems_of(self.project, self.columns, self.tests, self.profiles)
+        return problems_of(self.manifest, self.columns, self.tests, self.profiles)
 
     def state(self, test: str) -> str:
         """How a test ended last: pass, fail, unknown, or dbt's word for anything else."""
@@ -74,5 +74,5 @@ class CatalogFacts:
 
     def name(self, key: str) -> str:
         """The name people use for a table."""
-        table = self.project.tables.get(key)
+        table = self.manifest.tables.get(key)
         return table.name if table else self.graph.nodes[key].name

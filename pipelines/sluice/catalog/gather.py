@@ -12,8 +12,8 @@ from sluice.catalog.glossary import read_glossary
 from sluice.catalog.profile_cache import cached_profiles
 from sluice.config.audiences import read_policy
 from sluice.config.settings import GLOSSARY, Settings
-from sluice.dbt.manifest import TableFacts
-from sluice.dbt.runner import compiled_project
+from sluice.dbt.manifest import Table
+from sluice.dbt.runner import compiled_manifest
 from sluice.engine.warehouse import count_rows, newest, open_warehouse
 from sluice.lineage.warehouse_graph import warehouse_graph
 from sluice.runs.history import History
@@ -25,21 +25,21 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
     Raises SluiceError without a manifest, and LockedError while another process writes to the warehouse.
     """
     policy, _ = read_policy(settings.audiences)  # `sluice publish` reports whether it is correct
-    project = compiled_project(settings)
+    manifest = compiled_manifest(settings)
     with open_warehouse(settings, settings.lock_seconds) as connection:
-        graph = warehouse_graph(settings, connection, project)
+        graph = warehouse_graph(settings, connection, manifest)
         facts = CatalogFacts(
-            project,
+            manifest,
             graph,
             History(settings.ledger),
             read_glossary(settings.root / GLOSSARY),
             audiences=policy.audiences if policy else (),
         )
         if connection is not None:
-            facts.row_counts = _row_counts(connection, project.tables.values())
+            facts.row_counts = _row_counts(connection, manifest.tables.values())
             facts.newest = {
                 t.id: newest(connection, t.relation, t.loaded_at_field)
-                for t in project.tables.values()
+                for t in manifest.tables.values()
                 if t.loaded_at_field and t.source not in facts.history.loads
             }
             if with_profiles:
@@ -48,6 +48,6 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
     return facts
 
 
-def _row_counts(connection: duckdb.DuckDBPyConnection, tables: Iterable[TableFacts]) -> dict[str, int]:
+def _row_counts(connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
     counts = {t.id: count_rows(connection, t.relation) for t in tables if t.relation}
     return {key: count for key, count in counts.items() if count is not None}

@@ -27,7 +27,7 @@ def cached_profiles(
             "create table if not exists profiles (key text primary key, table_id text, profile text)"
         )
         for key, rows in facts.row_counts.items():
-            table = facts.project.tables[key]
+            table = facts.manifest.tables[key]
             columns = [
                 name
                 for name, _ in facts.columns[key]
@@ -54,7 +54,7 @@ def _signature(
     built = facts.history.results.get(key, [])
     loads = facts.history.loads
     newest = max((r["ended_at"] for group in loads.values() for r in group), default="")
-    table = facts.project.tables[key]
+    table = facts.manifest.tables[key]
     own = max((r["ended_at"] for r in loads.get(table.source, [])), default="") if table.source else newest
     relations = [
         facts.columns[key],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sluice.dbt.manifest import TableFacts, TestFacts
+from sluice.dbt.manifest import Table, Test
 
 NUMERIC = ("int", "decimal", "double", "float", "numeric", "real", "hugeint")
 NOT_SUMMED = ("_per_", "rate", "price", "percent", "median", "p95", "_ms")
@@ -14,10 +14,10 @@ MONEY_OR_COUNT = (*CURRENCIES, "amount", "_count", "quantity", "_seconds", "tota
 
 
 def sample_queries(
-    table: TableFacts,
+    table: Table,
     columns: Mapping[str, str],
-    tests: Sequence[TestFacts],
-    tables: Mapping[str, TableFacts],
+    tests: Sequence[Test],
+    tables: Mapping[str, Table],
 ) -> list[tuple[str, str]]:
     """(title, SQL) to start from; those a person wrote (`config.meta.sample_queries`) come first.
 

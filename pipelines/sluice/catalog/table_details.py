@@ -7,7 +7,7 @@ from typing import Any
 
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.sample_queries import sample_queries
-from sluice.dbt.manifest import TableFacts, TestFacts
+from sluice.dbt.manifest import Table, Test
 from sluice.lineage import Ref
 from sluice.privacy.personal_columns import scrub
 from sluice.runs.store import NodeResult
@@ -20,7 +20,7 @@ SHOWN_COUNTS = 120
 
 def table_details(facts: CatalogFacts, key: str) -> dict[str, Any]:
     """Details of a table, without empty entries; nothing for one outside of the project."""
-    table = facts.project.tables.get(key)
+    table = facts.manifest.tables.get(key)
     node = facts.graph.nodes.get(key)
     if table is None:
         return {}
@@ -43,7 +43,7 @@ def table_details(facts: CatalogFacts, key: str) -> dict[str, Any]:
         "loads": _loads(facts, table),
         "counts": _counts(facts, key),
         "queries": [
-            list(q) for q in sample_queries(table, types, facts.tests.get(key, []), facts.project.tables)
+            list(q) for q in sample_queries(table, types, facts.tests.get(key, []), facts.manifest.tables)
         ],
         "treatments": _treatments(facts, key, table),
         "unknowns": [[u.reason, u.sql[:200]] for u in (node.unknowns if node else ())][:20],
@@ -51,7 +51,7 @@ def table_details(facts: CatalogFacts, key: str) -> dict[str, Any]:
     return {k: v for k, v in found.items() if v}
 
 
-def _test(facts: CatalogFacts, test: TestFacts) -> dict[str, Any]:
+def _test(facts: CatalogFacts, test: Test) -> dict[str, Any]:
     results = facts.history.results.get(test.id, [])[-KEPT_RESULTS:]
     state = facts.state(test.id)
     found: dict[str, Any] = {
@@ -82,7 +82,7 @@ def _test(facts: CatalogFacts, test: TestFacts) -> dict[str, Any]:
     return {k: v for k, v in found.items() if v not in (None, "", [])}
 
 
-def _loads(facts: CatalogFacts, table: TableFacts) -> list[dict[str, Any]]:
+def _loads(facts: CatalogFacts, table: Table) -> list[dict[str, Any]]:
     if table.source is None:
         return []
     rows = facts.history.loads.get(table.source, [])[-KEPT_LOADS:]
@@ -106,7 +106,7 @@ def _counts(facts: CatalogFacts, key: str) -> list[list[Any]]:
     return [[r.at, r.row_count] for r in results if r.row_count is not None]
 
 
-def _treatments(facts: CatalogFacts, key: str, table: TableFacts) -> dict[str, dict[str, str]]:
+def _treatments(facts: CatalogFacts, key: str, table: Table) -> dict[str, dict[str, str]]:
     """By audience, the mask of each column that it sees masked."""
     classed = {
         name: table.columns[name.lower()].data_class

@@ -9,6 +9,7 @@ from typing import Any
 
 from sluice.config.yaml_file import dig
 from sluice.conventions.project import Finding, Project
+from sluice.dbt.manifest import meta
 
 PARTS = ("Assumptions", "Nuance", "Primary key")
 """Of a model's description, after the sentence with the grain."""
@@ -146,7 +147,7 @@ def disabled_for_a_reason(project: Project) -> Iterator[Finding]:
     """What is disabled says why."""
     for nodes in project.manifest.get("disabled", {}).values():
         for node in nodes:
-            if not (node["config"].get("meta") or {}).get("reason"):
+            if not meta(node).get("reason"):
                 yield Finding(
                     node["original_file_path"],
                     1,

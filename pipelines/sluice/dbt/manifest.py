@@ -1,11 +1,13 @@
-"""What dbt's manifest says of tables, columns and tests, in the few words the catalog needs."""
+"""The one reader of dbt's manifest: tables, columns and tests as typed facts, and what depends on what."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ SENTENCE = re.compile(r"^(.+?[.!?])(\s|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class ColumnFacts:
-    """A column as it is declared; `type` is empty where nothing is declared."""
+class Column:
+    """A column as it is declared; `type` and `data_class` are empty where nothing is declared."""
 
     name: str
     type: str = ""
@@ -31,10 +33,11 @@ class ColumnFacts:
     tags: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     field: str = ""
+    """What the column is called in the source system."""
 
 
 @dataclass(frozen=True)
-class TableFacts:
+class Table:
     """A source table, seed, snapshot, model or exposure."""
 
     id: str
@@ -47,15 +50,20 @@ class TableFacts:
     owner: str
     owner_mail: str
     relation: str
-    """Quoted name in the warehouse, `"warehouse"."marts"."fct_orders"`; empty for exposures."""
+    """Quoted name in the warehouse, `"warehouse"."marts"."orders"`; empty for exposures."""
     file: str
+    entry: Json
+    """dbt's own words, for what a single reader needs."""
+    meta: Json = field(default_factory=dict)
     parents: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    group: str = ""
     access: str = ""
     materialized: str = ""
     contract: bool = False
     audiences: tuple[str, ...] = ()
-    columns: Mapping[str, ColumnFacts] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """By name, in lower case."""
     raw_sql: str = ""
     compiled_sql: str = ""
     checksum: str = ""
@@ -65,10 +73,14 @@ class TableFacts:
     maturity: str = ""
     exposure_type: str = ""
     source: tuple[str, str] | None = None
-    """(source, table) for source tables: how the ledger calls them."""
+    """(source, table) of source tables, as in the run store."""
     loaded_at_field: str = ""
     queries: tuple[tuple[str, str], ...] = ()
     """(title, SQL) of the sample queries a person wrote."""
+
+    @property
+    def config(self) -> Json:
+        return self.entry.get("config") or {}
 
     @property
     def first_sentence(self) -> str:
@@ -77,7 +89,7 @@ class TableFacts:
 
 
 @dataclass(frozen=True)
-class TestFacts:
+class Test:
     """A data test or a unit test; `claim` says in words what holds when it passes."""
 
     id: str
@@ -87,27 +99,47 @@ class TestFacts:
     type: str
     """The generic test's name; empty for the other kinds."""
     table: str
+    """The table it is shown with."""
     also: tuple[str, ...]
     """Other tables it reads."""
+    affected: tuple[str, ...]
+    """The nodes that cannot be trusted when it fails: the one it is attached to, else all it reads."""
+    parents: tuple[str, ...]
     column: str
     claim: str
     severity: str
     sql: str
+    arguments: Json = field(default_factory=dict)
     to: tuple[str, str] | None = None
     """For relationships: (table id, column) that is referred to."""
     columns: tuple[str, ...] = ()
     """For keys of several columns."""
 
 
-@dataclass(frozen=True)
-class Project:
-    """All of a manifest that the catalog shows."""
+class Manifest:
+    """What a parsed `manifest.json` says; each part is read when it is first asked for."""
 
-    name: str
-    generated_at: str
-    tables: Mapping[str, TableFacts]
-    tests: Mapping[str, TestFacts]
-    manifest: Json
+    def __init__(self, entries: Json) -> None:
+        self.entries = entries
+        metadata = entries.get("metadata", {})
+        self.name = str(metadata.get("project_name") or "warehouse")
+        self.generated_at = str(metadata.get("generated_at") or "")
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Sources, then seeds, snapshots and models, then exposures, by unique id."""
+        nodes = self.entries.get("nodes", {}).values()
+        found = [
+            *(_source(entry) for entry in self.entries.get("sources", {}).values()),
+            *(_model(entry, self.entries) for entry in nodes if entry["resource_type"] in TABLE_KINDS),
+            *(_exposure(entry) for entry in self.entries.get("exposures", {}).values()),
+        ]
+        return {table.id: table for table in found}
+
+    @cached_property
+    def tests(self) -> dict[str, Test]:
+        """Data tests, then unit tests, by unique id."""
+        return {test.id: test for test in _tests(self.entries, self.tables)}
 
     @property
     def uncompiled(self) -> list[str]:
@@ -118,58 +150,83 @@ class Project:
             if t.kind in ("model", "snapshot") and t.raw_sql and not t.compiled_sql
         ]
 
+    def descendants(self, unique_ids: Iterable[str]) -> set[str]:
+        """`unique_ids` and all tables that are made from them."""
+        return _reach(unique_ids, self._children)
 
-def read_project(target: Path) -> Project:
-    """The project as dbt last wrote it into `target`; raises SluiceError where it did not."""
+    def ancestors(self, unique_ids: Iterable[str]) -> set[str]:
+        """`unique_ids` and all they are made from."""
+        return _reach(unique_ids, {table.id: table.parents for table in self.tables.values()})
+
+    @cached_property
+    def _children(self) -> dict[str, list[str]]:
+        children = defaultdict(list)
+        for table in self.tables.values():
+            for parent in table.parents:
+                children[parent].append(table.id)
+        return children
+
+
+def read_manifest(
+    target: Path, compiled: Mapping[str, str | None] | None = None, command: str = "sluice build"
+) -> Manifest:
+    """The manifest that dbt last wrote into `target`.
+
+    compiled: SQL of nodes by unique id, in place of the manifest's. command: what an error says writes the manifest.
+    Raises SluiceError where there is none, or a broken one.
+    """
     file = target / "manifest.json"
     if not file.is_file():
-        raise SluiceError(
-            f"{file} does not exist, so nothing is known of the models. Run `sluice build` first."
-        )
+        raise SluiceError(f"{file} does not exist, so nothing is known of the models. Run `{command}` first.")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise SluiceError(f"{file} is broken: {error}. Run `sluice build` again.") from error
-    return project_of(manifest)
+        raise SluiceError(f"{file} is broken: {error}. Run `{command}` again.") from error
+    for unique_id, sql in (compiled or {}).items():
+        if sql and unique_id in entries["nodes"]:
+            entries["nodes"][unique_id]["compiled_code"] = sql
+    return Manifest(entries)
 
 
-def project_of(manifest: Json) -> Project:
-    """The project a parsed manifest describes."""
-    tables: dict[str, TableFacts] = {}
-    for entry in manifest.get("sources", {}).values():
-        tables[entry["unique_id"]] = _source(entry)
-    for entry in manifest.get("nodes", {}).values():
-        if entry["resource_type"] in TABLE_KINDS:
-            tables[entry["unique_id"]] = _model(entry, manifest)
-    for entry in manifest.get("exposures", {}).values():
-        tables[entry["unique_id"]] = _exposure(entry)
-    metadata = manifest.get("metadata", {})
-    return Project(
-        name=str(metadata.get("project_name") or "warehouse"),
-        generated_at=str(metadata.get("generated_at") or ""),
-        tables=tables,
-        tests={t.id: t for t in _tests(manifest, tables)},
-        manifest=manifest,
-    )
-
-
-def _meta(entry: Json) -> Json:
+def meta(entry: Json) -> dict[str, Any]:
+    """`meta` of a node, source, exposure or column: dbt writes it to `config.meta`, older versions to `meta`."""
     return {**(entry.get("meta") or {}), **((entry.get("config") or {}).get("meta") or {})}
 
 
-def _columns(entry: Json) -> dict[str, ColumnFacts]:
+def grants(entry: Json) -> tuple[str, ...]:
+    """Audiences that may select from a node."""
+    select = ((entry.get("config") or {}).get("grants") or {}).get("select") or ()
+    return (select,) if isinstance(select, str) else tuple(select)
+
+
+def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(start)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += edges.get(node, ())
+    return found
+
+
+def _parents(entry: Json) -> tuple[str, ...]:
+    return tuple((entry.get("depends_on") or {}).get("nodes") or ())
+
+
+def _columns(entry: Json) -> dict[str, Column]:
     found = {}
     for column in (entry.get("columns") or {}).values():
-        meta = _meta(column)
+        declared = meta(column)
         tags = {*(column.get("tags") or ()), *((column.get("config") or {}).get("tags") or ())}
-        found[column["name"].lower()] = ColumnFacts(
+        found[column["name"].lower()] = Column(
             name=column["name"],
             type=column.get("data_type") or "",
             description=_flat(column.get("description")),
-            data_class=str(meta.get("data_class") or ""),
+            data_class=str(declared.get("data_class") or ""),
             tags=tuple(sorted(tags)),
             constraints=tuple(_constraint(c) for c in column.get("constraints") or ()),
-            field=str(meta.get("field") or ""),
+            field=str(declared.get("field") or ""),
         )
     return found
 
@@ -188,11 +245,11 @@ def _flat(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def _source(entry: Json) -> TableFacts:
-    meta = {**(entry.get("source_meta") or {}), **_meta(entry)}
-    config = entry.get("config") or {}
-    freshness = entry.get("freshness") or config.get("freshness") or {}
-    return TableFacts(
+def _source(entry: Json) -> Table:
+    own = meta(entry)
+    inherited = {**(entry.get("source_meta") or {}), **own}
+    freshness = entry.get("freshness") or (entry.get("config") or {}).get("freshness") or {}
+    return Table(
         id=entry["unique_id"],
         kind="source",
         name=f"{entry['source_name']}.{entry['name']}",
@@ -200,10 +257,12 @@ def _source(entry: Json) -> TableFacts:
         domain=entry["source_name"],
         description=(entry.get("description") or "").strip(),
         grain=_grain(entry),
-        owner=str(meta.get("owner") or ""),
-        owner_mail=str(meta.get("owner") or ""),
+        owner=str(inherited.get("owner") or ""),
+        owner_mail=str(inherited.get("owner") or ""),
         relation=entry.get("relation_name") or "",
         file=entry.get("original_file_path") or "",
+        entry=entry,
+        meta=own,
         tags=tuple(entry.get("tags") or ()),
         columns=_columns(entry),
         freshness={
@@ -211,22 +270,22 @@ def _source(entry: Json) -> TableFacts:
         },
         source=(entry["source_name"], entry["name"]),
         loaded_at_field=str(entry.get("loaded_at_field") or ""),
-        queries=_queries(meta),
+        queries=_queries(inherited),
     )
 
 
-def _model(entry: Json, manifest: Json) -> TableFacts:
+def _model(entry: Json, manifest: Json) -> Table:
     config = entry.get("config") or {}
-    meta = _meta(entry)
+    own = meta(entry)
+    group = str(entry.get("group") or config.get("group") or "")
     folders = entry.get("fqn") or []
     layer = (
         entry["resource_type"]
         if entry["resource_type"] != "model"
         else (folders[1] if len(folders) > 2 else "models")
     )
-    owner, mail = _owner(entry, config, meta, manifest)
-    grants = (config.get("grants") or {}).get("select") or []
-    return TableFacts(
+    owner, mail = _owner(own, group, manifest)
+    return Table(
         id=entry["unique_id"],
         kind=entry["resource_type"],
         name=entry.get("alias") or entry["name"],
@@ -238,23 +297,26 @@ def _model(entry: Json, manifest: Json) -> TableFacts:
         owner_mail=mail,
         relation=entry.get("relation_name") or "",
         file=entry.get("original_file_path") or "",
-        parents=tuple((entry.get("depends_on") or {}).get("nodes") or ()),
+        entry=entry,
+        meta=own,
+        parents=_parents(entry),
         tags=tuple(entry.get("tags") or ()),
+        group=group,
         access=str(entry.get("access") or config.get("access") or ""),
         materialized=str(config.get("materialized") or ""),
         contract=bool((config.get("contract") or {}).get("enforced")),
-        audiences=(grants,) if isinstance(grants, str) else tuple(grants),
+        audiences=grants(entry),
         columns=_columns(entry),
         raw_sql=(entry.get("raw_code") or "").strip() if entry.get("language", "sql") == "sql" else "",
         compiled_sql=(entry.get("compiled_code") or "").strip(),
         checksum=str((entry.get("checksum") or {}).get("checksum") or ""),
-        queries=_queries(meta),
+        queries=_queries(own),
     )
 
 
-def _exposure(entry: Json) -> TableFacts:
+def _exposure(entry: Json) -> Table:
     owner = entry.get("owner") or {}
-    return TableFacts(
+    return Table(
         id=entry["unique_id"],
         kind="exposure",
         name=entry.get("label") or entry["name"],
@@ -266,7 +328,9 @@ def _exposure(entry: Json) -> TableFacts:
         owner_mail=str(owner.get("email") or ""),
         relation="",
         file=entry.get("original_file_path") or "",
-        parents=tuple((entry.get("depends_on") or {}).get("nodes") or ()),
+        entry=entry,
+        meta=meta(entry),
+        parents=_parents(entry),
         tags=tuple(entry.get("tags") or ()),
         url=str(entry.get("url") or ""),
         maturity=str(entry.get("maturity") or ""),
@@ -274,10 +338,9 @@ def _exposure(entry: Json) -> TableFacts:
     )
 
 
-def _owner(entry: Json, config: Json, meta: Json, manifest: Json) -> tuple[str, str]:
-    if meta.get("owner"):
-        return str(meta["owner"]), str(meta["owner"])
-    group = entry.get("group") or config.get("group")
+def _owner(own: Json, group: str, manifest: Json) -> tuple[str, str]:
+    if own.get("owner"):
+        return str(own["owner"]), str(own["owner"])
     for found in manifest.get("groups", {}).values():
         if group and found["name"] == group:
             owner = found.get("owner") or {}
@@ -301,29 +364,32 @@ def _grain(entry: Json) -> str:
     return ""
 
 
-def _queries(meta: Json) -> tuple[tuple[str, str], ...]:
+def _queries(declared: Json) -> tuple[tuple[str, str], ...]:
     return tuple(
         (str(q.get("title") or "Query"), str(q["sql"]).strip())
-        for q in meta.get("sample_queries") or ()
+        for q in declared.get("sample_queries") or ()
         if isinstance(q, Mapping) and q.get("sql")
     )
 
 
-def _tests(manifest: Json, tables: Mapping[str, TableFacts]) -> Iterator[TestFacts]:
+def _tests(manifest: Json, tables: Mapping[str, Table]) -> Iterator[Test]:
     names = {t.name: t.id for t in tables.values() if t.kind in TABLE_KINDS}
     for entry in manifest.get("nodes", {}).values():
         if entry["resource_type"] == "test":
             yield _data_test(entry, tables, names)
     for entry in manifest.get("unit_tests", {}).values():
-        parents = [p for p in (entry.get("depends_on") or {}).get("nodes") or () if p in tables]
+        parents = [p for p in _parents(entry) if p in tables]
+        tested = entry.get("tested_node_unique_id")
         model = names.get(entry.get("model", ""), parents[0] if parents else "")
-        yield TestFacts(
+        yield Test(
             id=entry["unique_id"],
             name=entry["name"],
             kind="unit",
             type="",
             table=model,
             also=(),
+            affected=(tested,) if tested else _parents(entry),
+            parents=_parents(entry),
             column="",
             claim=_flat(entry.get("description")) or _words(entry["name"].split("__", 1)[-1]),
             severity="error",
@@ -331,11 +397,12 @@ def _tests(manifest: Json, tables: Mapping[str, TableFacts]) -> Iterator[TestFac
         )
 
 
-def _data_test(entry: Json, tables: Mapping[str, TableFacts], names: Mapping[str, str]) -> TestFacts:
+def _data_test(entry: Json, tables: Mapping[str, Table], names: Mapping[str, str]) -> Test:
     metadata = entry.get("test_metadata") or {}
     kwargs = metadata.get("kwargs") or {}
-    parents = [p for p in (entry.get("depends_on") or {}).get("nodes") or () if p in tables]
+    parents = [p for p in _parents(entry) if p in tables]
     attached = str(entry.get("attached_node") or "")
+    affected = (attached,) if attached else _parents(entry)
     if not attached and parents:
         # A test of a source has no attached node; of relationships it names the table that is referred to first. A
         # singular test compares tables: it is about the one that is furthest down.
@@ -347,17 +414,20 @@ def _data_test(entry: Json, tables: Mapping[str, TableFacts], names: Mapping[str
         to = (other, str(kwargs.get("field") or ""))
     column = str(entry.get("column_name") or kwargs.get("column_name") or "")
     kind = "data" if metadata else "singular"
-    return TestFacts(
+    return Test(
         id=entry["unique_id"],
         name=entry["name"],
         kind=kind,
         type=str(metadata.get("name") or ""),
         table=attached,
         also=tuple(p for p in parents if p != attached),
+        affected=affected,
+        parents=_parents(entry),
         column=column,
         claim=_claim(entry, metadata, kwargs, column, tables[to[0]].name if to and to[0] in tables else ""),
         severity=str((entry.get("config") or {}).get("severity") or "error").lower(),
         sql=(entry.get("compiled_code") or "").strip(),
+        arguments=kwargs,
         to=to,
         columns=tuple(str(c) for c in kwargs.get("columns") or ()),
     )

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from sluice.config.settings import Settings
-from sluice.dbt.manifest import Project, read_project
+from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.engine.locks import locked
 
 
@@ -75,22 +75,22 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, "SLUICE_HOME": str(settings.home)}
 
 
-def compiled_project(settings: Settings) -> Project:
-    """The project with the SQL of every model compiled.
+def compiled_manifest(settings: Settings) -> Manifest:
+    """The manifest with the SQL of every model compiled.
 
     After a build of a part of it, dbt's manifest has compiled only that part; the whole is then compiled in a folder
     of its own, so that the results of the build stay where they are.
     """
-    project = read_project(settings.target)
-    if not project.uncompiled:
-        return project
+    manifest = read_manifest(settings.target)
+    if not manifest.uncompiled:
+        return manifest
     aside = settings.target / "catalog"
     aside.mkdir(exist_ok=True)
     if (parsed := settings.target / "partial_parse.msgpack").is_file():
         shutil.copy(parsed, aside)  # dbt then reads only the files that changed since
     if dbt(settings, ["compile", "--no-populate-cache", "--target-path", str(aside)], quiet=True):
-        return project  # what is not compiled is of unknown lineage, and hidden where it could be personal
-    return read_project(aside)
+        return manifest  # what is not compiled is of unknown lineage, and hidden where it could be personal
+    return read_manifest(aside)
 
 
 def excluding(failed_tables: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ import sqlglot
 from sqlglot.errors import SqlglotError
 
 from sluice.config.column_names import technical_columns
+from sluice.dbt.manifest import TABLE_KINDS, Manifest, Table, bare, read_manifest
 from sluice.errors import SluiceError
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, NodeColumn, Ref
 from sluice.lineage.queries import column_lineage
@@ -30,7 +31,7 @@ Json = Mapping[str, Any]
 
 
 def load_graph(
-    manifest: Json,
+    manifest: Manifest,
     catalog: Json | None = None,
     dialect: str = "duckdb",
     macros: tuple[str, ...] = (),
@@ -39,7 +40,7 @@ def load_graph(
 ) -> Graph:
     """The column lineage of a project.
 
-    manifest, catalog: the parsed `manifest.json` (with compiled code) and `catalog.json` of dbt.
+    manifest: with compiled code. catalog: the parsed `catalog.json` of dbt, for columns that are not declared.
     macros: `create macro` statements the models use.
     cache_file: SQLite file in which parsed queries are kept between runs, by their SQL and their parents' columns.
     root: folder of the project, to read the header of seeds whose columns are not declared.
@@ -62,28 +63,18 @@ def load_graph(
 
 def read_project(target: Path, cache_file: Path | None = None) -> Graph:
     """The graph of a project from dbt's target folder. Raises SluiceError if there is no manifest."""
-    manifest = target / "manifest.json"
-    if not manifest.is_file():
-        raise SluiceError(
-            f"{manifest} does not exist, so nothing is known of the models. Run `dbt compile` first."
-        )
-    catalog = target / "catalog.json"
+    manifest = read_manifest(target, command="dbt compile")
+    file = target / "catalog.json"
     try:
-        return load_graph(
-            json.loads(manifest.read_text(encoding="utf-8")),
-            json.loads(catalog.read_text(encoding="utf-8")) if catalog.is_file() else None,
-            cache_file=cache_file,
-            root=target.parent,
-        )
+        catalog = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except json.JSONDecodeError as error:
-        raise SluiceError(
-            f"{target} holds a broken manifest or catalog: {error}. Run `dbt compile` again."
-        ) from error
+        raise SluiceError(f"{file} is broken: {error}. Run `dbt docs generate` again.") from error
+    return load_graph(manifest, catalog, cache_file=cache_file, root=target.parent)
 
 
 class _Builder:
     def __init__(
-        self, manifest: Json, catalog: Json, dialect: str, macros: tuple[str, ...], root: Path | None
+        self, manifest: Manifest, catalog: Json, dialect: str, macros: tuple[str, ...], root: Path | None
     ) -> None:
         self.manifest = manifest
         self.catalog = {**catalog.get("nodes", {}), **catalog.get("sources", {})}
@@ -96,80 +87,74 @@ class _Builder:
         self.table_of: dict[str, str] = {}
 
     def build(self, cache: QueryCache) -> Graph:
-        for source in self.manifest.get("sources", {}).values():
-            self._add(source, _source_node(source))
-        entries = {
-            key: entry
-            for key, entry in self.manifest.get("nodes", {}).items()
-            if entry["resource_type"] in ("model", "seed", "snapshot")
-        }
-        for key in _in_order(entries):
-            entry = entries[key]
-            self._add(entry, _node(entry))
-            if entry["resource_type"] == "seed":
-                self._add_seed_columns(entry)
+        tables = self.manifest.tables
+        for table in tables.values():
+            if table.kind == "source":
+                self._add(table)
+        for key in _in_order({key: table for key, table in tables.items() if table.kind in TABLE_KINDS}):
+            self._add(tables[key])
+            if tables[key].kind == "seed":
+                self._add_seed_columns(tables[key])
             else:
-                self._add_query(entry, cache)
-        for exposure in self.manifest.get("exposures", {}).values():
-            self._add_exposure(exposure)
+                self._add_query(tables[key], cache)
+        for table in tables.values():
+            if table.kind == "exposure":
+                self._add_exposure(table)
         return Graph(self.nodes, self.edges)
 
-    def _add(self, entry: Json, node: Node) -> None:
+    def _add(self, table: Table) -> None:
+        node = _node(table)
         self.nodes[node.id] = node
-        self.table_of[node.id] = _table_name(entry)
+        self.table_of[node.id] = _table_name(table)
         self.by_table[self.table_of[node.id]] = node.id
         known = self.catalog.get(node.id)
-        declared = _declared_columns(entry)
         if known is not None:
             for column in sorted(known["columns"].values(), key=lambda c: c.get("index", 0)):
                 name = column["name"]
-                extra = declared.get(name.lower())
+                extra = table.columns.get(name.lower())
                 node.columns[name.lower()] = NodeColumn(
                     name, column.get("type") or "", extra.field if extra else ""
                 )
         elif node.kind == "source":
-            node.columns = declared
+            node.columns = _declared_columns(table)
             node.is_open = True
             kind = node.origin.split(" ")[0]
-            load = (entry["config"].get("meta") or {}).get("load") or {}
+            load = table.meta.get("load") or {}
             finds_deleted = bool(load.get("deletes") or load.get("soft_delete"))
             for name, column in technical_columns(kind, finds_deleted=finds_deleted).items():
                 node.columns.setdefault(name, NodeColumn(name, column.data_type))
 
     # -- seeds and exposures
 
-    def _add_seed_columns(self, entry: Json) -> None:
-        node = self.nodes[entry["unique_id"]]
+    def _add_seed_columns(self, table: Table) -> None:
+        node = self.nodes[table.id]
         if node.columns:
             return
-        types = {k.lower(): str(v) for k, v in (entry["config"].get("column_types") or {}).items()}
-        declared = _declared_columns(entry)
-        folder = self.root or Path(str(entry.get("root_path") or "."))
-        file = folder / entry["original_file_path"]
-        names = [column.name for column in declared.values()]
+        types = {k.lower(): str(v) for k, v in (table.config.get("column_types") or {}).items()}
+        folder = self.root or Path(str(table.entry.get("root_path") or "."))
+        file = folder / table.file
+        names = [column.name for column in table.columns.values()]
         if file.is_file():
             with file.open(encoding="utf-8-sig", newline="") as lines:
-                delimiter = str(entry["config"].get("delimiter") or ",")
+                delimiter = str(table.config.get("delimiter") or ",")
                 names = next(csv.reader(lines, delimiter=delimiter), names)
         for name in names:
-            stated = declared.get(name.lower())
+            stated = table.columns.get(name.lower())
             sql_type = types.get(name.lower()) or (stated.type if stated else "")
             node.columns[name.lower()] = NodeColumn(name, sql_type)
         node.is_open = not file.is_file()
 
-    def _add_exposure(self, entry: Json) -> None:
+    def _add_exposure(self, table: Table) -> None:
         """An exposure uses the columns listed in its `config.meta.columns` (`model.column`), else all it can."""
-        owner = entry.get("owner") or {}
         node = Node(
-            id=entry["unique_id"],
+            id=table.id,
             kind="exposure",
-            name=entry["name"],
-            owner=str(owner.get("email") or owner.get("name") or ""),
-            parents=tuple(self._through_metrics(entry)),
+            name=table.entry["name"],
+            owner=table.owner_mail or table.owner,
+            parents=tuple(self._through_metrics(table)),
         )
         self.nodes[node.id] = node
-        meta = {**(entry.get("meta") or {}), **((entry.get("config") or {}).get("meta") or {})}
-        listed = [str(text).lower() for text in meta.get("columns") or []]
+        listed = [str(text).lower() for text in table.meta.get("columns") or []]
         target = Ref(node.id, ROWS)
         for parent in node.parents:
             known = self.nodes.get(parent)
@@ -183,8 +168,8 @@ class _Builder:
                 Edge(Ref(parent, column), target, EdgeType.VALUE, "identity") for column in columns
             ]
 
-    def _through_metrics(self, entry: Json) -> Iterator[str]:
-        pending = list((entry.get("depends_on") or {}).get("nodes") or [])
+    def _through_metrics(self, table: Table) -> Iterator[str]:
+        pending = list(table.parents)
         seen: set[str] = set()
         while pending:
             key = pending.pop(0)
@@ -195,29 +180,29 @@ class _Builder:
                 yield key
                 continue
             for section in ("metrics", "semantic_models", "saved_queries"):
-                inner = self.manifest.get(section, {}).get(key) or {}
+                inner = self.manifest.entries.get(section, {}).get(key) or {}
                 pending += (inner.get("depends_on") or {}).get("nodes") or []
 
     # -- models and snapshots
 
-    def _add_query(self, entry: Json, cache: QueryCache) -> None:
-        node = self.nodes[entry["unique_id"]]
-        sql = str(entry.get("compiled_code") or "")
-        if entry.get("language", "sql") != "sql" or not sql.strip():
-            reason = "not SQL" if entry.get("language", "sql") != "sql" else "not compiled: run `dbt compile`"
-            self._all_unknown(node, entry, Unknown(reason, node.name))
+    def _add_query(self, table: Table, cache: QueryCache) -> None:
+        node = self.nodes[table.id]
+        is_sql = table.entry.get("language", "sql") == "sql"
+        if not is_sql or not table.compiled_sql:
+            reason = "not compiled: run `dbt compile`" if is_sql else "not SQL"
+            self._all_unknown(node, table, Unknown(reason, node.name))
             return
-        lineage = self._lineage(node, entry, sql, cache)
+        lineage = self._lineage(node, table, cache)
         if not lineage.columns and lineage.open is None:
-            self._all_unknown(node, entry, *lineage.unknowns)
+            self._all_unknown(node, table, *lineage.unknowns)
             return
-        self._add_lineage(node, entry, lineage)
+        self._add_lineage(node, table, lineage)
         if node.kind == "snapshot":
-            self._add_snapshot_columns(node, entry)
+            self._add_snapshot_columns(node, table)
 
-    def _lineage(self, node: Node, entry: Json, sql: str, cache: QueryCache) -> QueryLineage:
-        schema = self._schema(node, entry, sql)
-        sql = _without_ephemerals(sql, self.dialect)
+    def _lineage(self, node: Node, table: Table, cache: QueryCache) -> QueryLineage:
+        schema = self._schema(node, table)
+        sql = _without_ephemerals(table.compiled_sql, self.dialect)
         key = cache_key(sql, schema, self.dialect, self.macros)
         lineage = cache.get(key)
         if lineage is None:
@@ -225,23 +210,23 @@ class _Builder:
             cache.put(key, lineage)
         return lineage
 
-    def _schema(self, node: Node, entry: Json, sql: str) -> dict[str, dict[str, str]]:
+    def _schema(self, node: Node, table: Table) -> dict[str, dict[str, str]]:
         """The columns of the parents, and of the model itself where an incremental model reads it."""
         schema: dict[str, dict[str, str]] = {}
         parents = list(node.parents)
-        if EPHEMERAL in sql:
-            parents += [key for table, key in self.by_table.items() if table.startswith(EPHEMERAL)]
+        if EPHEMERAL in table.compiled_sql:
+            parents += [key for name, key in self.by_table.items() if name.startswith(EPHEMERAL)]
         for key in parents:
             if key in self.table_of:
                 schema[self.table_of[key]] = _columns_of(self.nodes[key])
-        own = {column.name: column.type for column in _declared_columns(entry).values()}
+        own = {column.name: column.type for column in table.columns.values()}
         schema.setdefault(
             self.table_of[node.id], own if own and not node.columns else _columns_of(node) or {ROWS: ""}
         )
         return schema
 
-    def _add_lineage(self, node: Node, entry: Json, lineage: QueryLineage) -> None:
-        declared = _declared_columns(entry)
+    def _add_lineage(self, node: Node, table: Table, lineage: QueryLineage) -> None:
+        declared = table.columns
         known = dict(node.columns)
         columns = list(lineage.columns)
         names = {column.name.lower() for column in columns}
@@ -300,18 +285,18 @@ class _Builder:
             for name in (ROWS, *(known.columns if known else ())):
                 self.edges.append(Edge(Ref(parent, name), target, EdgeType.UNKNOWN, "unknown"))
 
-    def _all_unknown(self, node: Node, entry: Json, *unknowns: Unknown) -> None:
+    def _all_unknown(self, node: Node, table: Table, *unknowns: Unknown) -> None:
         if not node.columns:
-            node.columns = dict(_declared_columns(entry))
+            node.columns = _declared_columns(table)
         node.unknowns = unknowns
         node.is_open = True
         self._may_depend(Ref(node.id, ROWS), node)
         for name in node.columns:
             self._may_depend(Ref(node.id, name), node)
 
-    def _add_snapshot_columns(self, node: Node, entry: Json) -> None:
+    def _add_snapshot_columns(self, node: Node, table: Table) -> None:
         """A snapshot keeps versions: its key and what it checks decide which rows and times there are."""
-        config = entry.get("config") or {}
+        config = table.config
         names = {**_SNAPSHOT_COLUMNS, **(config.get("snapshot_meta_column_names") or {})}
         key = config.get("unique_key") or []
         keys = [key] if isinstance(key, str) else list(key)
@@ -340,35 +325,23 @@ _SNAPSHOT_COLUMNS = {
 }
 
 
-def _node(entry: Json) -> Node:
-    config = entry.get("config") or {}
+def _node(table: Table) -> Node:
+    is_source = table.kind == "source"
     return Node(
-        id=entry["unique_id"],
-        kind=entry["resource_type"],
-        name=entry.get("alias") or entry["name"],
-        relation=entry.get("relation_name") or "",
-        owner=str((config.get("meta") or {}).get("owner") or config.get("group") or ""),
-        parents=tuple((entry.get("depends_on") or {}).get("nodes") or ()),
+        id=table.id,
+        kind=table.kind,
+        name=table.name,
+        relation=table.relation,
+        origin=_origin(table) if is_source else "",
+        owner=table.owner if is_source else str(table.meta.get("owner") or table.group),
+        parents=table.parents,
     )
 
 
-def _source_node(entry: Json) -> Node:
-    meta = (entry.get("config") or {}).get("meta") or entry.get("meta") or {}
-    return Node(
-        id=entry["unique_id"],
-        kind="source",
-        name=f"{entry['source_name']}.{entry['name']}",
-        relation=entry.get("relation_name") or "",
-        origin=_origin(entry, meta),
-        owner=str(meta.get("owner") or (entry.get("source_meta") or {}).get("owner") or ""),
-    )
-
-
-def _origin(entry: Json, meta: Json) -> str:
+def _origin(table: Table) -> str:
     """What the table is in the source system: `database crm: contacts`, `stream web: web.visits`."""
-    whole = (entry.get("source_meta") or {}).get("load") or {}
-    table = meta.get("load") or {}
-    load = {**whole, **table}
+    entry = table.entry
+    load = {**((entry.get("source_meta") or {}).get("load") or {}), **(table.meta.get("load") or {})}
     kind = str(load.get("kind") or "table")
     endpoint = load.get("endpoint")
     thing = (
@@ -383,13 +356,8 @@ def _origin(entry: Json, meta: Json) -> str:
     return f"{kind} {load.get('connection') or entry['source_name']}: {thing}"
 
 
-def _declared_columns(entry: Json) -> dict[str, NodeColumn]:
-    found: dict[str, NodeColumn] = {}
-    for column in (entry.get("columns") or {}).values():
-        meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
-        field = str(meta.get("field") or "")
-        found[column["name"].lower()] = NodeColumn(column["name"], column.get("data_type") or "", field)
-    return found
+def _declared_columns(table: Table) -> dict[str, NodeColumn]:
+    return {key: NodeColumn(c.name, c.type, c.field) for key, c in table.columns.items()}
 
 
 def _columns_of(node: Node) -> dict[str, str]:
@@ -397,15 +365,16 @@ def _columns_of(node: Node) -> dict[str, str]:
     return {**columns, ROWS: ""} if node.is_open else columns
 
 
-def _table_name(entry: Json) -> str:
+def _table_name(table: Table) -> str:
     """The name by which compiled code refers to a node: `warehouse.marts.invoices`, lower case."""
-    if (entry.get("config") or {}).get("materialized") == "ephemeral":
+    entry = table.entry
+    if table.materialized == "ephemeral":
         return f"{EPHEMERAL}{entry['name']}".lower()
-    relation = entry.get("relation_name")
-    if not relation:
-        parts = [entry.get("database"), entry.get("schema"), entry.get("alias") or entry["name"]]
-        return ".".join(str(part) for part in parts if part).lower()
-    return str(relation).replace('"', "").replace("`", "").lower()
+    if table.relation:
+        return bare(table.relation)
+    return ".".join(
+        str(part) for part in (entry.get("database"), entry.get("schema"), table.name) if part
+    ).lower()
 
 
 def _free_name(name: str, taken: Mapping[str, NodeColumn]) -> str:
@@ -417,16 +386,13 @@ def _free_name(name: str, taken: Mapping[str, NodeColumn]) -> str:
     return candidate
 
 
-def _in_order(entries: Mapping[str, Json]) -> list[str]:
+def _in_order(tables: Mapping[str, Table]) -> list[str]:
     """Parents before children. A cycle, which dbt does not allow, falls back to the manifest's order."""
-    parents = {
-        key: [p for p in (entry.get("depends_on") or {}).get("nodes") or [] if p in entries and p != key]
-        for key, entry in entries.items()
-    }
+    parents = {key: [p for p in table.parents if p in tables and p != key] for key, table in tables.items()}
     try:
         return list(TopologicalSorter(parents).static_order())
     except CycleError:
-        return list(entries)
+        return list(tables)
 
 
 def _without_ephemerals(sql: str, dialect: str) -> str:

@@ -7,26 +7,26 @@ from typing import Any
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.dbt.manifest import Project, bare
+from sluice.dbt.manifest import Manifest, bare
 from sluice.lineage.graph import Graph
 from sluice.lineage.project_graph import load_graph
 
 
 def warehouse_graph(
-    settings: Settings, connection: duckdb.DuckDBPyConnection | None, project: Project
+    settings: Settings, connection: duckdb.DuckDBPyConnection | None, manifest: Manifest
 ) -> Graph:
     """The lineage of a project; `connection` reads raw and the warehouse, None where neither exists."""
     return load_graph(
-        project.manifest,
-        _catalog(connection, project) if connection else {},
+        manifest,
+        _catalog(connection, manifest) if connection else {},
         cache_file=settings.lineage_cache,
         root=settings.root,
     )
 
 
-def _catalog(connection: duckdb.DuckDBPyConnection, project: Project) -> dict[str, Any]:
+def _catalog(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> dict[str, Any]:
     """The columns of every table that exists, in the shape of dbt's catalog.json."""
-    by_name = {bare(t.relation): t for t in project.tables.values() if t.relation}
+    by_name = {bare(t.relation): t for t in manifest.tables.values() if t.relation}
     found: dict[str, dict[str, Any]] = {"nodes": {}, "sources": {}}
     rows = connection.execute(
         "select lower(database_name || '.' || schema_name || '.' || table_name), column_name, data_type, column_index"

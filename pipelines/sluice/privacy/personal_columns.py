@@ -8,11 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.dbt.manifest import Project
+from sluice.config.audiences import UNCLASSED
+from sluice.dbt.manifest import Manifest, bare
 from sluice.lineage import ROWS, EdgeType, Graph, Ref, column_lineage
 
-UNCLASSED = "none"
-"""The data class of a column in which a person found nothing personal."""
 MAIL = re.compile(r"[^\s'\"<>=,;()]+@[^\s'\"<>=,;()]+\.[^\s'\"<>=,;()]+")
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 DIGITS = re.compile(r"\+?\d(?:[\d .,/-]*\d){5,}")
@@ -31,7 +30,7 @@ class Personal:
     """Lineage could not tell, so it is treated as if."""
 
 
-def personal_columns(project: Project, graph: Graph) -> dict[Ref, Personal]:
+def personal_columns(manifest: Manifest, graph: Graph) -> dict[Ref, Personal]:
     """Every column that has a class, or gets its value from one that has.
 
     What lineage cannot work out counts as personal. `data_class: none` does not end the chain: it speaks for the
@@ -39,7 +38,7 @@ def personal_columns(project: Project, graph: Graph) -> dict[Ref, Personal]:
     """
     declared = {
         Ref(table.id, name): column.data_class
-        for table in project.tables.values()
+        for table in manifest.tables.values()
         for name, column in table.columns.items()
         if column.data_class and column.data_class != UNCLASSED
     }
@@ -89,10 +88,10 @@ def scrub(text: str | None, known: Collection[str] = ()) -> str:
     return DIGITS.sub("[number]", MAIL.sub("[address]", QUOTED.sub(names_only, shown)))[:400]
 
 
-def names_of(project: Project) -> set[str]:
+def names_of(manifest: Manifest) -> set[str]:
     """Names that may be quoted in a message: of tables, columns, schemas and types."""
     names = set(_TYPES)
-    for table in project.tables.values():
+    for table in manifest.tables.values():
         for part in (table.name, table.relation, table.id):
             names.update(word for word in re.split(r"[^\w]+", part.lower()) if word)
         names.update(table.columns)
@@ -124,7 +123,7 @@ def maskable_columns(
 
     A column that cannot be traced is hidden as `unknown`. `names` are the names the engine gives the columns.
     """
-    tables = {_bare(node.relation): node for node in graph.nodes.values() if node.relation}
+    tables = {bare(node.relation): node for node in graph.nodes.values() if node.relation}
     schema = {
         name: {column.name: column.type for column in node.columns.values()} for name, node in tables.items()
     }
@@ -149,7 +148,3 @@ def maskable_columns(
                 classes.add("unknown")
         found.append(", ".join(sorted(classes)) or None)
     return found
-
-
-def _bare(relation: str) -> str:
-    return relation.replace('"', "").replace("`", "").lower()

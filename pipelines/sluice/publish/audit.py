@@ -10,8 +10,9 @@ from typing import Any
 import duckdb
 
 from sluice.config.declaration import Source
+from sluice.dbt.manifest import Test
 from sluice.dbt.run_results import Outcome
-from sluice.publish.project import Project, Test
+from sluice.publish.project import Project
 from sluice.publish.selection import row_count, warehouse_columns
 from sluice.publish.versions import PublishedTable, Version
 from sluice.runs.status import status
@@ -57,11 +58,13 @@ def audit(
 def _tests(
     con: duckdb.DuckDBPyConnection, project: Project, outcomes: Mapping[str, Outcome]
 ) -> Iterator[Violation]:
-    for test in project.tests.values():
-        outcome = outcomes.get(test.unique_id)
-        if outcome and outcome.failed and test.is_error:
+    for test in project.manifest.tests.values():
+        outcome = outcomes.get(test.id)
+        if outcome and outcome.failed and test.severity == "error":
             first = (outcome.message.strip().splitlines() or ["no message"])[0]
-            yield Violation("failed test", f"{test.name}: {first}{_sample(con, project, test)}", test.models)
+            yield Violation(
+                "failed test", f"{test.name}: {first}{_sample(con, project, test)}", test.affected
+            )
 
 
 def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Violation]:
@@ -78,14 +81,14 @@ def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Viola
             rule = "not built" if built.status == "skipped" else rule
             yield Violation(rule, f"{model.name}: {built.status}: {first}", (model.unique_id,))
             continue
-        for test in project.tests.values():
+        for test in project.manifest.tests.values():
             if (
-                model.unique_id not in test.models
-                or not test.is_error
-                or test.unique_id.startswith("unit_test.")
+                model.unique_id not in test.affected
+                or test.severity != "error"
+                or test.id.startswith("unit_test.")
             ):
                 continue
-            tested = outcomes.get(test.unique_id)
+            tested = outcomes.get(test.id)
             if tested and tested.status == "skipped":
                 if not _is_checked_by_orphans(test, outcomes):
                     message = f"{test.name} was skipped, so {model.name} is not verified; run `sluice build`"
@@ -97,8 +100,8 @@ def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Viola
 
 def _is_checked_by_orphans(test: Test, outcomes: Mapping[str, Outcome]) -> bool:
     """Whether a test was skipped for a failure of another model, which is held back: `orphans` checks the reference."""
-    parents = [outcomes[i] for i in test.parents if i in outcomes and i not in test.models]
-    return test.kind == "relationships" and any(parent.status != "success" for parent in parents)
+    parents = [outcomes[i] for i in test.parents if i in outcomes and i not in test.affected]
+    return test.type == "relationships" and any(parent.status != "success" for parent in parents)
 
 
 def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Violation]:
@@ -111,7 +114,7 @@ def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Vio
                 "the warehouse has no such table (a view cannot be published; materialise it as a table)"
             ]
         elif model.is_contracted:
-            declared = {c.name: c.data_type for c in model.columns}
+            declared = {name: column.type for name, column in model.columns.items()}
             wrong = [f"{name} is missing" for name in declared if name not in found]
             wrong += [f"{name} is not declared" for name in found if name not in declared]
             for name, data_type in declared.items():
@@ -170,10 +173,10 @@ def orphans(
     `tables` are the queries of one audience by model id. Tables with a row filter are skipped: they are incomplete on
     purpose.
     """
-    for test in project.tests.values():
-        if test.kind != "relationships" or not test.models:
+    for test in project.manifest.tests.values():
+        if test.type != "relationships" or not test.affected:
             continue
-        child, field = test.models[0], str(test.arguments.get("field"))
+        child, field = test.affected[0], str(test.arguments.get("field"))
         column = str(test.arguments.get("column_name"))
         for parent in test.parents:
             if parent == child or child not in tables or parent not in tables:
@@ -195,10 +198,10 @@ def orphans(
 
 def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str:
     """Rows a failed test finds: only columns that hold nothing personal, by their data class and by lineage."""
-    if not test.compiled or len(test.models) != 1:
+    if not test.sql or len(test.affected) != 1:
         return ""
     column = str(test.arguments.get("column_name") or "").lower()
-    plain = project.plain_columns(test.models[0])
+    plain = project.plain_columns(test.affected[0])
     if column in plain:
         plain |= {
             "from_field",
@@ -206,7 +209,7 @@ def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str
             "value_field",
         }  # dbt's generic tests call the tested column so
     try:
-        found = con.execute(f"select * from ({test.compiled}) limit {SAMPLE_ROWS}")
+        found = con.execute(f"select * from ({test.sql}) limit {SAMPLE_ROWS}")
         names = [d[0].lower() for d in found.description]
         rows = found.fetchall()
     except duckdb.Error:

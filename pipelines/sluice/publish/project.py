@@ -1,31 +1,21 @@
-"""What dbt's manifest says of the models that are granted to somebody: grants, columns, classes, contracts, tests."""
+"""The granted models of a project: their columns, limits and tests, and what is wrong with grants and data classes."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from sluice.config.audiences import UNCLASSED, Policy, RowLimits
+from sluice.dbt.manifest import Column, Manifest, Table, meta, read_manifest
 from sluice.dbt.run_results import Outcome
-from sluice.errors import DeclarationError
+from sluice.errors import DeclarationError, SluiceError
 from sluice.lineage import EdgeType, Graph, Ref, load_graph
 from sluice.sql import quoted
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column a model declares; one that it does not declare is not published."""
-
-    name: str
-    data_type: str | None
-    data_class: str | None
 
 
 @dataclass(frozen=True)
@@ -35,7 +25,8 @@ class Model:
     unique_id: str
     name: str
     schema: str
-    columns: tuple[Column, ...]
+    columns: Mapping[str, Column]
+    """By name, in lower case; a column that the model does not declare is not published."""
     grants: frozenset[str]
     is_contracted: bool
     limits: RowLimits
@@ -47,29 +38,12 @@ class Model:
         return f"warehouse.{quoted(self.schema)}.{quoted(self.name)}"
 
 
-@dataclass(frozen=True)
-class Test:
-    """A data or unit test; `models` are those a failure puts in doubt, `parents` all it reads."""
-
-    unique_id: str
-    name: str
-    models: tuple[str, ...]
-    parents: tuple[str, ...]
-    is_error: bool
-    kind: str | None
-    """Name of a generic test, such as relationships."""
-    arguments: Mapping[str, Any]
-    compiled: str | None
-
-
 class Project:
-    """dbt's manifest, read for publishing."""
+    """dbt's manifest, as publishing sees it."""
 
-    def __init__(self, manifest: Mapping[str, Any], limits: RowLimits, cache: Path | None = None) -> None:
-        self._manifest = manifest
+    def __init__(self, manifest: Manifest, limits: RowLimits, cache: Path | None = None) -> None:
+        self.manifest = manifest
         self._cache = cache
-        self._nodes: Mapping[str, Any] = {**manifest["nodes"], **manifest.get("sources", {})}
-        self._unit_tests: Mapping[str, Any] = manifest.get("unit_tests", {})
         self._limits = limits
 
     @classmethod
@@ -80,13 +54,10 @@ class Project:
 
         `cache` keeps parsed queries. Raises DeclarationError when grants and policy do not fit.
         """
-        file = target / "manifest.json"
-        if not file.is_file():
-            raise DeclarationError(f"{file} does not exist; `sluice build` makes it")
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        for unique_id, outcome in outcomes.items():
-            if outcome.compiled and unique_id in manifest["nodes"]:
-                manifest["nodes"][unique_id]["compiled_code"] = outcome.compiled
+        try:
+            manifest = read_manifest(target, {key: outcome.compiled for key, outcome in outcomes.items()})
+        except SluiceError as error:
+            raise DeclarationError(str(error)) from None
         project = cls(manifest, policy.publishing.rows, cache)
         if mistakes := list(project.misdeclared(policy)):
             raise DeclarationError("\n".join(mistakes))
@@ -95,53 +66,21 @@ class Project:
     @cached_property
     def models(self) -> dict[str, Model]:
         """Granted models by unique id."""
+        for table in self.manifest.tables.values():
+            _check_classes(table)
         return {
-            unique_id: self._model(unique_id, node)
-            for unique_id, node in sorted(self._nodes.items())
-            if node["resource_type"] in ("model", "seed", "snapshot") and _grants(node)
+            key: self._model(table) for key, table in sorted(self.manifest.tables.items()) if table.audiences
         }
 
-    @cached_property
-    def tests(self) -> dict[str, Test]:
-        """Every test of the project by unique id."""
-        found = {}
-        for unique_id, node in [*self._nodes.items(), *self._unit_tests.items()]:
-            if node["resource_type"] not in ("test", "unit_test"):
-                continue
-            attached = node.get("attached_node") or node.get("tested_node_unique_id")
-            generic = node.get("test_metadata") or {}
-            parents = tuple(node["depends_on"]["nodes"])
-            found[unique_id] = Test(
-                unique_id=unique_id,
-                name=node["name"],
-                models=(attached,) if attached else parents,
-                parents=parents,
-                is_error=(node["config"].get("severity") or "error").lower() == "error",
-                kind=generic.get("name"),
-                arguments=generic.get("kwargs", {}),
-                compiled=node.get("compiled_code"),
-            )
-        return found
-
-    def descendants(self, unique_ids: Iterable[str]) -> set[str]:
-        """`unique_ids` and all that is made from them."""
-        return _reach(unique_ids, self._children)
-
-    def ancestors(self, unique_ids: Iterable[str]) -> set[str]:
-        """`unique_ids` and all they are made from."""
-        return _reach(
-            unique_ids, {k: n.get("depends_on", {}).get("nodes", []) for k, n in self._nodes.items()}
-        )
-
     def readers_of(self, source: str) -> set[str]:
-        """All that is made from tables of a source."""
-        tables = [k for k, n in self._nodes.items() if n.get("source_name") == source]
-        return self.descendants(tables)
+        """Everything made from tables of a source."""
+        tables = self.manifest.tables.values()
+        return self.manifest.descendants(t.id for t in tables if t.source and t.source[0] == source)
 
-    def column_classes(self, unique_id: str) -> dict[str, str | None]:
-        """Every column a node declares, with its data class."""
-        columns = self._nodes.get(unique_id, {}).get("columns", {})
-        return {name.lower(): _data_class(unique_id, column) for name, column in columns.items()}
+    def column_classes(self, unique_id: str) -> dict[str, str]:
+        """Every column a node declares, with its data class; empty where it has none."""
+        table = self.manifest.tables.get(unique_id)
+        return {name: column.data_class for name, column in table.columns.items()} if table else {}
 
     def plain_columns(self, unique_id: str) -> set[str]:
         """Columns a node declares that hold nothing personal, also by lineage."""
@@ -154,7 +93,7 @@ class Project:
             name
             for name, data_class in classes.items()
             if data_class == UNCLASSED
-            or (data_class is None and self._origin(graph, Ref(unique_id, name)) is None)
+            or (not data_class and self._origin(graph, Ref(unique_id, name)) is None)
         }
 
     def mistakes(self, policy: Policy) -> Iterable[str]:
@@ -182,17 +121,19 @@ class Project:
                     f"{model.name} is granted to {name!r}, whom {policy.file.name} does not know; "
                     f"it knows {_list(known)}"
                 )
-            names = [column.name for column in model.columns]
+            names = list(model.columns)
             for name in [n for n in model.partition_by if n not in names]:
                 yield f"{model.name}: config.meta.publish.partition_by names {name!r}; its columns are {_list(names)}"
-            for column in model.columns:
-                if column.name in model.partition_by and column.data_class not in (None, UNCLASSED):
+            for name, column in model.columns.items():
+                if name in model.partition_by and column.data_class not in ("", UNCLASSED):
                     yield (
-                        f"{model.name}: config.meta.publish.partition_by names {column.name!r}, whose data class is "
+                        f"{model.name}: config.meta.publish.partition_by names {name!r}, whose data class is "
                         f"{column.data_class!r}: names of folders show values and are never encrypted; partition by "
                         "something that is not personal"
                     )
-        classes = {c for n in self._nodes for c in self.column_classes(n).values() if c}
+        classes = {
+            c.data_class for t in self.manifest.tables.values() for c in t.columns.values() if c.data_class
+        }
         for audience in policy.audiences:
             for name in [*audience.clear, *audience.masks]:
                 if name not in classes:
@@ -216,19 +157,17 @@ class Project:
 
     def _unclassed(self, model: Model, graph: Graph) -> Iterable[str]:
         """Columns without a class whose values come from a classed column, or may do so."""
-        for column in model.columns:
-            if column.data_class is None and (
-                origin := self._origin(graph, Ref(model.unique_id, column.name))
-            ):
+        for name, column in model.columns.items():
+            if not column.data_class and (origin := self._origin(graph, Ref(model.unique_id, name))):
                 where, data_class, is_certain = origin
                 yield (
-                    f"{model.name}.{column.name} has no data class, but {'comes' if is_certain else 'may come'} from "
+                    f"{model.name}.{name} has no data class, but {'comes' if is_certain else 'may come'} from "
                     f"{where.node.split('.', 2)[-1]}.{where.column}, whose class is {data_class!r}: set "
                     f"config.meta.data_class to it, or to {UNCLASSED!r} if it is not personal any more"
                 )
 
     def _origin(self, graph: Graph, start: Ref) -> tuple[Ref, str, bool] | None:
-        """The nearest classed column a value comes from; the class `none` ends a way. Influences carry no values."""
+        """The nearest classed column a value comes from; the class `none` ends a path. Influences carry no values."""
         waiting, seen = deque([(start, True)]), {start}
         while waiting:
             ref, is_certain = waiting.popleft()
@@ -238,18 +177,18 @@ class Project:
                 seen.add(edge.source)
                 certain = is_certain and edge.type is EdgeType.VALUE
                 data_class = self.column_classes(edge.source.node).get(edge.source.column)
-                if data_class is None:
+                if not data_class:
                     waiting.append((edge.source, certain))
                 elif data_class != UNCLASSED:
                     return edge.source, data_class, certain
         return None
 
     def _graph(self, models: Iterable[str]) -> Graph:
+        tables = self.manifest.tables
         bare = [
-            node["name"]
-            for unique_id in self.ancestors(models)
-            if (node := self._nodes.get(unique_id, {})).get("resource_type") in ("model", "snapshot")
-            and not node.get("compiled_code")
+            table.entry["name"]
+            for key in self.manifest.ancestors(models)
+            if (table := tables.get(key)) and table.kind in ("model", "snapshot") and not table.compiled_sql
         ]
         if bare:
             raise DeclarationError(
@@ -260,34 +199,22 @@ class Project:
 
     @cached_property
     def _lineage(self) -> Graph:
-        return load_graph(self._manifest, cache_file=self._cache)
+        return load_graph(self.manifest, cache_file=self._cache)
 
-    @cached_property
-    def _children(self) -> dict[str, list[str]]:
-        children = defaultdict(list)
-        for unique_id, node in self._nodes.items():
-            for parent in node.get("depends_on", {}).get("nodes", []):
-                if node["resource_type"] not in ("test", "unit_test"):
-                    children[parent].append(unique_id)
-        return children
-
-    def _model(self, unique_id: str, node: Any) -> Model:
-        published = _meta(node).get("publish") or {}
+    def _model(self, table: Table) -> Model:
+        published = table.meta.get("publish") or {}
         try:
             limits = RowLimits(**{**self._limits.model_dump(), **published.get("rows", {})})
         except (ValidationError, TypeError) as error:
-            raise DeclarationError(f"{node['name']}: config.meta.publish.rows: {error}") from None
+            raise DeclarationError(f"{table.entry['name']}: config.meta.publish.rows: {error}") from None
         partition_by = published.get("partition_by", [])
         return Model(
-            unique_id=unique_id,
-            name=node.get("alias") or node["name"],
-            schema=node["schema"],
-            columns=tuple(
-                Column(c["name"].lower(), c.get("data_type"), _data_class(unique_id, c))
-                for c in node["columns"].values()
-            ),
-            grants=frozenset(_grants(node)),
-            is_contracted=bool((node["config"].get("contract") or {}).get("enforced")),
+            unique_id=table.id,
+            name=table.name,
+            schema=table.entry["schema"],
+            columns=table.columns,
+            grants=frozenset(table.audiences),
+            is_contracted=table.contract,
             limits=limits,
             partition_by=tuple(
                 name.lower() for name in ([partition_by] if isinstance(partition_by, str) else partition_by)
@@ -295,34 +222,14 @@ class Project:
         )
 
 
-def _grants(node: Any) -> list[str]:
-    select = (node["config"].get("grants") or {}).get("select") or []
-    return [select] if isinstance(select, str) else list(select)
-
-
-def _meta(entry: Any) -> Any:
-    return (entry.get("config") or {}).get("meta") or entry.get("meta") or {}
-
-
-def _data_class(unique_id: str, column: Any) -> str | None:
-    found = _meta(column).get("data_class")
-    if found is None or isinstance(found, str):
-        return found or None
-    raise DeclarationError(
-        f"{unique_id.split('.', 2)[-1]}.{column['name']}: config.meta.data_class is {found!r}: it is one name; a "
-        "column made of several classes gets the one that fewest may see, or one of its own"
-    )
-
-
-def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(start)
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting += edges.get(node, [])
-    return found
+def _check_classes(table: Table) -> None:
+    for column in (table.entry.get("columns") or {}).values():
+        found = meta(column).get("data_class")
+        if not isinstance(found, str | None):
+            raise DeclarationError(
+                f"{table.id.split('.', 2)[-1]}.{column['name']}: config.meta.data_class is {found!r}: it is one name; "
+                "a column made of several classes gets the one that fewest may see, or one of its own"
+            )
 
 
 def _list(names: Iterable[str]) -> str:

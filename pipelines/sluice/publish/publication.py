@@ -107,7 +107,9 @@ class Publication(Operation):
             run_id=run_id,
             git_commit=_git_commit(self.settings.root),
             load_packages=self.run_store.packages(),
-            tests={i: self.outcomes[i].status for i in sorted(self.project.tests) if i in self.outcomes},
+            tests={
+                i: self.outcomes[i].status for i in sorted(self.project.manifest.tests) if i in self.outcomes
+            },
             held={name: reason.splitlines()[0] for name, reason in result.held.items()},
             audiences=result.audiences,
         )
@@ -134,7 +136,7 @@ class Publication(Operation):
             raise PublishError(_refusal(found, previous))
         held: dict[str, str] = {}
         for violation in found:
-            for unique_id in self.project.descendants(violation.affected_models):
+            for unique_id in self.project.manifest.descendants(violation.affected_models):
                 held.setdefault(unique_id, str(violation))
         return held
 
@@ -267,7 +269,7 @@ class _Copy:
     def _keep(self, model: Model, old: PublishedAudience) -> tuple[str, PublishedTable] | None:
         """A held model as it was last published; None when it was not, or when today's policy forbids it."""
         table = old.tables.get(model.name)
-        classes = {c.name: c.data_class for c in model.columns if c.data_class}
+        classes = {name: c.data_class for name, c in model.columns.items() if c.data_class}
         if (
             table is None
             or table.condition != condition(self._audience, model)

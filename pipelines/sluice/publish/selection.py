@@ -100,24 +100,24 @@ def selection(audience: Audience, model: Model, types: Mapping[str, str], digest
     """The query of what `audience` may see of `model`, whose columns in the warehouse have `types`."""
     expressions, columns, classed = [], {}, {}
     lookups: list[str] = []
-    for column in model.columns:
-        if column.name not in types:
+    for name, column in model.columns.items():
+        if name not in types:
             continue  # a broken contract, which the audit has reported
-        data_type = types[column.name]
+        data_type = types[name]
         treatment: Treatment = audience.treatment(column.data_class or UNCLASSED)
         try:
-            expression = masked(column.name, data_type, treatment, column.data_class)
+            expression = masked(name, data_type, treatment, column.data_class)
         except DeclarationError as error:
             raise DeclarationError(f"{audience.name}, {model.name}: {error}") from None
-        if treatment == "hash" and (table := digests.of(model, column.name)):
+        if treatment == "hash" and (table := digests.of(model, name)):
             lookup = f"lookup_{len(lookups)}"
-            text = f"cast({quoted(column.name)} as varchar)"
+            text = f"cast({quoted(name)} as varchar)"
             lookups.append(f" left join {table} as {lookup} on {lookup}.{VALUE} = {text}")
             expression = f"{lookup}.{DIGEST}"
-        expressions.append(f"{expression} as {quoted(column.name)}")
-        columns[column.name] = shown_type(data_type, treatment)
+        expressions.append(f"{expression} as {quoted(name)}")
+        columns[name] = shown_type(data_type, treatment)
         if column.data_class and column.data_class != UNCLASSED:
-            classed[column.name] = (column.data_class, treatment)
+            classed[name] = (column.data_class, treatment)
     if not expressions:
         raise DeclarationError(
             f"{model.name} is granted but declares none of its columns: nothing can be shown"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sluice.dbt.manifest import grants, meta
 from sluice.review.column_types import is_wider, plain_type
 from sluice.review.findings import Finding, Level, look, safe, stop
-from sluice.review.revision import Revision, grants, meta, owner
+from sluice.review.revision import Revision, owner
 from sluice.review.wording import name_of, old_and_new, with_old_names
 
 STORAGE = (
@@ -51,7 +52,8 @@ def _access(before: Any, after: Any) -> Iterator[Finding]:
     o, n = before.get("group"), after.get("group")
     if o != n:
         yield look("owner", name, f"`{name}`: group {old_and_new(o, n)}")
-    added, removed = grants(after) - grants(before), grants(before) - grants(after)
+    granted = [set(grants(side)) for side in (before, after)]
+    added, removed = granted[1] - granted[0], granted[0] - granted[1]
     for audience in sorted(added):
         yield look("grant-added", f"{name}.{audience}", f"`{name}` is granted to **{audience}**")
     for audience in sorted(removed):

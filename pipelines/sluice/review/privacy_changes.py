@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from sluice.config.audiences import UNCLASSED, Audience, Policy, read_policy
 from sluice.config.settings import AUDIENCES
+from sluice.dbt.manifest import grants, meta
 from sluice.lineage import ROWS, EdgeType, Graph, Ref
 from sluice.review.findings import Finding, Level, look, safe, stop
-from sluice.review.revision import Revision, grants, meta
+from sluice.review.revision import Revision
 from sluice.review.wording import name_of, old_and_new
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from sluice.dbt.compiling import PARSED, compile_error, compile_projects
+from sluice.dbt.manifest import Manifest
 from sluice.lineage import Graph, load_graph
 from sluice.review.query_equivalence import Columns, columns_of
 
@@ -63,7 +64,7 @@ class Revision:
 
     @cached_property
     def graph(self) -> Graph:
-        return load_graph(self.manifest, cache_file=self.cache, root=self.root)
+        return load_graph(Manifest(self.manifest), cache_file=self.cache, root=self.root)
 
     @cached_property
     def columns(self) -> Columns:
@@ -87,17 +88,6 @@ class Revision:
     def exposures(self) -> dict[str, Any]:
         """Exposures by unique id."""
         return dict(self.manifest.get("exposures", {}))
-
-
-def meta(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """`meta` of a node or column, wherever dbt left it."""
-    return {**(entry.get("meta") or {}), **((entry.get("config") or {}).get("meta") or {})}
-
-
-def grants(node: Mapping[str, Any]) -> set[str]:
-    """Audiences that may select from a node."""
-    select = ((node.get("config") or {}).get("grants") or {}).get("select") or []
-    return {select} if isinstance(select, str) else set(select)
 
 
 def owner(entry: Mapping[str, Any]) -> str:

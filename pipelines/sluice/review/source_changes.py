@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from sluice.config.declaration import TableLoad
 from sluice.config.sources import table_load
+from sluice.dbt.manifest import meta
 from sluice.review.column_types import plain_type
 from sluice.review.findings import Finding, look
-from sluice.review.revision import Revision, meta
+from sluice.review.revision import Revision
 from sluice.review.wording import name_of, old_and_new
 
 NO_RELOAD = ("deletes", "lookback", "shrink_limit", "tolerance", "drift", "schedule")

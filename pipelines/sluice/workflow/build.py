@@ -13,8 +13,8 @@ import duckdb
 
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
-from sluice.dbt.manifest import Project, read_project
-from sluice.dbt.runner import compiled_project, dbt
+from sluice.dbt.manifest import Manifest, read_manifest
+from sluice.dbt.runner import compiled_manifest, dbt
 from sluice.engine.warehouse import count_rows, open_warehouse
 from sluice.errors import LockedError
 from sluice.lineage.warehouse_graph import warehouse_graph
@@ -58,13 +58,13 @@ def record_build(settings: Settings) -> bool:
     if command not in run_results.BUILDING or store.has_build(metadata["invocation_id"]):
         return False
     started = metadata.get("invocation_started_at") or metadata["generated_at"]
-    project = read_project(settings.target)
+    manifest = read_manifest(settings.target)
     failed = [r for r in run["results"] if _has_failing_rows(r)]
     if failed:
         with suppress(LockedError):  # lineage is unknown then, and all that is unknown is hidden
-            project = compiled_project(settings)
-    counts, failing = _look(settings, project, started, run["results"], failed)
-    known = names_of(project)
+            manifest = compiled_manifest(settings)
+    counts, failing = _look(settings, manifest, started, run["results"], failed)
+    known = names_of(manifest)
     results = {
         result["unique_id"]: NodeResult(
             started,
@@ -90,7 +90,7 @@ def _has_failing_rows(result: Mapping[str, Any]) -> bool:
 
 def _look(
     settings: Settings,
-    project: Project,
+    manifest: Manifest,
     started: str,
     results: Sequence[Mapping[str, Any]],
     failed: Sequence[Mapping[str, Any]],
@@ -100,9 +100,9 @@ def _look(
         with open_warehouse(settings, WAIT_SECONDS) as connection:
             if connection is None:
                 return {}, {}
-            wanted = [table for table in project.tables.values() if table.kind == "source"]
+            wanted = [table for table in manifest.tables.values() if table.kind == "source"]
             for result in results:
-                table = project.tables.get(result["unique_id"])
+                table = manifest.tables.get(result["unique_id"])
                 is_built = result["status"] == "success"
                 if table and is_built and table.materialized not in ("view", "ephemeral"):
                     wanted.append(table)
@@ -110,20 +110,20 @@ def _look(
             counts = {key: rows for key, rows in found.items() if rows is not None}
             if not failed:
                 return counts, {}
-            return counts, _failing_rows(settings, project, started, connection, failed)
+            return counts, _failing_rows(settings, manifest, started, connection, failed)
     except LockedError:
         return {}, {}
 
 
 def _failing_rows(
     settings: Settings,
-    project: Project,
+    manifest: Manifest,
     started: str,
     connection: duckdb.DuckDBPyConnection,
     failed: Sequence[Mapping[str, Any]],
 ) -> dict[str, FailingRows]:
-    graph = warehouse_graph(settings, connection, project)
-    personal = personal_columns(project, graph)
+    graph = warehouse_graph(settings, connection, manifest)
+    personal = personal_columns(manifest, graph)
     found = {}
     for result in failed:
         sql = result["compiled_code"].strip().rstrip(";")

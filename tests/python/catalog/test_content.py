@@ -132,10 +132,10 @@ def test_every_sample_query_runs(company: Company, gathered: CatalogFacts) -> No
     with open_warehouse(company.settings) as connection:
         assert connection is not None
         count = 0
-        for key, table in gathered.project.tables.items():
+        for key, table in gathered.manifest.tables.items():
             columns = dict(gathered.columns[key])
             for title, sql in sample_queries(
-                table, columns, gathered.tests.get(key, []), gathered.project.tables
+                table, columns, gathered.tests.get(key, []), gathered.manifest.tables
             ):
                 connection.execute(sql)
                 count += 1

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.catalog.facts import CatalogFacts
+from sluice.dbt.manifest import Manifest
 from sluice.lineage import Ref, load_graph
 from sluice.privacy.personal_columns import looks_personal, maskable_columns, personal_columns, scrub
 from tests.python.catalog.small import CANARIES, Company
@@ -70,8 +71,8 @@ def test_what_lineage_cannot_tell_counts_as_personal(company: Company, gathered:
     model["compiled_code"] = "select this is not SQL at all from ("
     for column in model["columns"].values():
         column["meta"] = {}
-    graph = load_graph(manifest)
-    personal = personal_columns(gathered.project, graph)
+    graph = load_graph(Manifest(manifest))
+    personal = personal_columns(gathered.manifest, graph)
     assert personal[Ref("model.small.dim_customers", "segment")].maybe
 
 

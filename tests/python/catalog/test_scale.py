@@ -15,7 +15,7 @@ from sluice.catalog import build_document
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import Term
 from sluice.catalog.html_page import render
-from sluice.dbt.manifest import project_of
+from sluice.dbt.manifest import Manifest
 from sluice.lineage import load_graph
 from sluice.runs.history import History
 from tests.python.catalog import large
@@ -37,10 +37,10 @@ def big_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large")
     manifest = large.manifest()
     begun = time.monotonic()
-    graph = load_graph(manifest, cache_file=folder / "lineage.sqlite")
+    graph = load_graph(Manifest(manifest), cache_file=folder / "lineage.sqlite")
     traced = time.monotonic()
     term = Term(term="revenue", meaning="Money.", synonyms=["turnover"], words=["revenue_eur", "amount"])
-    gathered = CatalogFacts(project_of(manifest), graph, History(folder / "none.sqlite"), [term])
+    gathered = CatalogFacts(Manifest(manifest), graph, History(folder / "none.sqlite"), [term])
     chance = random.Random(1)
     gathered.profiles = {
         key: {name: large.profile_of(chance, kind) for name, kind in columns}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sluice.dbt.manifest import Manifest
 from sluice.errors import SluiceError
 from sluice.lineage import (
     EdgeType,
@@ -353,7 +354,7 @@ def manifest() -> dict[str, Any]:
 def graph(manifest: dict[str, Any], tmp_path: Path) -> Graph:
     (tmp_path / "seeds").mkdir()
     (tmp_path / "seeds" / "kinds.csv").write_text("kind,reason\nhome,-\n", encoding="utf-8")
-    return load_graph(manifest, root=tmp_path)
+    return load_graph(Manifest(manifest), root=tmp_path)
 
 
 def test_upstream_reaches_the_field_in_the_source(graph: Graph) -> None:
@@ -410,7 +411,7 @@ def test_names_are_found_and_mistakes_explained(graph: Graph) -> None:
 def test_a_model_that_reads_itself_ends(manifest: dict[str, Any]) -> None:
     node = manifest["nodes"]["model.p.rpt_views"]
     node["compiled_code"] += " having count(*) > (select max(view_count) from w.main.rpt_views)"
-    graph = load_graph(manifest)
+    graph = load_graph(Manifest(manifest))
     assert Ref("model.p.rpt_views", "view_count") in {
         r.ref for r in graph.upstream("model.p.rpt_views", "kind")
     }
@@ -421,7 +422,7 @@ def test_snapshot_adds_its_columns(manifest: dict[str, Any]) -> None:
     snapshot = model("snap", "select * from w.main.stg_views", ["model.p.stg_views"], config=config)
     snapshot |= {"unique_id": "snapshot.p.snap", "resource_type": "snapshot"}
     manifest["nodes"]["snapshot.p.snap"] = snapshot
-    found = load_graph(manifest).upstream("snapshot.p.snap", "dbt_valid_from")
+    found = load_graph(Manifest(manifest)).upstream("snapshot.p.snap", "dbt_valid_from")
     kinds = {r.ref: r.kinds for r in found if r.ref.node == "model.p.stg_views"}
     assert kinds[Ref("model.p.stg_views", "number")] == {"snapshot"}
 
@@ -438,26 +439,34 @@ def test_catalog_closes_a_source(manifest: dict[str, Any]) -> None:
             }
         }
     }
-    assert load_graph(manifest).nodes["model.p.stg_views"].is_open
-    node = load_graph(manifest, catalog).nodes["model.p.stg_views"]
+    assert load_graph(Manifest(manifest)).nodes["model.p.stg_views"].is_open
+    node = load_graph(Manifest(manifest), catalog).nodes["model.p.stg_views"]
     assert list(node.columns) == ["id", "extra"]
     assert not node.is_open
 
 
 def test_cache_gives_the_same_graph(manifest: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "lineage" / "cache.sqlite"
-    plain = load_graph(manifest).to_json()
-    assert load_graph(manifest, cache_file=file).to_json() == plain
-    assert load_graph(manifest, cache_file=file).to_json() == plain
+    plain = load_graph(Manifest(manifest)).to_json()
+    assert load_graph(Manifest(manifest), cache_file=file).to_json() == plain
+    assert load_graph(Manifest(manifest), cache_file=file).to_json() == plain
     manifest["nodes"]["model.p.rpt_views"]["compiled_code"] = "select path as kind from w.main.fct_views"
-    assert load_graph(manifest, cache_file=file).to_json() == load_graph(manifest).to_json() != plain
+    assert (
+        load_graph(Manifest(manifest), cache_file=file).to_json()
+        == load_graph(Manifest(manifest)).to_json()
+        != plain
+    )
 
 
 def test_broken_cache_is_thrown_away(manifest: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "cache.sqlite"
     file.write_bytes(b"this is no database" * 100)
-    assert load_graph(manifest, cache_file=file).to_json() == load_graph(manifest).to_json()
-    assert load_graph(manifest, cache_file=file).to_json() == load_graph(manifest).to_json()
+    assert (
+        load_graph(Manifest(manifest), cache_file=file).to_json() == load_graph(Manifest(manifest)).to_json()
+    )
+    assert (
+        load_graph(Manifest(manifest), cache_file=file).to_json() == load_graph(Manifest(manifest)).to_json()
+    )
 
 
 def test_text_tree(graph: Graph) -> None:

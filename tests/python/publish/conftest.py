@@ -181,7 +181,12 @@ class Company:
             )
         target = self.settings.root / "target"
         metadata = {"generated_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
-        (target / "manifest.json").write_text(json.dumps({"nodes": {**self.models, **self.tests}}))
+        nodes: dict[str, Any] = {**self.models, **self.tests}
+        manifest = {
+            "nodes": {key: node for key, node in nodes.items() if node["resource_type"] != "source"},
+            "sources": {key: node for key, node in nodes.items() if node["resource_type"] == "source"},
+        }
+        (target / "manifest.json").write_text(json.dumps(manifest))
         (target / "run_results.json").write_text(
             json.dumps({"metadata": metadata, "args": {"which": "build"}, "results": results})
         )
