@@ -13,7 +13,7 @@ from sqlglot.errors import SqlglotError
 from sluice.lineage import functions
 from sluice.lineage.macros import ScalarMacro
 from sluice.lineage.query_lineage import How, Kind
-from sluice.lineage.scope import EMPTY, Dep, Relation, Scope, alternatives, relabel, union, unknown_dep
+from sluice.lineage.scope import EMPTY, Dep, Relation, Scope, alternatives, relabel, union, unknown_dep, walk
 
 NO_SOURCE = (
     exp.Literal,
@@ -188,8 +188,7 @@ class Expressions:
             if slices:
                 return union([base, *(self.children(key, scope) for key in slices)]).computed()
             return union([base, used]).computed()
-        for step in path:
-            base = base.step(step)
+        base = walk(base, path)
         is_json = isinstance(
             node, (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar)
         )
@@ -277,8 +276,7 @@ class Expressions:
         dep = self.expression(base, scope)
         if path is None:
             return union([dep, self.expression(key, scope)]).computed()
-        for step in path:
-            dep = dep.step(step)
+        dep = walk(dep, path)
         return replace(dep.computed(), navigable=dep.navigable, type=dep.type)
 
     def _lambda(self, node: exp.Expression, scope: Scope, element: Dep) -> Dep:
@@ -302,8 +300,7 @@ class Expressions:
         path = _arrow_path(node.this)
         if path is None:
             return union([base, self.expression(node.this, scope)]).computed()
-        for step in path:
-            base = base.step(step)
+        base = walk(base, path)
         return replace(base.computed(), navigable=base.navigable)
 
     def _macro(self, node: exp.Anonymous, macro: ScalarMacro, scope: Scope) -> Dep:
@@ -371,7 +368,7 @@ class Expressions:
         chain = [node]
         base = node.args.get("alias")
         while base is not None:
-            named = scope.window(base.name)
+            named = scope.windows.get(base.name.lower())
             if named is None or named in chain:
                 break
             chain.append(named)
@@ -381,7 +378,7 @@ class Expressions:
     def _window_clauses(self, node: exp.Window, scope: Scope) -> Iterable[Dep]:
         for clause in self._window_chain(node, scope):
             base = clause.args.get("alias")
-            if base is not None and scope.window(base.name) is None:
+            if base is not None and scope.windows.get(base.name.lower()) is None:
                 yield unknown_dep("no such named window", clause)
             for key in clause.args.get("partition_by") or []:
                 yield self.expression(key, scope).as_influence(Kind.WINDOW_PARTITION)

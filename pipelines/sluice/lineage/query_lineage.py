@@ -83,11 +83,6 @@ class ValueSource:
     path: Path = ()
     how: How = How.IDENTITY
 
-    @property
-    def field(self) -> str:
-        """Column and nested field in one text, `page.group`."""
-        return field_path(self.column, self.path)
-
 
 @dataclass(frozen=True, order=True, slots=True)
 class Influence:
@@ -97,11 +92,6 @@ class Influence:
     column: str
     kind: Kind
     path: Path = ()
-
-    @property
-    def field(self) -> str:
-        """Column and nested field in one text, `page.group`."""
-        return field_path(self.column, self.path)
 
 
 @dataclass(frozen=True, order=True, slots=True)

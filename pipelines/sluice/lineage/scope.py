@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from sluice.lineage.functions import element_type, struct_fields
-from sluice.lineage.query_lineage import ROWS, How, Influence, Kind, Path, Unknown, ValueSource
+from sluice.lineage.query_lineage import ROWS, How, Influence, Kind, Unknown, ValueSource
 
 MAX_PATH = 8
 """A recursive CTE may step into a document without end; paths stop growing here, which only widens the answer."""
@@ -132,22 +132,16 @@ class Relation:
     open: Dep | None = None
 
     def get(self, name: str) -> Dep | None:
-        """The listed column of that name; a made-up name is found only if just one such column is left."""
+        """The listed column of that name."""
         wanted = name.lower()
         for column in self.columns:
             if column.name.lower() == wanted:
                 return column.dep
         return None
 
-    def auto_columns(self) -> Dep | None:
-        """All columns with made-up names together: what an otherwise unresolvable name may mean."""
-        made_up = [column.dep for column in self.columns if column.auto]
-        return union(made_up) if made_up else None
-
-    def as_value(self, kind: Kind | None = None) -> Dep:
+    def as_value(self) -> Dep:
         """The relation used as a scalar or list: its values, with its rows as influences."""
-        rows = self.rows if kind is None else relabel(self.rows, kind)
-        dep = union([self.every_column(), rows])
+        dep = union([self.every_column(), self.rows])
         if len(self.columns) == 1 and self.open is None:
             only = self.columns[0].dep
             return replace(dep, navigable=only.navigable, type=only.type, fields=only.fields)
@@ -238,10 +232,6 @@ class Scope:
             scope = scope.parent
         return None
 
-    def window(self, name: str) -> exp.Window | None:
-        """The named window of this select."""
-        return self.windows.get(name.lower())
-
     def resolve(self, parts: tuple[str, ...], node: exp.Expression) -> Dep:
         """The column that `a`, `t.a`, `schema.t.a` or `a.field.field` means."""
         scope: Scope | None = self
@@ -266,7 +256,7 @@ class Scope:
         """The meaning in this scope alone; the flag is False if an unknown table may or may not have the column."""
         first = parts[0].lower()
         if first in self.parameters:
-            return _walk(self.parameters[first], parts[1:]), True
+            return walk(self.parameters[first], parts[1:]), True
         alias = self.aliases.get(first)
         if self.aliases_first and alias is not None and len(parts) == 1:
             return alias(), True
@@ -275,10 +265,10 @@ class Scope:
             return qualified, True
         column = self._column(first)
         if column is not None:
-            return _walk(column, parts[1:]), True
+            return walk(column, parts[1:]), True
         openings = [item.relation.open for item in self.items if item.relation.open is not None]
         if alias is not None:
-            dep = _walk(alias(), parts[1:])
+            dep = walk(alias(), parts[1:])
             return (union([dep, *(o.named(first) for o in openings)]), False) if openings else (dep, True)
         row = self._whole_row(parts)
         if row is not None:
@@ -286,7 +276,7 @@ class Scope:
         if first == "rowid" and self.items:
             return replace(self.items[0].relation.rows, values=frozenset()), True
         if openings:
-            return alternatives(_walk(o.named(parts[0]), parts[1:]) for o in openings), False
+            return alternatives(walk(o.named(parts[0]), parts[1:]) for o in openings), False
         return None, False
 
     def _qualified(self, parts: tuple[str, ...]) -> Dep | None:
@@ -301,7 +291,7 @@ class Scope:
                 if dep is None and parts[length].lower() == "rowid":
                     dep = replace(item.relation.rows, values=frozenset())
                 if dep is not None:
-                    return _walk(dep, parts[length + 1 :])
+                    return walk(dep, parts[length + 1 :])
         return None
 
     def _column(self, name: str) -> Dep | None:
@@ -321,12 +311,12 @@ class Scope:
                 if len(parts) > 1 and item.relation.get(parts[1]) is None:
                     continue
                 row = replace(item.relation.every_column(), fields=tuple((c.name, c.dep) for c in columns))
-                return _walk(row, parts[1:])
+                return walk(row, parts[1:])
         return None
 
     def _made_up(self, parts: tuple[str, ...]) -> Dep | None:
         """A name that matches nothing may be a made-up one, `"sum(amount)"`, spelled as the engine does."""
-        made_up = [dep for item in self.items if (dep := item.relation.auto_columns()) is not None]
+        made_up = [column.dep for item in self.items for column in item.relation.columns if column.auto]
         return union(made_up) if made_up and len(parts) <= 2 else None
 
     def _ambiguous(self, parts: tuple[str, ...]) -> bool:
@@ -337,7 +327,8 @@ class Scope:
         return candidates + (parts[0].lower() in self.aliases) > 1
 
 
-def _walk(dep: Dep, path: Path) -> Dep:
+def walk(dep: Dep, path: Iterable[str]) -> Dep:
+    """The nested field of a value."""
     for name in path:
         dep = dep.step(name)
     return dep

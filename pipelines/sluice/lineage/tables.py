@@ -26,6 +26,7 @@ from sluice.lineage.scope import (
     rename_duplicates,
     union,
     unknown_dep,
+    walk,
 )
 
 JSON_EACH_COLUMNS = ("key", "value", "type", "atom", "id", "parent", "fullkey", "path")
@@ -250,8 +251,7 @@ class Tables(Pivots):
         path = literal_path(node, list(node.expressions[1:]))
         if path is None:
             document = union([document, *keys]).computed()
-        for step in path or []:
-            document = document.step(step)
+        document = walk(document, path or [])
         element = document.step("[]")
         columns = [
             Column(

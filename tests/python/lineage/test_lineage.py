@@ -22,6 +22,7 @@ from sluice.lineage import (
     load_graph,
     text_tree,
 )
+from sluice.lineage.query_lineage import field_path
 from sluice.lineage.render import closure_json
 
 SCHEMA = {
@@ -43,11 +44,16 @@ def shown(lineage: QueryLineage) -> dict[str, str]:
     """Column -> "sources | influences of its own"; key `rows` for those on every column, `*` for open columns."""
     columns = [*lineage.columns, *([lineage.open] if lineage.open else [])]
     texts = {
-        column.name: " ".join(sorted(f"{v.table}.{v.field}" for v in column.values))
-        + "".join(f" | {text}" for text in sorted(f"{i.kind} {i.table}.{i.field}" for i in column.own))
+        column.name: " ".join(sorted(f"{v.table}.{field_path(v.column, v.path)}" for v in column.values))
+        + "".join(
+            f" | {text}"
+            for text in sorted(f"{i.kind} {i.table}.{field_path(i.column, i.path)}" for i in column.own)
+        )
         for column in columns
     }
-    texts["rows"] = " | ".join(sorted(f"{i.kind} {i.table}.{i.field}" for i in lineage.rows))
+    texts["rows"] = " | ".join(
+        sorted(f"{i.kind} {i.table}.{field_path(i.column, i.path)}" for i in lineage.rows)
+    )
     return texts
 
 
