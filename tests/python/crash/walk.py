@@ -165,7 +165,12 @@ class Driver:
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from tests.python.crash.walk import serve; serve()"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{ROOT / 'pipelines'}{os.pathsep}{ROOT}",
+                "OPENBLAS_NUM_THREADS": "1",
+                "OMP_NUM_THREADS": "1",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
