@@ -1,4 +1,4 @@
-"""dlt's DuckDB destination as raw needs it: each file enters its table in one transaction, and again without harm."""
+"""dlt's DuckDB destination as raw needs it: each file is loaded in one transaction, and can be loaded again."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CATALOG = "raw"
 """What DuckDB calls the database in the file raw.duckdb."""
 
 
-class _Enter(RunnableLoadJob):
+class _LoadParquet(RunnableLoadJob):
     """Loads the rows of one Parquet file into raw: they replace the whole table, or the rows with the same keys.
 
-    One statement or one transaction, with the same result when it is done again after a kill. dlt's own way writes
-    every row twice, to a staging table first, and has to be told which of the two a killed run had done.
+    One statement or one transaction, with the same result when it is repeated after a kill. dlt's own job writes
+    every row twice, first to a staging table, and would have to know which of the two steps a killed run had done.
     """
 
     _job_client: DuckDbClient
@@ -46,7 +46,7 @@ class _Enter(RunnableLoadJob):
         with sql.begin_transaction():
             for hint in ("primary_key", "merge_key"):
                 if key := [self._escaped(c) for c in columns if columns[c].get(hint)]:
-                    # rows are compared slowly: few of them by all of a key, the others by its first part only
+                    # comparing rows is slow: the first part of a key narrows them down
                     parts = [key[0], f"({', '.join(key)})"][: len(key)]
                     same = " and ".join(f"{part} in (select {part} from {file})" for part in parts)
                     sql.execute_sql(f"delete from {name} where {same}")
@@ -56,7 +56,7 @@ class _Enter(RunnableLoadJob):
         return self._job_client.sql_client.escape_column_name(column)
 
     def _types(self, columns: Sequence[str]) -> list[str]:
-        """Types the columns have in raw: dlt has made the table, or added to it, before the file comes."""
+        """Types of the columns in raw: dlt creates or extends the table before it loads the file."""
         sql = self._job_client.sql_client
         with sql.execute_query(
             f"select {', '.join(map(self._escaped, columns))} from"
@@ -66,10 +66,10 @@ class _Enter(RunnableLoadJob):
 
 
 class _RawClient(DuckDbClient):
-    """Lets files enter by `_Enter`, and asks the information schema about raw only.
+    """Loads files with `_LoadParquet`, and looks only at raw in the information schema.
 
-    Sources are attached to the same DuckDB while they are read; dlt would take a table of theirs, in a schema that
-    is called like the source, for the one in raw.
+    Sources are attached to the same DuckDB while they are read; dlt would take a table of theirs, in a schema named
+    like the source, for the one in raw.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -85,7 +85,7 @@ class _RawClient(DuckDbClient):
         self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
     ) -> LoadJob:
         if file_path.endswith(".parquet"):
-            return _Enter(file_path)
+            return _LoadParquet(file_path)
         return super().create_load_job(table, file_path, load_id, restore)
 
     def should_load_data_to_staging_dataset(self, table_name: str) -> bool:
@@ -102,7 +102,7 @@ class _RawClient(DuckDbClient):
 
 @configspec(init=False)
 class _File(DuckDbCredentials):
-    """The path of raw, as it is: a text would be parsed and written as a URL, by SQLAlchemy, which loads slowly."""
+    """The path of raw as it is: dlt would parse a text as a URL with SQLAlchemy, which is slow to import."""
 
     def __str__(self) -> str:
         return str(self.database)
@@ -111,7 +111,7 @@ class _File(DuckDbCredentials):
 class _Raw(dlt.destinations.duckdb):
     @property
     def destination_type(self) -> str:
-        return "dlt.destinations.duckdb"  # as dlt's state has it
+        return "dlt.destinations.duckdb"  # the name in dlt's state
 
     @property
     def client_class(self) -> type[DuckDbClient]:

@@ -1,4 +1,4 @@
-"""Which types raw has, and how a value gets from one type to another without losing anything.
+"""Which types raw has, and how a value is converted from one type to another without losing anything.
 
 A cast here comes with a condition that is true exactly where it keeps the value; nothing is rounded,
 truncated or nulled, because no row for which the condition is false is ever stored.
@@ -117,7 +117,7 @@ def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> 
     if target == "VARCHAR":
         if NESTED.search(source):
             return Cast(f"cast(to_json({expression}) as varchar)")
-        if source == "BLOB":  # `cast` would write what is not ASCII as codes
+        if source == "BLOB":  # `cast` would write non-ASCII bytes as codes
             return Cast(f"try(decode({expression}))", f"try(decode({expression})) is not null")
         return Cast(f"cast({expression} as varchar)")
     if source == "VARCHAR":
@@ -154,7 +154,7 @@ _SPELLINGS = {
     "DOUBLE": "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?|(?i:[+-]?inf(inity)?|nan)",
     **dict.fromkeys(STORED_INTEGERS.values(), "[+-]?[0-9]+"),
 }
-"""How a value of the type is written in text; DuckDB takes more, and rounds or drops the rest."""
+"""How a value of the type is spelled in text; DuckDB accepts more, but rounds or drops part of it."""
 
 
 def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
@@ -162,7 +162,7 @@ def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
     if target == "BLOB":
         return Cast(f"encode({expression})")
     match = DECIMAL.match(target)
-    # all but booleans may stand between spaces for DuckDB, too: trimming costs more than the cast
+    # DuckDB itself ignores spaces around all but booleans: trimming costs more than the cast
     text = f"trim({expression})" if target == "BOOLEAN" else expression
     conditions = []
     if decimal_mark == "," and (match or target == "DOUBLE" or target in STORED_INTEGERS.values()):

@@ -56,11 +56,11 @@ class _Caller(fl.ServerMiddleware):  # type: ignore[misc]  # pyarrow has no type
 class _Gate(fl.ServerMiddlewareFactory):  # type: ignore[misc]
     """Admits calls that carry a token of the audience."""
 
-    def __init__(self, audience: str, tokens: Tokens, ledger: RunStore) -> None:
+    def __init__(self, audience: str, tokens: Tokens, run_store: RunStore) -> None:
         super().__init__()
         self._audience = audience
         self._tokens = tokens
-        self._ledger = ledger
+        self._run_store = run_store
 
     def start_call(self, info: Any, headers: dict[str, list[str]]) -> _Caller:
         values = next((v for k, v in headers.items() if k.lower() == "authorization"), [])
@@ -68,7 +68,7 @@ class _Gate(fl.ServerMiddlewareFactory):  # type: ignore[misc]
         who = self._tokens.owner(self._audience, token) if token else None
         if who is None:
             reason = "wrong or revoked token" if token else "no token"
-            self._ledger.serve(
+            self._run_store.serve(
                 self._audience, None, "refused", None, "unknown", f"{reason}, {info.method.name}"
             )
             raise fl.FlightUnauthenticatedError("a valid token is needed: authorization: Bearer <token>")
@@ -99,7 +99,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         declared = load_policy(settings.audiences).audience(audience)
         self.limits = limits or Limits()
         self._audience = audience
-        self._ledger = RunStore(settings.ledger)
+        self._run_store = RunStore(settings.ledger)
         self._check = StatementCheck()
         self._shape = StatementShape()
         self._slots = threading.BoundedSemaphore(self.limits.queries)
@@ -114,7 +114,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         super().__init__(
             location=f"grpc+{'tls' if tls else 'tcp'}://{host}:{port}",
             tls_certificates=tls,
-            middleware={"gate": _Gate(audience, Tokens(settings.tokens), self._ledger)},
+            middleware={"gate": _Gate(audience, Tokens(settings.tokens), self._run_store)},
         )
 
     def run(self) -> bool:
@@ -334,7 +334,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         session = context.peer() if context else None
         if context:
             self._greet(context)
-        self._ledger.serve(
+        self._run_store.serve(
             self._audience, session, event, version, who, detail[:DETAIL_LENGTH] if detail else None
         )
 
@@ -346,7 +346,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
         if len(self._sessions) >= MAX_SESSIONS:
             self._sessions.clear()
         self._sessions.add(known)
-        self._ledger.serve(self._audience, session, "connect", self._versions.current, who, None)
+        self._run_store.serve(self._audience, session, "connect", self._versions.current, who, None)
 
 
 def _token(headers: list[str]) -> str | None:
