@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from sluice.dbt.manifest import bare
 from sluice.review.clauses import Clause, changed_clauses
 from sluice.review.contracts import changed_storage
 from sluice.review.query_equivalence import same_meaning
@@ -99,8 +100,8 @@ def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
     """Every model, seed and snapshot that changed, in the order of the project."""
     before, after = old.tables, new.tables
     relations = renamed_relations(old, new, renamed)
-    bare = {n.replace('"', "").lower(): o.replace('"', "").lower() for n, o in relations.items()}
-    columns = {bare.get(table, table): types for table, types in new.columns.items()}
+    tables = {bare(n): bare(o) for n, o in relations.items()}
+    columns = {tables.get(table, table): types for table, types in new.columns.items()}
     found = []
     for key, node in after.items():
         former = renamed.get(key, key)

@@ -20,6 +20,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 from sqlglot.tokens import Tokenizer
 
+from sluice.dbt.manifest import bare
 from sluice.lineage import Graph
 from sluice.lineage.parser_gaps import dropped_names
 
@@ -32,7 +33,7 @@ DIALECT = "duckdb"
 def columns_of(graph: Graph) -> dict[str, dict[str, str]]:
     """The columns lineage knows of each table; tables that may have others are left out."""
     return {
-        node.relation.replace('"', "").lower(): {c.name.lower(): c.type for c in node.columns.values()}
+        bare(node.relation): {c.name.lower(): c.type for c in node.columns.values()}
         for node in graph.nodes.values()
         if node.relation and not node.is_open and node.columns
     }

@@ -36,17 +36,9 @@ PATHS = {
 """Keys of dbt_project.yml that name the folders dbt reads, and where it looks without them."""
 PACKAGES = ("packages.yml", "dependencies.yml")
 PROJECT_FILES = (
-    *(
-        "dbt_project.yml",
-        "profiles.yml",
-        "selectors.yml",
-        "vars.yml",
-        ".dbtignore",
-        "package-lock.yml",
-        *PACKAGES,
-    ),
-    "dbt-bouncer.yml",  # not dbt's, but what it says of the head needs the head's manifest
-)
+    "dbt_project.yml profiles.yml selectors.yml vars.yml .dbtignore packages.yml dependencies.yml package-lock.yml "
+    "dbt-bouncer.yml"  # not dbt's, but what it says of the head needs the head's manifest
+).split()
 """Files beside those folders."""
 
 
@@ -135,7 +127,7 @@ def _listed(value: Any, default: str) -> list[Any]:
 
 
 def _parsed(kept: Path, root: Path) -> Path | None:
-    """The newest parse to start from: of this base, of a former one, or of `make check`."""
+    """The newest parse to start from: of this base, of a former one, or of `sluice check`."""
     found = [*kept.parents[1].glob(f"*/{kept.name}/{PARSED}"), root / "target" / "check" / PARSED]
     return max((f for f in found if f.is_file()), key=lambda f: f.stat().st_mtime, default=None)
 
