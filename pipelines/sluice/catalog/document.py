@@ -18,7 +18,7 @@ from sluice.catalog.table_details import table_details
 from sluice.config.column_names import TECHNICAL
 from sluice.dbt.manifest import LAYERS, Table
 from sluice.lineage import ROWS, EdgeType, Ref
-from sluice.privacy.personal_columns import Personal
+from sluice.privacy.propagation import Personal
 
 EDGE_TYPES = {EdgeType.VALUE: 0, EdgeType.INFLUENCE: 1, EdgeType.UNKNOWN: 2}
 KEPT_RESULTS = 40

@@ -12,7 +12,8 @@ from sluice.config.audiences import Audience
 from sluice.dbt.manifest import Manifest, Test
 from sluice.dbt.run_results import FAILED
 from sluice.lineage import Graph
-from sluice.privacy.personal_columns import names_of, personal_columns
+from sluice.privacy.propagation import declared_classes, personal_columns
+from sluice.privacy.redaction import names_of
 from sluice.runs.history import History
 
 
@@ -40,7 +41,7 @@ class CatalogFacts:
         self.newest: Mapping[str, str] = {}
         """When source tables that Sluice does not load were last written."""
         self.audiences = {audience.name: audience for audience in audiences}
-        self.personal = personal_columns(manifest, graph)
+        self.personal = personal_columns(graph, declared_classes(manifest))
         self.known_names = names_of(manifest)
         self.ids = [*manifest.tables, *(key for key in graph.nodes if key not in manifest.tables)]
         self.index = {key: number for number, key in enumerate(self.ids)}

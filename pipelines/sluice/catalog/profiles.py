@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from sluice.privacy.personal_columns import looks_personal
+from sluice.privacy.redaction import looks_personal
 from sluice.sql import one_row, quoted
 
 NUMBERS = re.compile(r"^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DECIMAL|DOUBLE|FLOAT|REAL)")

@@ -9,7 +9,7 @@ from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.sample_queries import sample_queries
 from sluice.dbt.manifest import Table, Test
 from sluice.lineage import Ref
-from sluice.privacy.personal_columns import scrub
+from sluice.privacy.redaction import scrub
 from sluice.runs.store import NodeResult
 
 KEPT_RESULTS = 40

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,8 @@ from sluice.config.audiences import UNCLASSED, Policy, RowLimits
 from sluice.dbt.manifest import Column, Manifest, Table, meta, read_manifest
 from sluice.dbt.run_results import Outcome
 from sluice.errors import DeclarationError, SluiceError
-from sluice.lineage import EdgeType, Graph, Ref, load_graph
+from sluice.lineage import Graph, Ref, load_graph
+from sluice.privacy.propagation import declared_classes, nearest_class
 from sluice.sql import quoted
 
 
@@ -77,14 +77,10 @@ class Project:
         tables = self.manifest.tables.values()
         return self.manifest.descendants(t.id for t in tables if t.source and t.source[0] == source)
 
-    def column_classes(self, unique_id: str) -> dict[str, str]:
-        """Every column a node declares, with its data class; empty where it has none."""
-        table = self.manifest.tables.get(unique_id)
-        return {name: column.data_class for name, column in table.columns.items()} if table else {}
-
     def plain_columns(self, unique_id: str) -> set[str]:
         """Columns a node declares that hold nothing personal, also by lineage."""
-        classes = self.column_classes(unique_id)
+        table = self.manifest.tables.get(unique_id)
+        classes = {name: column.data_class for name, column in table.columns.items()} if table else {}
         try:
             graph = self._graph([unique_id])
         except DeclarationError:  # nobody can tell where they come from
@@ -93,7 +89,7 @@ class Project:
             name
             for name, data_class in classes.items()
             if data_class == UNCLASSED
-            or (not data_class and self._origin(graph, Ref(unique_id, name)) is None)
+            or (not data_class and nearest_class(graph, self._classes, Ref(unique_id, name)) is None)
         }
 
     def mistakes(self, policy: Policy) -> Iterable[str]:
@@ -131,9 +127,7 @@ class Project:
                         f"{column.data_class!r}: names of folders show values and are never encrypted; partition by "
                         "something that is not personal"
                     )
-        classes = {
-            c.data_class for t in self.manifest.tables.values() for c in t.columns.values() if c.data_class
-        }
+        classes = set(self._classes.values())
         for audience in policy.audiences:
             for name in [*audience.clear, *audience.masks]:
                 if name not in classes:
@@ -158,30 +152,14 @@ class Project:
     def _unclassed(self, model: Model, graph: Graph) -> Iterable[str]:
         """Columns without a class whose values come from a classed column, or may do so."""
         for name, column in model.columns.items():
-            if not column.data_class and (origin := self._origin(graph, Ref(model.unique_id, name))):
+            ref = Ref(model.unique_id, name)
+            if not column.data_class and (origin := nearest_class(graph, self._classes, ref)):
                 where, data_class, is_certain = origin
                 yield (
                     f"{model.name}.{name} has no data class, but {'comes' if is_certain else 'may come'} from "
                     f"{where.node.split('.', 2)[-1]}.{where.column}, whose class is {data_class!r}: set "
                     f"config.meta.data_class to it, or to {UNCLASSED!r} if it is not personal any more"
                 )
-
-    def _origin(self, graph: Graph, start: Ref) -> tuple[Ref, str, bool] | None:
-        """The nearest classed column a value comes from; the class `none` ends a path. Influences carry no values."""
-        waiting, seen = deque([(start, True)]), {start}
-        while waiting:
-            ref, is_certain = waiting.popleft()
-            for edge in graph.edges_into(ref):
-                if edge.type is EdgeType.INFLUENCE or edge.source in seen:
-                    continue
-                seen.add(edge.source)
-                certain = is_certain and edge.type is EdgeType.VALUE
-                data_class = self.column_classes(edge.source.node).get(edge.source.column)
-                if not data_class:
-                    waiting.append((edge.source, certain))
-                elif data_class != UNCLASSED:
-                    return edge.source, data_class, certain
-        return None
 
     def _graph(self, models: Iterable[str]) -> Graph:
         tables = self.manifest.tables
@@ -196,6 +174,10 @@ class Project:
                 "from; `sluice build` or `dbt compile` writes it"
             )
         return self._lineage
+
+    @cached_property
+    def _classes(self) -> dict[Ref, str]:
+        return declared_classes(self.manifest)
 
     @cached_property
     def _lineage(self) -> Graph:

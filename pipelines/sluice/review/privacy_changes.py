@@ -6,44 +6,23 @@ from collections.abc import Iterator, Mapping
 
 from sluice.config.audiences import UNCLASSED, Audience, Policy, read_policy
 from sluice.config.settings import AUDIENCES
-from sluice.dbt.manifest import grants, meta
-from sluice.lineage import ROWS, EdgeType, Graph, Ref
+from sluice.dbt.manifest import Manifest, grants, meta
+from sluice.lineage import Ref
+from sluice.privacy.propagation import declared_classes, personal_columns
 from sluice.review.findings import Finding, Level, look, safe, stop
 from sluice.review.revision import Revision
 from sluice.review.wording import name_of, old_and_new
 
 
-def classes(revision: Revision, trust_none: bool = True) -> dict[Ref, set[str]]:
+def classes(revision: Revision, trust_none: bool = True) -> dict[Ref, frozenset[str]]:
     """The data classes of each column: its own, else those of the columns its value comes from.
 
     `data_class: none` ends the chain, as it does when publishing; with trust_none false it does not.
     """
-    own: dict[Ref, str] = {}
-    for key, node in {**revision.tables, **revision.sources}.items():
-        for name, column in node["columns"].items():
-            data_class = meta(column).get("data_class")
-            if data_class and (trust_none or data_class != UNCLASSED):
-                own[Ref(key, name.lower())] = data_class
-    found: dict[Ref, set[str]] = {}
-    for ref, data_class in own.items():
-        if data_class != UNCLASSED:
-            _spread(revision.graph, ref, data_class, own, found)
-    return found
-
-
-def _spread(
-    graph: Graph, start: Ref, data_class: str, own: Mapping[Ref, str], found: dict[Ref, set[str]]
-) -> None:
-    waiting, seen = [start], {start}
-    while waiting:
-        ref = waiting.pop()
-        found.setdefault(ref, set()).add(data_class)
-        for edge in graph.edges_out_of(ref):
-            target = edge.target
-            if edge.type is EdgeType.INFLUENCE or target.column == ROWS or target in seen or target in own:
-                continue
-            seen.add(target)
-            waiting.append(target)
+    own = declared_classes(Manifest(revision.manifest))
+    if not trust_none:
+        own = {ref: data_class for ref, data_class in own.items() if data_class != UNCLASSED}
+    return {ref: why.classes for ref, why in personal_columns(revision.graph, own, ends=own).items()}
 
 
 def _policy(revision: Revision) -> Policy | None:

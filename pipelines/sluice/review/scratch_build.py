@@ -20,7 +20,7 @@ import duckdb
 from sluice.config.settings import Settings
 from sluice.engine import engine
 from sluice.errors import LockedError
-from sluice.privacy.personal_columns import scrub
+from sluice.privacy.redaction import scrub
 from sluice.review.coverage import keys_of
 from sluice.review.data_findings import plan_findings, speed_findings, table_findings
 from sluice.review.downstream import must_rebuild

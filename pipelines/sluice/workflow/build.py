@@ -18,7 +18,8 @@ from sluice.dbt.runner import compiled_manifest, dbt
 from sluice.engine.warehouse import count_rows, open_warehouse
 from sluice.errors import LockedError
 from sluice.lineage.warehouse_graph import warehouse_graph
-from sluice.privacy.personal_columns import maskable_columns, names_of, personal_columns, scrub
+from sluice.privacy.propagation import declared_classes, personal_columns
+from sluice.privacy.redaction import maskable_columns, names_of, scrub
 from sluice.runs.store import Build, FailingRows, NodeResult, RunStore
 
 KEPT_ROWS = 20
@@ -123,7 +124,7 @@ def _failing_rows(
     failed: Sequence[Mapping[str, Any]],
 ) -> dict[str, FailingRows]:
     graph = warehouse_graph(settings, connection, manifest)
-    personal = personal_columns(manifest, graph)
+    personal = personal_columns(graph, declared_classes(manifest))
     found = {}
     for result in failed:
         sql = result["compiled_code"].strip().rstrip(";")

@@ -1,67 +1,19 @@
-"""Keeps personal data out of the catalog: which columns carry it, and what no text may quote."""
+"""Keeps values out of what is shown and recorded: messages, columns of failing rows, and texts that look personal."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sluice.config.audiences import UNCLASSED
 from sluice.dbt.manifest import Manifest, bare
-from sluice.lineage import ROWS, EdgeType, Graph, Ref, column_lineage
+from sluice.lineage import ROWS, Graph, Ref, column_lineage
+from sluice.privacy.propagation import Personal
 
 MAIL = re.compile(r"[^\s'\"<>=,;()]+@[^\s'\"<>=,;()]+\.[^\s'\"<>=,;()]+")
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 DIGITS = re.compile(r"\+?\d(?:[\d .,/-]*\d){5,}")
 PHONE = re.compile(r"^\+?[\d ()/.-]{8,20}$")
-
-
-@dataclass(frozen=True)
-class Personal:
-    """Why no value of a column is shown: the classes it carries, and the classed columns they come from."""
-
-    classes: frozenset[str]
-    origins: frozenset[Ref]
-    declared: bool
-    """The column itself has a class; otherwise it is made from columns that have one."""
-    maybe: bool = False
-    """Lineage could not tell, so it is treated as if."""
-
-
-def personal_columns(manifest: Manifest, graph: Graph) -> dict[Ref, Personal]:
-    """Every column that has a class, or gets its value from one that has.
-
-    What lineage cannot work out counts as personal. `data_class: none` does not end the chain: it speaks for the
-    audiences of a table, not for a page that anybody may open.
-    """
-    declared = {
-        Ref(table.id, name): column.data_class
-        for table in manifest.tables.values()
-        for name, column in table.columns.items()
-        if column.data_class and column.data_class != UNCLASSED
-    }
-    reached: dict[Ref, tuple[set[str], set[Ref], bool]] = {}
-    for origin, data_class in declared.items():
-        seen = {origin}
-        pending = deque([(origin, False)])
-        while pending:
-            ref, maybe = pending.popleft()
-            classes, origins, was_maybe = reached.setdefault(ref, (set(), set(), maybe))
-            classes.add(data_class)
-            origins.add(origin)
-            if was_maybe and not maybe:
-                reached[ref] = (classes, origins, False)
-            for edge in graph.edges_out_of(ref):
-                if edge.type is EdgeType.INFLUENCE or edge.target.column == ROWS or edge.target in seen:
-                    continue
-                seen.add(edge.target)
-                pending.append((edge.target, maybe or edge.type is EdgeType.UNKNOWN))
-    return {
-        ref: Personal(frozenset(classes), frozenset(origins), ref in declared, maybe)
-        for ref, (classes, origins, maybe) in reached.items()
-    }
 
 
 def scrub(text: str | None, known: Collection[str] = ()) -> str:
@@ -107,13 +59,12 @@ _TYPES = set(
 def looks_personal(values: Sequence[Any]) -> bool:
     """True if values of a column without a class look like e-mail addresses or phone numbers."""
     texts = [v for v in values if isinstance(v, str)]
-    return any(MAIL.search(text) for text in texts) or (
-        sum(
-            bool(PHONE.match(text)) and sum(c.isdigit() for c in text) >= 9 and text.startswith(("+", "00"))
-            for text in texts
-        )
-        > 0
-    )
+    return any(MAIL.search(text) or _is_phone_number(text) for text in texts)
+
+
+def _is_phone_number(text: str) -> bool:
+    is_long = sum(c.isdigit() for c in text) >= 9
+    return is_long and text.startswith(("+", "00")) and bool(PHONE.match(text))
 
 
 def maskable_columns(

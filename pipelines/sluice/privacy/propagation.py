@@ -1,0 +1,99 @@
+"""Follows data classes along column lineage: what carries personal data, and where it comes from.
+
+The walk is one, and its users differ in where it ends. For the catalog and for rows that are shown, nothing ends it:
+`data_class: none` speaks for the audiences of a table, not for a page that anybody may open. For publishing and the
+review, a column's own class ends it, `none` too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from sluice.config.audiences import UNCLASSED
+from sluice.dbt.manifest import Manifest
+from sluice.lineage import ROWS, EdgeType, Graph, Ref
+
+
+@dataclass(frozen=True)
+class Personal:
+    """Why no value of a column is shown: the classes it carries, and the classed columns they come from."""
+
+    classes: frozenset[str]
+    origins: frozenset[Ref]
+    declared: bool
+    """The column itself has a class; otherwise it is made from columns that have one."""
+    maybe: bool = False
+    """Lineage could not tell, so it is treated as if."""
+
+
+def declared_classes(manifest: Manifest) -> dict[Ref, str]:
+    """The data classes that columns declare, `none` among them."""
+    return {
+        Ref(table.id, name): column.data_class
+        for table in manifest.tables.values()
+        for name, column in table.columns.items()
+        if column.data_class
+    }
+
+
+def personal_columns(
+    graph: Graph, declared: Mapping[Ref, str], ends: Collection[Ref] = ()
+) -> dict[Ref, Personal]:
+    """Every column that has a class other than `none`, or may get its value from one that has.
+
+    ends: columns whose value is what they declare, whatever they are made from.
+    """
+    reached: dict[Ref, tuple[set[str], set[Ref], set[bool]]] = {}
+    for origin, data_class in declared.items():
+        if data_class == UNCLASSED:
+            continue
+        for ref, certain in _walk(graph, origin, ends):
+            if ref == origin or ref not in ends:
+                classes, origins, certainties = reached.setdefault(ref, (set(), set(), set()))
+                classes.add(data_class)
+                origins.add(origin)
+                certainties.add(certain)
+    return {
+        ref: Personal(
+            frozenset(classes),
+            frozenset(origins),
+            declared=declared.get(ref, UNCLASSED) != UNCLASSED,
+            maybe=True not in certainties,
+        )
+        for ref, (classes, origins, certainties) in reached.items()
+    }
+
+
+def nearest_class(graph: Graph, declared: Mapping[Ref, str], column: Ref) -> tuple[Ref, str, bool] | None:
+    """The nearest classed column that a column without a class gets its value from, its class, and whether for certain.
+
+    None where each path ends at the class `none` or at no class at all.
+    """
+    for ref, certain in _walk(graph, column, declared, upstream=True):
+        if ref != column and (data_class := declared.get(ref, UNCLASSED)) != UNCLASSED:
+            return ref, data_class, certain
+    return None
+
+
+def _walk(
+    graph: Graph, start: Ref, ends: Collection[Ref], *, upstream: bool = False
+) -> Iterator[tuple[Ref, bool]]:
+    """Columns a value reaches, or comes from, nearest first, and whether lineage is certain of it.
+
+    Influences carry no values. Rows as such hold none either, but SQL that is not understood may take its values from
+    all of a table's columns, for which its rows stand.
+    """
+    waiting, seen = deque([(start, True)]), {start}
+    while waiting:
+        ref, certain = waiting.popleft()
+        yield ref, certain
+        if ref != start and ref in ends:
+            continue
+        for edge in graph.edges_into(ref) if upstream else graph.edges_out_of(ref):
+            other = edge.source if upstream else edge.target
+            skipped = edge.type is EdgeType.INFLUENCE or (other.column == ROWS and not upstream)
+            if not skipped and other not in seen:
+                seen.add(other)
+                waiting.append((other, certain and edge.type is EdgeType.VALUE))
