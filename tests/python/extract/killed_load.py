@@ -11,6 +11,7 @@ import duckdb
 
 from sluice.extract import stream
 from sluice.extract.stream import nats as stream_nats
+from sluice.extract.stream import nats_fetch
 from tests.python.extract.rig import into_raw, run
 
 POINTS = ["while_reading", "extracted", "before_commit", "after_commit", "acknowledging"]
@@ -22,21 +23,21 @@ def die(*_: Any, **__: Any) -> None:
 
 def load(folder: Path, declaration: dict[str, Any], url: str, point: str) -> None:
     """Load `web.views` into `folder/raw.duckdb`; SIGKILL at `point`, one of POINTS, or never."""
-    stream_nats.BATCH = 40
+    nats_fetch.BATCH = 40
     if point == "while_reading":
         takes = iter(range(3))
-        take = stream_nats._Messages.take
+        take = nats_fetch.MessageBuffer.take
 
         def take_two(self: Any, batch: Any) -> None:
             take(self, batch)
             if next(takes) == 1:
                 die()
 
-        stream_nats._Messages.take = take_two  # type: ignore[method-assign]
+        nats_fetch.MessageBuffer.take = take_two  # type: ignore[method-assign]
     if point == "acknowledging":
 
         async def acknowledge(self: Any, replies: list[str]) -> None:
-            async with self.connected() as client:
+            async with self.connection.opened() as client:
                 for reply in replies[: len(replies) // 2 + 1]:
                     await client.publish(reply, b"+ACK")
                 await client.flush()

@@ -21,7 +21,7 @@ from servers import Postgres
 from sluice.engine.duckdb import load_extension
 from sluice.extract import database, retries
 from sluice.extract.database import sqlalchemy as database_sqlalchemy
-from sluice.extract.stream import nats as stream_nats
+from sluice.extract.stream import nats_connection, nats_fetch
 from tests.python.extract import rig
 from tests.python.network.cases import BROKEN_CONNECTIONS
 from tests.python.network.proxy import TcpProxy
@@ -182,8 +182,9 @@ def in_raw(project: Project, table: str) -> Rows:
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (database, database_sqlalchemy, stream_nats):
+    for module in (database, database_sqlalchemy, nats_fetch):
         monkeypatch.setattr(module, "SILENCE_SECONDS", SILENCE)
+    for module in (database, database_sqlalchemy, nats_connection):
         monkeypatch.setattr(module, "CONNECT_SECONDS", 2)
 
 
@@ -215,7 +216,7 @@ def test_a_connection_that_breaks_while_a_table_is_read(
 ) -> None:
     assert what in BROKEN_CONNECTIONS
     before = in_raw(project, "big")
-    tries = stream_nats.TRIES if isinstance(served, InNats) else 1
+    tries = nats_connection.TRIES if isinstance(served, InNats) else 1
     with monkeypatch.context() as patch:
         patch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
         if what == "silence":

@@ -1,4 +1,4 @@
-"""What both kinds of streams share: payloads as text, places to start at, gaps."""
+"""What both kinds of streams share: payloads as text, positions, gaps, and streams that were recreated."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from sluice.config.declaration import Start, StreamTable, Table
+from sluice.config.declaration import StreamTable, Table
 from sluice.errors import LoadError
+from sluice.extract.contract import ExtractContext
 from sluice.extract.row_buffer import texts
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ def as_text(payloads: Sequence[bytes]) -> pa.StringArray:
         return pa.array([payload.decode("utf-8", "backslashreplace") for payload in payloads], pa.string())
 
 
-def a_place(text: str | None) -> int | datetime | None:
-    """A place in a stream as written on the command line: a sequence (or offset), or an ISO time (UTC by default)."""
+def parse_position(text: str | None) -> int | datetime | None:
+    """A position in a stream as people write it: a sequence (or offset), or an ISO time (UTC by default)."""
     if text is None:
         return None
     if text.isdigit():
@@ -33,27 +34,41 @@ def a_place(text: str | None) -> int | datetime | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise LoadError(
-            f"{text!r} is no place in a stream: write a sequence, or a time like 2026-09-30T12:00Z"
+            f"{text!r} is not a position in a stream: write a sequence, or a time like 2026-09-30T12:00Z"
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def declared_start(start: Start | None) -> int | datetime | None:
-    """Where the first load begins, if that is declared."""
+Position = int | datetime | None
+
+
+def bounds(table: Table[StreamTable], context: ExtractContext) -> tuple[Position, Position]:
+    """Where to begin and end: the range that a load is asked for, else the declared start; None: no bound."""
+    if context.options.window:
+        begin, end = map(parse_position, context.options.window)
+        return begin, end
+    start = table.load.start
     if start is None:
-        return None
-    return start.sequence if start.sequence is not None else a_place(start.time)
+        return None, None
+    return (start.sequence if start.sequence is not None else parse_position(start.time)), None
+
+
+def recreated(table: Table[StreamTable], kind: str, name: str, what: str) -> LoadError:
+    """The error for a stream or topic that is no longer the one raw was loaded from."""
+    return LoadError(
+        f"{table.qualified}: the {kind} {name} {what}. It was deleted and recreated, so its positions now mean other "
+        f"messages. Declare another table for the new {kind} (raw keeps the old messages), or load only the new ones: "
+        f"sluice load {table.qualified} --full-refresh"
+    )
 
 
 def gap(table: Table[StreamTable], count: int, where: str, at_most: bool = False) -> None:
     """Messages that expired before they were loaded: an error, or a warning where the declaration says so."""
     number = f"{'up to ' if at_most else ''}{count} message{'s' if count != 1 else ''}"
-    text = (
-        f"{table.qualified}: {number} expired before they were loaded ({where}) and cannot be had any more."
-    )
+    text = f"{table.qualified}: {number} expired before they were loaded ({where}) and are lost."
     if table.load.on_gap == "fail":
         raise LoadError(
-            f"{text} Keep messages longer than the time between two loads; to go on with what is left, write "
+            f"{text} Keep messages longer than the time between two loads; to load what is left, write "
             "on_gap: continue"
         )
-    log.warning("%s on_gap says to go on", text)
+    log.warning("%s The load continues, as on_gap says", text)

@@ -1,14 +1,13 @@
-"""Kafka: partitions read from raw's last offset on, to the end they have when the load starts.
+"""Kafka: partitions read from raw's last offset to the end they have when the load starts.
 
-The consumer group is not asked where to go on and does not balance anything; its offsets are written after the
-commit, for those who watch the lag.
+The consumer group neither says where to continue nor balances anything; its offsets are written after the commit, for
+people and monitors that watch the lag.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ from sluice.config.declaration import Source, StreamSource, StreamTable, Table
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract.contract import ExtractContext, JsonRecords, Messages
 from sluice.extract.row_buffer import ValueBuffer
-from sluice.extract.stream.common import a_place, as_text, declared_start, gap
+from sluice.extract.stream.common import Position, as_text, bounds, gap, recreated
 from sluice.sql import literal
 
 SCHEMA = pa.schema(
@@ -112,7 +111,7 @@ class _Load:
             )
         return LoadError(f"{self.table.qualified}: reading the topic {self.topic} failed: {text}. Load again")
 
-    # -- where to go on --------------------------------------------------------------------------------
+    # -- positions --------------------------------------------------------------------------------------
 
     def loaded(self) -> dict[int, int]:
         """Highest offset by partition that raw has, or that was read before and quarantined.
@@ -147,13 +146,11 @@ class _Load:
         partitions = self.partitions(consumer)
         loaded = self.loaded()
         if unknown := sorted(set(loaded) - set(partitions)):
-            raise self.made_anew(f"has no partition {unknown[0]}, which raw has messages of")
-        begin, end = map(a_place, self.context.options.window or (None, None))
+            raise self.recreated(f"has no partition {unknown[0]}, which raw has messages of")
+        begin, end = bounds(self.table, self.context)
         replays = bool(self.context.options.window and loaded)
-        if not self.context.options.window:
-            begin = declared_start(self.table.load.start)
-        begins = self.places(consumer, partitions, begin)
-        ends = self.places(consumer, partitions, end)
+        begins = self.offsets(consumer, partitions, begin)
+        ends = self.offsets(consumer, partitions, end)
         ranges = {}
         for number in partitions:
             at = TopicPartition(self.topic, number)
@@ -161,7 +158,7 @@ class _Load:
             first, last = low, high
             known = loaded.get(number)
             if known is not None and high <= known:
-                raise self.made_anew(
+                raise self.recreated(
                     f"ends at offset {high - 1} in partition {number}, but raw holds {known}"
                 )
             if replays:
@@ -193,15 +190,13 @@ class _Load:
             )
         return sorted(topic.partitions)
 
-    def places(
-        self, consumer: Consumer, partitions: list[int], place: int | datetime | None
-    ) -> dict[int, int]:
-        """The offset of a place in each partition; none where the time lies after the last message."""
-        if place is None:
+    def offsets(self, consumer: Consumer, partitions: list[int], position: Position) -> dict[int, int]:
+        """The offset of a position in each partition; its end where the time lies after the last message."""
+        if position is None:
             return {}
-        if isinstance(place, int):
-            return dict.fromkeys(partitions, place)
-        milliseconds = int(place.timestamp() * 1000)
+        if isinstance(position, int):
+            return dict.fromkeys(partitions, position)
+        milliseconds = int(position.timestamp() * 1000)
         asked = [TopicPartition(self.topic, number, milliseconds) for number in partitions]
         found = consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
         beyond = {p.partition: p.offset for p in found if p.offset >= 0}
@@ -221,14 +216,10 @@ class _Load:
             f" where _stream = {literal(self.topic)} and _partition = {number} and _offset = {offset}"
         ).fetchone()
         if row and row[0] is not None and row[0] != _received(message):
-            raise self.made_anew(f"has another message at offset {offset} of partition {number} than raw")
+            raise self.recreated(f"has another message at offset {offset} of partition {number} than raw")
 
-    def made_anew(self, what: str) -> LoadError:
-        return LoadError(
-            f"{self.table.qualified}: the topic {self.topic} {what}. It was deleted and made anew, so its offsets now "
-            "mean other messages. Declare another table for the new topic (raw keeps the old messages), or load only "
-            f"the new ones: sluice load {self.table.qualified} --full-refresh"
-        )
+    def recreated(self, what: str) -> LoadError:
+        return recreated(self.table, "topic", self.topic, what)
 
     # -- messages --------------------------------------------------------------------------------------
 
@@ -280,11 +271,8 @@ class _Load:
             return None
         again = bool(self.context.options.window and self.loaded())
         read = self.read_before() | {str(number): offset - 1 for number, offset in next_offsets.items()}
-        return JsonRecords(
-            table=self.table,
-            relation=file.relation(),
-            is_exact=file.is_exact,
-            release=file.release,
+        return file.extracted(
+            self.table,
             origin=Messages(IDENTITY),
             state={} if again else {"read": {self.topic: read}},
             on_commit=None if again else lambda: self.commit(next_offsets),
@@ -309,7 +297,7 @@ class _Load:
         file.rows += count
 
     def commit(self, next_offsets: dict[int, int]) -> None:
-        """Write the group's offsets; nobody but people and monitors read them."""
+        """Write the group's offsets; only people and monitors read them."""
         consumer = self.consumer()
         try:
             offsets = [TopicPartition(self.topic, number, offset) for number, offset in next_offsets.items()]
@@ -318,7 +306,7 @@ class _Load:
             text = self.context.connections.redact(str(error))
             raise LoadError(
                 f"{self.table.qualified}: the messages are in raw, but the offsets of {self.group} could not be "
-                f"written ({text}). The next load goes on rightly all the same"
+                f"written ({text}). The next load continues where raw ends all the same"
             ) from None
         finally:
             consumer.close()

@@ -20,7 +20,7 @@ from nats.js.api import ConsumerInfo, RetentionPolicy, StreamConfig
 
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract import stream
-from sluice.extract.stream import nats as stream_nats
+from sluice.extract.stream import nats_fetch
 from tests.python.extract import killed_load
 from tests.python.extract.rig import Result, into_raw, run
 
@@ -185,7 +185,7 @@ def test_a_subject_filter_takes_only_its_messages(web: Web) -> None:
 
 
 def test_a_load_is_bounded_and_the_next_goes_on(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_nats, "BATCH", 3)
+    monkeypatch.setattr(nats_fetch, "BATCH", 3)
     web.make()
     web.load["max_messages"] = 10
     web.publish(25)
@@ -195,7 +195,7 @@ def test_a_load_is_bounded_and_the_next_goes_on(web: Web, monkeypatch: pytest.Mo
 
 
 def test_large_messages_are_fetched_in_bounded_requests(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_nats, "BATCH_BYTES", 1)
+    monkeypatch.setattr(nats_fetch, "BATCH_BYTES", 1)
     web.make()
     web.publish(12, payload=json.dumps({"text": "x" * 400_000}).encode())
     assert len(web.load_it().rows["views"]) == 12
@@ -423,7 +423,7 @@ def test_a_replay_changes_nothing_and_leaves_the_consumer(web: Web) -> None:
     assert sequences(None, moment.isoformat()) == [1, 2, 3, 4]
     assert sequences((moment + timedelta(hours=1)).isoformat(), None) == []
     assert "cannot be loaded again" in str(web.extract(window=("9", None)).errors["views"])
-    assert "is no place in a stream" in str(web.extract(window=("yesterday", None)).errors["views"])
+    assert "is not a position in a stream" in str(web.extract(window=("yesterday", None)).errors["views"])
     assert web.consumer_info().delivered == before.delivered
     web.load_it()
     assert web.numbers() == list(range(1, 11))
