@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -74,3 +75,12 @@ def seconds_since_received(connection: socket.socket) -> float:
     except (OSError, struct.error):
         return 0.0
     return milliseconds / 1000
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    """What git prints; None if it fails, or there is no git."""
+    with suppress(OSError):
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return None

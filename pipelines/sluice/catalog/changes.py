@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from sluice.catalog.facts import CatalogFacts
 from sluice.config.settings import Settings
 from sluice.dbt.run_results import FAILED
 from sluice.publish.versions import PublishedTable, Version, Versions
+from sluice.system import git
 
 
 def changes_since_published(settings: Settings, facts: CatalogFacts) -> dict[str, Any] | None:
@@ -132,15 +132,6 @@ def _edited(settings: Settings, commit: str | None) -> set[str]:
     """Files that differ from a commit, relative to the project; none without git."""
     if not commit:
         return set()
-    try:
-        answer = subprocess.run(
-            ["git", "diff", "--name-only", "--relative", commit.rstrip("+")],
-            cwd=settings.root,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return set()
-    return set(answer.stdout.split("\n"))
+    return set(
+        (git(settings.root, "diff", "--name-only", "--relative", commit.rstrip("+")) or "").splitlines()
+    )

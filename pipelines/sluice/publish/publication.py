@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -45,6 +44,7 @@ from sluice.publish.selection import (
 )
 from sluice.publish.versions import PublishedAudience, PublishedTable, Version, new_name
 from sluice.sql import quoted
+from sluice.system import git
 
 
 @dataclass
@@ -322,13 +322,5 @@ def _refusal(found: Sequence[Violation], previous: Version | None) -> str:
 
 def _git_commit(root: Path) -> str | None:
     """The commit of the project, with `+` when files differ from it; None outside of git."""
-    try:
-        answers = [
-            subprocess.run(
-                ["git", *command], cwd=root, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        ]
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answers[0] + ("+" if answers[1] else "")
+    commit, changed = git(root, "rev-parse", "HEAD"), git(root, "status", "--porcelain")
+    return None if commit is None or changed is None else commit + ("+" if changed else "")

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from sluice.errors import SluiceError
+from sluice.system import git
 
 KEPT = 5
 """Compiled bases that are kept."""
@@ -19,19 +20,19 @@ def resolve_base(root: Path, ref: str) -> tuple[str, str | None]:
 
     Raises SluiceError if the reference is not known here and cannot be fetched.
     """
-    if not _git(root, "rev-parse", "--git-dir"):
+    if not git(root, "rev-parse", "--git-dir"):
         raise SluiceError(f"{root} is not a git repository, so there is nothing to compare with.")
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    commit = git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if not commit:
         remote, _, branch = ref.partition("/") if ref.startswith("origin/") else ("origin", "", ref)
-        if _git(root, "fetch", "--quiet", "--depth", "1", remote, branch) is not None:
-            commit = _git(root, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
+        if git(root, "fetch", "--quiet", "--depth", "1", remote, branch) is not None:
+            commit = git(root, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
     if not commit:
         raise SluiceError(
             f"git knows no {ref!r}, and could not fetch it. Name a branch, tag or commit it has: "
             f"git fetch origin {ref.removeprefix('origin/')} && sluice review --base FETCH_HEAD"
         )
-    merge_base = _git(root, "merge-base", commit, "HEAD")
+    merge_base = git(root, "merge-base", commit, "HEAD")
     if merge_base:
         return merge_base, None
     return commit, (
@@ -45,7 +46,7 @@ def write_base(root: Path, commit: str, folder: Path) -> Path:
     project = folder / commit / "project"
     if not (project / "dbt_project.yml").is_file():
         project.mkdir(parents=True, exist_ok=True)
-        prefix = (_git(root, "rev-parse", "--show-prefix") or "").rstrip("/")
+        prefix = (git(root, "rev-parse", "--show-prefix") or "").rstrip("/")
         archive = subprocess.run(
             ["git", "archive", f"{commit}:{prefix}" if prefix else commit],
             cwd=root,
@@ -68,13 +69,13 @@ def changed_lines(root: Path, commit: str) -> dict[str, set[int]]:
     """Lines of the work tree that were added or changed since `commit`, by file; new files whole."""
     found: dict[str, set[int]] = {}
     name = ""
-    for line in (_git(root, "diff", "-U0", "--relative", "--no-color", commit, "--", ".") or "").splitlines():
+    for line in (git(root, "diff", "-U0", "--relative", "--no-color", commit, "--", ".") or "").splitlines():
         if line.startswith("+++ "):
             name = line[6:] if line.startswith("+++ b/") else ""
         elif (match := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line)) and name:
             first, count = int(match[1]), int(match[2] or 1)
             found.setdefault(name, set()).update(range(first, first + count))
-    for new in (_git(root, "ls-files", "--others", "--exclude-standard") or "").splitlines():
+    for new in (git(root, "ls-files", "--others", "--exclude-standard") or "").splitlines():
         with contextlib.suppress(UnicodeDecodeError, OSError):
             found[new] = set(range(1, len((root / new).read_text(encoding="utf-8").splitlines()) + 1))
     return found
@@ -82,12 +83,6 @@ def changed_lines(root: Path, commit: str) -> dict[str, set[int]]:
 
 def changed_files(root: Path, commit: str) -> list[str]:
     """Files that differ from `commit`, deleted ones too."""
-    listed = _git(root, "diff", "--name-only", "--relative", commit, "--", ".") or ""
-    new = _git(root, "ls-files", "--others", "--exclude-standard") or ""
+    listed = git(root, "diff", "--name-only", "--relative", commit, "--", ".") or ""
+    new = git(root, "ls-files", "--others", "--exclude-standard") or ""
     return sorted({*listed.splitlines(), *new.splitlines()})
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git says, or None if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
