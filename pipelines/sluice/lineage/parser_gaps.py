@@ -22,8 +22,8 @@ COUNTS = (TokenType.NUMBER, TokenType.STRING, TokenType.R_PAREN)
 def dropped_names(sql: str, statement: exp.Expression, dialect: str, columns: set[str]) -> list[Unknown]:
     """Column names of the text that the syntax tree lacks.
 
-    The parser drops what it does not model (`json_extract_path_text(doc, a, b)` loses b). Silence there would be
-    a missing edge, so every column name in the text has to come back in the tree as often as it was written.
+    The parser drops what it does not model (`json_extract_path_text(doc, a, b)` loses b). That would be a
+    missing edge, so every column name must occur in the tree as often as in the text.
     """
     try:
         tokens = sqlglot.tokenize(sql, read=dialect)
@@ -31,7 +31,7 @@ def dropped_names(sql: str, statement: exp.Expression, dialect: str, columns: se
         return []
     written: Counter[str] = Counter()
     for index, token in enumerate(tokens):
-        if token.token_type in (TokenType.VAR, TokenType.IDENTIFIER) and not _is_no_name(tokens, index):
+        if token.token_type in (TokenType.VAR, TokenType.IDENTIFIER) and not _is_syntax(tokens, index):
             written[token.text.lower()] += 1
     kept = Counter(str(node.this).lower() for node in statement.find_all(exp.Identifier))
     return [
@@ -41,7 +41,7 @@ def dropped_names(sql: str, statement: exp.Expression, dialect: str, columns: se
     ]
 
 
-def _is_no_name(tokens: Sequence[Token], index: int) -> bool:
+def _is_syntax(tokens: Sequence[Token], index: int) -> bool:
     """True for words that look like names but are a function, a unit of time, or part of the syntax."""
     text = [token.text.lower() for token in tokens[max(index - 2, 0) : index]]
     before = tokens[index - 1] if index else None

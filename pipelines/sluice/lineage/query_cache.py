@@ -17,7 +17,7 @@ MAX_KEPT = 20_000
 
 
 class QueryCache:
-    """Lineage of queries by the hash of all that decides it; without a connection it remembers nothing."""
+    """Lineage of queries by the hash of all that decides it; without a connection it keeps nothing."""
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self.connection = connection
@@ -34,7 +34,7 @@ class QueryCache:
         return QueryLineage.from_json(json.loads(found[0])) if found is not None else None
 
     def put(self, key: str, lineage: QueryLineage) -> None:
-        """Keeps a lineage."""
+        """Keep a lineage under that key."""
         if self.connection is not None:
             text = json.dumps(lineage.to_json())
             self.connection.execute("insert or replace into queries values (?, ?)", [key, text])

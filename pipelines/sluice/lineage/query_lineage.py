@@ -1,4 +1,4 @@
-"""The lineage of a query: sources of a value, influences on it, and what could not be worked out.
+"""The lineage of a query: sources of a value, influences on it, and what could not be resolved.
 
 Two relations are kept apart because a reviewer asks two questions. A *value* source (OpenLineage: direct) is a column
 whose content ends up in the output ("where does this number come from?"). An *influence* (OpenLineage: indirect)
@@ -96,7 +96,7 @@ class Influence:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Unknown:
-    """A part of the SQL whose lineage could not be worked out: why, and which fragment."""
+    """A fragment of SQL whose lineage could not be resolved, and why."""
 
     reason: str
     sql: str

@@ -27,10 +27,6 @@ class Schema:
                 matches.append(known)
         return self._tables[matches[0]] if len(matches) == 1 else None
 
-    def column_names(self) -> set[str]:
-        """All column names of all tables, lower case."""
-        return {name.lower() for _, columns in self._tables.values() for name in columns}
-
 
 def name_parts(name: str) -> list[str]:
     return [part.strip('"').lower() for part in name.split(".")]

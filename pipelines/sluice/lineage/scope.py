@@ -30,7 +30,7 @@ class Dep:
     fields: tuple[tuple[str, Dep], ...] | None = None
 
     def computed(self, how: How = How.TRANSFORMATION) -> Dep:
-        """The same sources, no longer as they are but computed."""
+        """The same sources, computed instead of unchanged."""
         order = list(How)
         values = frozenset(
             v if order.index(v.how) >= order.index(how) else replace(v, how=how) for v in self.values
@@ -99,7 +99,7 @@ def alternatives(deps: Iterable[Dep]) -> Dep:
 
 
 def unknown_dep(reason: str, node: exp.Expression | str) -> Dep:
-    """A dependency that says that it could not be worked out."""
+    """A dependency that could not be resolved, and why."""
     return Dep(unknown=frozenset({unknown(reason, node)}))
 
 

@@ -1,4 +1,4 @@
-"""Reviews of pull requests: what a branch changes in meaning, in data, in what is promised, and what to do about it.
+"""Reviews of pull requests: what a branch changes in meaning, data and promises, and whom to ask.
 
 `review` compares the work tree with a base and returns a `Review`; `markdown` and `html` write it.
 """

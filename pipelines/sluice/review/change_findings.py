@@ -14,7 +14,7 @@ from sluice.review.select_parts import FINAL
 
 
 def change_findings(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Finding]:
-    """Findings of changed models, from their queries alone."""
+    """All of them; `old` tells which exposures used what is gone."""
     found: list[Finding] = []
     for change in changed:
         found += _rename_findings(old, change)

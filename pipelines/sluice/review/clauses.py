@@ -45,7 +45,7 @@ class Clause:
     """A changed clause.
 
     `kind`: where-added, where-removed, where-changed, join-added, join-kind, union-branch-added, ...
-    `scope`: the CTE it stands in. `affects_rows`: it decides which rows there are, not what is in them.
+    `scope`: the CTE it stands in. `affects_rows`: it decides which rows exist, not which values they hold.
     `column`: the output column whose expression it is. `without`: the query after the change with only this change
     undone; it counts the rows of the scope, as `with_it` does with the change.
     """
@@ -99,7 +99,7 @@ def changed_clauses(before: str, after: str) -> list[Clause]:
 
 
 def _inline_windows(tree: exp.Query) -> None:
-    """Write the definition of each named window where it is used: the window that changed is named by its column."""
+    """Write the definition of each named window where it is used, so that a change is reported for the column."""
     for select in tree.find_all(exp.Select):
         named = {w.name.lower(): w for w in select.args.get("windows") or []}
         for window in list(select.find_all(exp.Window)) if named else ():
@@ -158,7 +158,7 @@ class _Comparison:
         return self.renamed.get(name, name)
 
     def old_key(self, node: exp.Expression, tables: dict[str, str]) -> str:
-        """Text of an expression with tables instead of their aliases, and without them where there is just one."""
+        """An expression as text, with tables in place of aliases; a single table is left out."""
         node = node.copy()
         for table in list(node.find_all(exp.Table)):
             table.set("alias", None)

@@ -21,7 +21,7 @@ RISKY = {"NESTED_LOOP_JOIN", "BLOCKWISE_NL_JOIN", "CROSS_PRODUCT"}
 def table_findings(
     connection: duckdb.DuckDBPyConnection, node: Any, diff: TableDiff, place: str
 ) -> Iterator[Finding]:
-    """What a table that was built breaks; `place` is where the head's stands."""
+    """Findings about a table that was built; `place` is its relation on the head's side."""
     name = diff.name
     if diff.duplicates:
         text = f"`{name}`: {diff.duplicates:,} rows beyond one for each {', '.join(diff.key)}"

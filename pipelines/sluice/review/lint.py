@@ -1,4 +1,4 @@
-"""Findings of sqlfluff on changed lines, and of the conventions on what changed."""
+"""Findings of sqlfluff on changed lines, and of the conventions on changed models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sluice.review.findings import Finding, look
 
 
 def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
-    """What sqlfluff says of the lines given, by file, and whether a model begins with its grain."""
+    """Findings of sqlfluff on these lines of files, and models that do not begin with their grain."""
     models = [f for f in lines if f.startswith("models/") and f.endswith(".sql") and (root / f).is_file()]
     return [
         *_sqlfluff(root, models, lines),
@@ -60,7 +60,7 @@ def _conventions(root: Path, name: str, changed: set[int]) -> Iterator[Finding]:
 
 
 def convention_findings(root: Path, before: Path, after: Path, files: Collection[str]) -> list[Finding]:
-    """What `dbt-bouncer` says of the head's manifest and did not say of the base's.
+    """Failures that `dbt-bouncer` reports for the head's manifest and not for the base's.
 
     before, after: folders with the manifests; without one of the base, findings about the changed `files` only.
     """

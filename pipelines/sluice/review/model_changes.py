@@ -1,4 +1,4 @@
-"""Which models changed in meaning, which in text only, and what lies below them."""
+"""Which models changed in meaning, and which in text only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Change:
     """A model, seed or snapshot that changed.
 
     `how`: added, removed, renamed, meaning, config, seed, text; unknown without a base. `columns`: output columns
-    whose values can differ; `rows`: which rows there are can differ. `old`: its id in the base.
+    whose values can differ; `rows`: true if other rows can exist. `old`: its id in the base.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Change:
 
 
 def renames(old: Revision, new: Revision) -> Renamed:
-    """New id to old id of models that go by another name: those with the same meaning, then the most alike."""
+    """New id to old id of renamed models: first those with the same meaning, then the most similar ones."""
     before, after = old.nodes("model"), new.nodes("model")
     gone = {k: n for k, n in before.items() if k not in after}
     fresh = {k: n for k, n in after.items() if k not in before}
@@ -75,7 +75,7 @@ def _likeness(before: Any, after: Any) -> float:
 
 
 def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[str, str]:
-    """New relation to old relation of nodes that are called or placed otherwise than before."""
+    """New relation to old relation of nodes with another name or schema than before."""
     before = {**old.tables, **old.sources}
     found = {}
     for key, node in {**new.tables, **new.sources}.items():

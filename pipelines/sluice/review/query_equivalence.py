@@ -1,4 +1,4 @@
-"""Whether two queries mean the same: compared as trees in which writing makes no difference.
+"""Whether two queries mean the same: compared as trees, in which spelling and layout do not count.
 
 Formatting, comments, quotes, case, redundant parentheses, names of CTEs and table aliases, the order of CTEs and of
 conditions joined by `and`, qualifiers, `select *` for a list of the same columns, and columns that nothing reads make
@@ -63,14 +63,14 @@ def canonical(sql: str, columns: Columns) -> str:
 
 
 def same_meaning(before: str, after: str, columns_before: Columns, columns_after: Columns) -> bool:
-    """True if nothing but writing changed. The columns are those of the tables each query reads."""
+    """True if only spelling or layout changed. The columns are those of the tables each query reads."""
     if before == after and _columns_read(before, columns_before) == _columns_read(after, columns_after):
         return True
     return canonical(before, columns_before) == canonical(after, columns_after)
 
 
 def _columns_read(sql: str, columns: Columns) -> dict[str, list[str]]:
-    """The columns of all tables whose names stand in a query, in their order."""
+    """The columns, in their order, of all tables that a query names."""
     text = sql.replace('"', "").lower()
     return {table: list(types) for table, types in columns.items() if table in text}
 
@@ -83,7 +83,7 @@ def _tokens(sql: str) -> str:
 
 
 def without_parentheses(tree: exp.Expression) -> exp.Expression:
-    """The tree without parentheses: its structure says what belongs together."""
+    """The tree without parentheses, which its structure makes redundant."""
     for node in reversed(list(tree.find_all(exp.Paren))):
         if not isinstance(node.this, exp.Query):
             inner = node.this.pop()
@@ -95,7 +95,7 @@ def without_parentheses(tree: exp.Expression) -> exp.Expression:
 
 
 def _plain(tree: exp.Expression) -> exp.Expression:
-    """Without quotes, capitals and parentheses that change nothing; words that mean the same made one."""
+    """Without quotes, capitals and parentheses that change nothing; one word where several mean the same."""
     tree = without_parentheses(tree.copy())
     for node in tree.walk():
         if isinstance(node, exp.Identifier):
@@ -196,7 +196,7 @@ def _digest(text: str) -> str:
 def structure(node: Any) -> str:
     """All of a tree but its layout, as a text: unlike SQL it needs no parentheses to say what belongs together.
 
-    Operands of `and`, `or` and `=` come in the order of the alphabet, since theirs means nothing.
+    Operands of `and`, `or` and `=` are sorted, since their order does not count.
     """
     if isinstance(node, list):
         return "[" + ", ".join(structure(n) for n in node) + "]"

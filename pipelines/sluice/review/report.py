@@ -1,6 +1,6 @@
 """Writes a review: Markdown for a pull request's comment, and one page of HTML that loads nothing.
 
-Both are made from the same blocks, so that they cannot tell different stories.
+Both are made from the same blocks, so that they always agree.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _markdown(block: Block) -> str:
 
 
 def _plain(text: str) -> str:
-    """No tag of an example or a message becomes one in the comment."""
+    """Text in which a tag of an example or a message is not a tag of the comment."""
     return re.sub(r"<(?=[a-zA-Z/!])(?![^`<>]*@)", "&lt;", text) if "<" in text else text
 
 

@@ -13,7 +13,7 @@ from sluice.review.table_diff import TableDiff
 
 @dataclass
 class DataReview:
-    """All that was built and compared; `untouched`: below a change, but nothing arrives there."""
+    """All tables that were built and compared; `untouched`: models below a change that it does not reach."""
 
     tables: list[TableDiff] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The two sides of a review: what git has of them, compiled by dbt without a warehouse.
+"""The two sides of a review, compiled by dbt without a warehouse.
 
 The base is written to SLUICE_HOME/review/<commit>/ and kept there, so that the next review of a branch compiles its
 own side only.
@@ -109,7 +109,9 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
 
 
 def read_by_dbt(root: Path) -> Callable[[str], bool]:
-    """Whether a file, named from the root, can change what dbt compiles; any may where the paths are not plain."""
+    """A test of whether a file, named from the root, can change what dbt compiles.
+
+    Where the folders are not known (Jinja in a path, a local package), any file can."""
     try:
         project = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))
         folders = [str(f) for key, default in PATHS.items() for f in _listed(project.get(key), default)]
@@ -152,7 +154,7 @@ def read_compiled(revision: Revision, target: Path) -> Revision:
 
 
 def _not_overridden(revision: Revision) -> Iterator[str]:
-    """What dbt refuses when it parses a unit test, and not when only the tested model is parsed again."""
+    """Errors that dbt reports when it parses a unit test, but not when it parses only the tested model again."""
     models = revision.nodes("model")
     for unit in revision.manifest.get("unit_tests", {}).values():
         node = models.get((unit["depends_on"]["nodes"] or [""])[0])

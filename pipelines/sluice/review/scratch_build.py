@@ -106,7 +106,7 @@ class _Side:
                 self._place(parent)
 
     def _place(self, key: str) -> None:
-        """Make sure a parent stands somewhere: in the warehouse, or built now."""
+        """Find a parent in the warehouse, or build it."""
         node = self.nodes[key]
         if node["config"]["materialized"] == "ephemeral":
             self._place_parents(node)
