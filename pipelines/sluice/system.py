@@ -65,14 +65,14 @@ def sockets() -> Iterator[socket.socket]:
                 yield socket.socket(fileno=os.dup(int(entry.name)))
 
 
-def seconds_since_received(connection: socket.socket) -> float:
-    """Seconds since a connection last received data; 0 on systems other than Linux, which do not tell."""
+def seconds_since_received(connection: socket.socket) -> float | None:
+    """Seconds since a connection last received data; None on systems other than Linux, which do not know."""
     if sys.platform != "linux":
-        return 0.0
+        return None
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         milliseconds: int = struct.unpack_from("I", info, LAST_DATA_RECEIVED)[0]
-    except (OSError, struct.error):
+    except (OSError, struct.error):  # it is closed by now
         return 0.0
     return milliseconds / 1000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import duckdb
 import psutil
 import pytest
 
@@ -78,7 +81,7 @@ def test_without_the_calls_of_linux_nothing_is_limited(
             client.getpeername()
         }
         monkeypatch.setattr(sys, "platform", "darwin")
-        assert system.seconds_since_received(client) == 0
+        assert system.seconds_since_received(client) is None
         monkeypatch.setattr(system, "OPEN_FILES", tmp_path / "none")
         assert list(system.sockets()) == []
 
@@ -93,6 +96,34 @@ def test_without_proc_the_process_is_limited_as_a_whole(program: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == (NICENESS if "priority" in program else 0)
+
+
+def test_without_proc_duckdb_limits_the_memory_of_a_query(tmp_path: Path) -> None:
+    duckdb.connect(str(tmp_path / "published.duckdb")).close()
+    code = (
+        "from pathlib import Path; from sluice import system; from sluice.serve import worker;"
+        "system.Path = lambda *parts: Path('/nowhere', *(p.lstrip('/') for p in parts)); worker.main()"
+    )
+    requests: list[dict[str, object]] = [
+        {"file": str(tmp_path / "published.duckdb"), "key": None, "memory_mb": 64},
+        {"sql": "select sum(range) from range(1000)", "rows": True},
+        {
+            "sql": "select count(*) from (select range, hash(range) from range(50_000_000) order by 2)",
+            "rows": True,
+        },
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("".join(json.dumps(request) + "\n" for request in requests).encode())
+        process.stdin.flush()
+        answers = b""
+        while b"Out of Memory" not in answers and (more := os.read(process.stdout.fileno(), 65536)):
+            answers += more
+        process.kill()
+    assert b"Out of Memory" in answers
 
 
 def _connected(opened: socket.socket) -> bool:

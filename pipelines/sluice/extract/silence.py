@@ -1,8 +1,9 @@
 """A limit on how long a server may send nothing while it is read.
 
-Drivers written in C wait for the next byte as long as the connection stands, and ignore interrupts. But their sockets
-belong to this process: a watch checks when each of them last received data, and shuts them down when that was too
-long ago; the driver then sees a closed connection.
+This is our own because drivers written in C wait for the next byte as long as the connection stands, ignore interrupts,
+and have no time-out for it, so that no library around them could end the wait. Their sockets belong to this process,
+though: a watch checks when each of them last received data and shuts it down when that was too long ago, and the driver
+then sees a closed connection. Where the system does not know when data came, the whole reading gets a time-out.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from sluice.system import seconds_since_received, sockets
 
 LOOKS = 20
 """How often a watch looks within its time."""
+TIMES_AS_LONG = 8
+"""How much longer reading may take in all, where the system does not know when data came."""
 
 
 class Watch:
-    """Shuts this process's connections to one address down once none of them received anything for `seconds`.
+    """Shuts down this process's connections to an address once none of them has received anything for some time.
 
-    Sources on the same server are watched together: as long as one of them hears something, none is cut.
+    Sources on the same server are watched together: as long as one of them receives something, none is ended.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -32,6 +35,8 @@ class Watch:
             self._peers = {(str(address[4][0]), port) for address in found}
         self.seconds: float | None = None
         """How long the silence was that ended the connections; None as long as there was none."""
+        self.reason = ""
+        """Why the connections were ended, in words."""
 
     @contextmanager
     def on(self, seconds: float) -> Iterator[None]:
@@ -58,15 +63,25 @@ class Watch:
             looks += 1
             connections = list(self._connections())
             try:
-                silent = [seconds_since_received(connection) > seconds for connection in connections]
-                if looks > LOOKS and silent and all(silent):
-                    self.seconds = seconds
-                    for connection in connections:
-                        with suppress(OSError):
-                            connection.shutdown(socket.SHUT_RDWR)
+                ages = [seconds_since_received(connection) for connection in connections]
+                if not ages or looks <= LOOKS:
+                    continue
+                known = [age for age in ages if age is not None]
+                if len(known) < len(ages):
+                    if looks > LOOKS * TIMES_AS_LONG:
+                        longest = seconds * TIMES_AS_LONG
+                        self._end(connections, longest, f"reading did not end within {longest:.0f} seconds")
+                elif min(known) > seconds:
+                    self._end(connections, seconds, f"nothing came for {seconds:.0f} seconds")
             finally:
                 for connection in connections:
                     connection.close()
+
+    def _end(self, connections: Iterable[socket.socket], seconds: float, reason: str) -> None:
+        self.seconds, self.reason = seconds, reason
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _connections(self) -> Iterator[socket.socket]:
         """Duplicates of this process's sockets that are connected to the address."""
@@ -78,9 +93,9 @@ class Watch:
 
 
 class Deadline:
-    """Ends what one thread waits for at a server, however little keeps coming, once it takes longer than `seconds`.
+    """Ends what a thread waits for at a server once it takes longer than `seconds`, even if a little keeps coming.
 
-    One thread looks once in a while; to begin and to end costs nothing.
+    One thread looks once in a while; beginning and ending cost nothing.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -93,7 +108,7 @@ class Deadline:
 
     @contextmanager
     def on(self, host: str, port: int) -> Iterator[None]:
-        """Bound the time of the block, which talks to this address."""
+        """Limit the time of the block, which talks to this address."""
         self.passed = False
         self._began = (time.monotonic(), host, port)
         if self._thread is None:
@@ -105,7 +120,7 @@ class Deadline:
             self._began = None
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop looking."""
         self._closed.set()
 
     def _look(self) -> None:

@@ -250,8 +250,8 @@ class _Server:
 
     def _said(self, error: Exception) -> str:
         """The message of the server's client, without the query and the address, in one line."""
-        if self._watch and self._watch.seconds:
-            return f"nothing came for {self._watch.seconds:.0f} seconds"
+        if self._watch and self._watch.reason:
+            return self._watch.reason
         text = re.sub(r'(?s)^.*?(?:query|connect to \w+ (?:at|with[^"]*)) ".*":', "", str(error))
         text = re.sub(r"^(?:\w+ )?Error: ", "", text.strip())
         return self.context.connections.redact(text).partition("\n")[0] or "the connection ended"

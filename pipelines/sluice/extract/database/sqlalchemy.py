@@ -128,8 +128,8 @@ def _connected(
 
 def _said(error: Exception, watch: Watch | None, context: ExtractContext) -> str:
     """What the driver said, in one line without secrets."""
-    if watch and watch.seconds:
-        return f"nothing came for {watch.seconds:.0f} seconds"
+    if watch and watch.reason:
+        return watch.reason
     cause: BaseException = error
     while cause.__cause__:
         cause = cause.__cause__
