@@ -82,6 +82,20 @@ def test_every_room_is_in_the_order() -> None:
     assert rooms <= set(ROOMS), f"give them a place in ROOMS: {sorted(rooms - set(ROOMS))}"
 
 
+def test_the_page_shows_the_rooms_as_they_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    order = page.partition("The complete order is ")[2].partition(".")[0]
+    assert tuple(re.findall(r"\w+", order)) == ROOMS
+    wrong = []
+    for room in ROOMS[3:]:
+        row = re.search(rf"^\| `{room}/` \|[^|]+\|(.+)\|$", page, re.M)
+        shown = set(re.findall(r"`(\w+)`", row[1])) if row else set()
+        there = {f.stem for f in (ENGINE / room).rglob("*.py") if f.stem != "__init__"}
+        if shown != there:
+            wrong.append(f"{room}/: gone {sorted(shown - there)}, missing {sorted(there - shown)}")
+    assert not wrong, "docs/architecture.md lists other modules:\n" + "\n".join(wrong)
+
+
 def test_imports_go_one_way() -> None:
     wrong = [
         f"{_path(file)}:{line} imports {name}"
