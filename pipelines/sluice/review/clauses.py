@@ -12,29 +12,9 @@ from functools import partial
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from sluice.review import select_parts as parts
 from sluice.review.query_equivalence import drop_default_join_kinds, parse, structure, without_parentheses
 from sluice.review.row_counts import Counts, RowCounts, Undo, adding, dropping, restoring
-from sluice.review.select_parts import (
-    branches_of,
-    change_text,
-    conditions_of,
-    join_condition,
-    join_words,
-    joins_by_table,
-    matched_scopes,
-    multiplies_rows,
-    outputs_of,
-    relation_name,
-    scopes_of,
-    set_operator,
-    set_operators,
-    short_name,
-    source_of,
-    spelled_out,
-    sql_of,
-    sql_text,
-    tables_by_alias,
-)
 
 WHOLE = ("group", "having", "qualify", "distinct", "limit", "offset")
 """Clauses of a select that are compared whole, after `from`, joins and `where`."""
@@ -119,15 +99,15 @@ class _Comparison:
 
     def __init__(self, old: exp.Query, new: exp.Query) -> None:
         self.counts = RowCounts(new)
-        self.old, self.new = scopes_of(old), scopes_of(new)
-        self.pairs = matched_scopes(self.old, self.new)
+        self.old, self.new = parts.scopes_of(old), parts.scopes_of(new)
+        self.pairs = parts.matched_scopes(self.old, self.new)
         self.renamed = {n: o for o, n in self.pairs}
 
     def clauses(self) -> Iterator[Clause]:
         for old_name, new_name in self.pairs:
             old, new = self.old[old_name], self.new[new_name]
-            before, after = branches_of(old), branches_of(new)
-            if [set_operator(b) for b in before] != [set_operator(b) for b in after]:
+            before, after = parts.branches_of(old), parts.branches_of(new)
+            if [parts.set_operator(b) for b in before] != [parts.set_operator(b) for b in after]:
                 yield self._branches(new_name, old, new, before, after)
                 continue
             for o, n in zip(before, after, strict=True):
@@ -149,7 +129,10 @@ class _Comparison:
             text = f"union branch removed: `{_tables(removed, len(before) - len(after))}`"
             kind = "union-branch-removed"
         else:
-            kind, text = "set-operation", f"`{set_operators(before)} became {set_operators(after)}`"
+            kind, text = (
+                "set-operation",
+                f"`{parts.set_operators(before)} became {parts.set_operators(after)}`",
+            )
         counts = self.counts.undoing(scope, new, lambda select: select.replace(old.copy()))
         return Clause(kind, scope, text, True, None, *counts)
 
@@ -187,8 +170,8 @@ class _SelectPair:
     def __init__(self, whole: _Comparison, scope: str, old: exp.Select, new: exp.Select) -> None:
         self.whole, self.counts = whole, whole.counts
         self.scope, self.old, self.new = scope, old, new
-        self.old_key = partial(whole.old_key, tables=tables_by_alias(old))
-        tables = {alias: whole.old_name(table) for alias, table in tables_by_alias(new).items()}
+        self.old_key = partial(whole.old_key, tables=parts.tables_by_alias(old))
+        tables = {alias: whole.old_name(table) for alias, table in parts.tables_by_alias(new).items()}
         self.new_key = partial(whole.new_key, tables=tables)
 
     def clauses(self) -> Iterator[Clause]:
@@ -200,7 +183,7 @@ class _SelectPair:
         o, n = self.old.args.get("order"), self.new.args.get("order")
         if (o and self.old_key(o)) != (n and self.new_key(n)):
             is_cut = bool(self.new.args.get("limit") or self.old.args.get("limit"))
-            yield Clause("order-changed", self.scope, f"order by changed: {change_text(o, n)}", is_cut)
+            yield Clause("order-changed", self.scope, f"order by changed: {parts.change_text(o, n)}", is_cut)
         yield from self._columns()
 
     def _of_rows(self, kind: str, text: str, counts: Counts = (None, None)) -> Clause:
@@ -214,7 +197,7 @@ class _SelectPair:
         if clause in ("having", "qualify") and o is not None and n is not None:
             yield from self._conditions(clause)
             return
-        before, after = o and spelled_out(o, self.old), n and spelled_out(n, self.new)
+        before, after = o and parts.spelled_out(o, self.old), n and parts.spelled_out(n, self.new)
         if (before and self.old_key(before)) == (after and self.new_key(after)):
             return
         how = "added" if o is None else "removed" if n is None else "changed"
@@ -222,67 +205,69 @@ class _SelectPair:
             counts = self.counts.of_groups(self.scope, self.old, self.new)
         else:
             counts = self._undoing(restoring(clause, o))
-        yield self._of_rows(f"{clause}-{how}", f"{clause} {how}: {change_text(before, after)}", counts)
+        yield self._of_rows(f"{clause}-{how}", f"{clause} {how}: {parts.change_text(before, after)}", counts)
 
     def _from(self) -> Iterator[Clause]:
         o, n = self.old.args.get("from_"), self.new.args.get("from_")
         if o is None or n is None or isinstance(o.this, exp.Subquery):
             if (o and self.old_key(o)) != (n and self.new_key(n)):
-                yield self._of_rows("from-changed", f"from changed: {change_text(o, n)}")
+                yield self._of_rows("from-changed", f"from changed: {parts.change_text(o, n)}")
             return
-        before, after = relation_name(o.this), relation_name(n.this)
+        before, after = parts.relation_name(o.this), parts.relation_name(n.this)
         if before != self.whole.old_name(after):
             yield self._of_rows(
-                "from-changed", f"reads `{short_name(after)}` instead of `{short_name(before)}`"
+                "from-changed", f"reads `{parts.short_name(after)}` instead of `{parts.short_name(before)}`"
             )
 
     def _joins(self) -> Iterator[Clause]:
-        before = joins_by_table(self.old, lambda name: name)
-        after = joins_by_table(self.new, self.whole.old_name)
+        before = parts.joins_by_table(self.old, lambda name: name)
+        after = parts.joins_by_table(self.new, self.whole.old_name)
         for table in [*before, *(k for k in after if k not in before)]:
             o, n = before.get(table), after.get(table)
-            shown = f"`{short_name(table[0])}`"
+            shown = f"`{parts.short_name(table[0])}`"
             if n is None:
-                yield self._of_rows("join-removed", f"{join_words(o)} {shown} removed")
+                yield self._of_rows("join-removed", f"{parts.join_words(o)} {shown} removed")
                 continue
             if o is None:
-                kind, text = "join-added", f"{join_words(n)} {shown} added"
-            elif join_words(o) != join_words(n):
-                kind, text = "join-kind", f"{join_words(o)} {shown} became {join_words(n)}"
-            elif join_condition(o, self.old_key) != join_condition(n, self.new_key):
-                change = change_text(o.args.get("on"), n.args.get("on"))
-                kind, text = "join-condition", f"condition of {join_words(n)} {shown} changed: {change}"
+                kind, text = "join-added", f"{parts.join_words(n)} {shown} added"
+            elif parts.join_words(o) != parts.join_words(n):
+                kind, text = "join-kind", f"{parts.join_words(o)} {shown} became {parts.join_words(n)}"
+            elif parts.join_condition(o, self.old_key) != parts.join_condition(n, self.new_key):
+                change = parts.change_text(o.args.get("on"), n.args.get("on"))
+                kind, text = "join-condition", f"condition of {parts.join_words(n)} {shown} changed: {change}"
             else:
                 continue
             yield self._of_rows(kind, text, self.counts.of_join(self.scope, self.new, n, o))
 
     def _conditions(self, clause: str) -> Iterator[Clause]:
-        before = {self.old_key(c): c for c in conditions_of(self.old, clause)}
-        after = {self.new_key(c): c for c in conditions_of(self.new, clause)}
+        before = {self.old_key(c): c for c in parts.conditions_of(self.old, clause)}
+        after = {self.new_key(c): c for c in parts.conditions_of(self.new, clause)}
         removed = [c for key, c in before.items() if key not in after]
         added = [c for key, c in after.items() if key not in before]
         if removed and added:
-            text = f"{clause} changed: {change_text(exp.and_(*removed), exp.and_(*added))}"
+            text = f"{clause} changed: {parts.change_text(exp.and_(*removed), exp.and_(*added))}"
             counts = self._undoing(restoring(clause, self.old.args.get(clause)))
             yield self._of_rows(f"{clause}-changed", text, counts)
             return
         for how, conditions, undo in (("added", added, dropping), ("removed", removed, adding)):
             for condition in conditions:
-                text = f"{clause} {how}: `{sql_text(condition)}`"
+                text = f"{clause} {how}: `{parts.sql_text(condition)}`"
                 yield self._of_rows(f"{clause}-{how}", text, self._undoing(undo(clause, condition)))
 
     def _columns(self) -> Iterator[Clause]:
-        before, after = outputs_of(self.old), outputs_of(self.new)
+        before, after = parts.outputs_of(self.old), parts.outputs_of(self.new)
         for name, o in before.items():
             if name not in after:
-                how = "unnest" if multiplies_rows(o) else "column"
+                how = "unnest" if parts.multiplies_rows(o) else "column"
                 yield Clause(f"{how}-removed", self.scope, f"column `{name}` removed", how == "unnest", name)
             elif self.old_key(o) != self.new_key(after[name]):
                 yield from self._expression(name, o, after[name])
         for name, n in after.items():
             if name not in before:
-                how = "unnest" if multiplies_rows(n) else "column"
-                text = f"column `{name}` added" + (f": {change_text(None, n)}" if how == "unnest" else "")
+                how = "unnest" if parts.multiplies_rows(n) else "column"
+                text = f"column `{name}` added" + (
+                    f": {parts.change_text(None, n)}" if how == "unnest" else ""
+                )
                 yield Clause(f"{how}-added", self.scope, text, how == "unnest", name)
         if [n for n in before if n in after] != [n for n in after if n in before]:
             yield Clause("columns-reordered", self.scope, "order of columns changed", False)
@@ -292,19 +277,19 @@ class _SelectPair:
         if len(windows[0]) == len(windows[1]) == 1:
             before, after = windows[0][0], windows[1][0]
             for part, word in (("partition_by", "partition"), ("order", "order"), ("spec", "frame")):
-                texts = [sql_of(window.args.get(part)) for window in (before, after)]
+                texts = [parts.sql_of(window.args.get(part)) for window in (before, after)]
                 if texts[0] != texts[1]:
                     change = " → ".join(f"`{t or 'none'}`" for t in texts)
                     text = f"window {word} of `{name}` changed: {change}"
                     counts = self.counts.of_window(self.new, name, before.args.get(part), part)
                     yield Clause(f"window-{word}", self.scope, text, True, name, *counts)
-            if sql_text(before.this) == sql_text(after.this) and type(old) is type(new):
+            if parts.sql_text(before.this) == parts.sql_text(after.this) and type(old) is type(new):
                 return
-        text = f"`{name}` changed: {change_text(old, new)}"
-        if multiplies_rows(old) or multiplies_rows(new):
+        text = f"`{name}` changed: {parts.change_text(old, new)}"
+        if parts.multiplies_rows(old) or parts.multiplies_rows(new):
 
             def undo(query: exp.Query) -> None:
-                outputs_of(query)[name].replace(old.copy())  # type: ignore[arg-type]
+                parts.outputs_of(query)[name].replace(old.copy())  # type: ignore[arg-type]
 
             yield Clause("unnest-changed", self.scope, text, True, name, *self._undoing(undo))
         else:
@@ -312,4 +297,4 @@ class _SelectPair:
 
 
 def _tables(branches: list[exp.Query], count: int) -> str:
-    return ", ".join(source_of(b) for b in branches[:count])
+    return ", ".join(parts.source_of(b) for b in branches[:count])
