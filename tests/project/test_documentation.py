@@ -95,6 +95,39 @@ def test_decisions_name_tests_that_exist() -> None:
     assert not gone, f"docs/decisions.md names tests that do not exist: {gone}"
 
 
+def test_modules_that_pages_name_exist() -> None:
+    """`load/run.py` and `pipelines/sluice/load/run.py` mean the same; sandbox/ and servers/ begin at the root."""
+    engine = ROOT / "pipelines" / "sluice"
+    gone = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in [*PAGES, ROOT / "CONTRIBUTING.md"]
+        for name in re.findall(r"`([a-z]\w*/[\w/]+\.py)\b", page.read_text(encoding="utf-8"))
+        if not any((folder / name).exists() for folder in (engine, ROOT, ROOT / "tests" / "python"))
+    ]
+    gone = [name for name in gone if not name.endswith("ingest/weather.py")]  # an example of the reader's own
+    assert not gone, f"pages name modules that do not exist: {gone}"
+
+
+def test_the_architecture_lists_every_module() -> None:
+    engine = ROOT / "pipelines" / "sluice"
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `(\w+)/` \| .* \| (.*) \|$", text, re.M))
+    there = {
+        room.name: {f.stem for f in room.rglob("*.py")} - {"__init__"}
+        for room in engine.iterdir()
+        if room.is_dir()
+    }
+    named = {room: set(re.findall(r"`(\w+)`", modules)) for room, modules in table.items()}
+    different = {
+        room: sorted(named.get(room, set()) ^ modules)
+        for room, modules in there.items()
+        if named.get(room, set()) != modules and room != "__pycache__"
+    }
+    assert not different, (
+        f"the table of rooms in docs/architecture.md lacks these modules, or they are gone: {different}"
+    )
+
+
 def test_no_registry_address_and_no_machine_path_is_committed() -> None:
     """A lock or a config with an index address works on one network only."""
     files = subprocess.run(

@@ -32,7 +32,7 @@ def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, 
             and is_chosen(table, c, c)
             and not (c == DELETED_AT and table.load.soft_delete)
         ]
-        if table.load.soft_delete and DELETED_AT in known:  # when it was found says the load, not the source
+        if table.load.soft_delete and DELETED_AT in known:  # the time comes from the load
             same.append(f"(n.{DELETED_AT} is null) = (r.{DELETED_AT} is null)")
         same += [f"n.{quoted(c)} is null" for c in delivered if c not in known]
         select = (
@@ -56,7 +56,7 @@ def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, 
 def _boundary(target: Target, file: Path) -> tuple[str | None, str, str]:
     """Conditions: rows of the file raw cannot hold, the others, and the rows of raw these may be equal to.
 
-    What has a higher cursor than anything in raw is new without a look at raw, which may be large.
+    Rows with a higher cursor than any in raw are new, without reading raw, which may be large.
     """
     cursor = target.table.load.cursor
     kind = target.columns.get(normalized(cursor)) if cursor else None
@@ -145,7 +145,7 @@ def holds_the_same(target: Target, file: Path) -> bool:
 
 
 def refuse_shrinking(target: Target, rows: int, before: int) -> None:
-    """A source that is suddenly empty or half its size is more often broken than right."""
+    """A source that is suddenly empty or half its size is usually broken."""
     table = target.table
     if rows < before * table.load.shrink_limit:
         raise LoadError(

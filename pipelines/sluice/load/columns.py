@@ -18,7 +18,7 @@ from sluice.sql import quoted
 
 EXAMPLES = 3
 NO_COLUMNS = ("_none", "_nothing")
-"""Placeholder columns in a relation of rows that have no column."""
+"""Placeholder columns for rows without any column."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _raw_type(target: Target, rows: TypedRows, name: str, own: str, declared: Ma
 
 
 def _check_time_zone(table: Table[Any], name: str, own: str, raw: str) -> None:
-    """Refuse a timestamp that gains or loses its zone: it names other instants, though every value casts."""
+    """Refuse a timestamp that gains or loses its zone: every value casts, but to another instant."""
     zones = {own, raw}
     if "TIMESTAMP WITH TIME ZONE" in zones and any(
         z.startswith(("TIMESTAMP_", "DATE")) or z == "TIMESTAMP" for z in zones

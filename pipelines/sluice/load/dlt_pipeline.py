@@ -85,7 +85,7 @@ class SourceLoad:
         return result
 
     def _finish(self) -> None:
-        """Do what waits for the commit; a failed step does not keep the others from running. Raises the first error."""
+        """Run the steps that wait for the commit; a failed step does not stop the others. Raises the first error."""
         errors = []
         self.context.raw.forget()
         for step in self.afterwards:
@@ -166,12 +166,12 @@ class SourceLoad:
         return dlt.source(resources, name=self.source.name, max_table_nesting=0)()
 
     def _rows(self, table: Table[Any]) -> Iterator[Any]:
-        """What dlt reads as a resource: the staged file of one table, if it brings something."""
+        """What dlt reads as a resource: the staged file of one table, if it has rows."""
         result = self.results[table.name]
         before = copy.deepcopy(dict(self.context.state(table.name)))
         extraction: Extraction | None = None
         try:
-            if "_after" in before:  # a load that was killed may not have come to it
+            if "_after" in before:  # a killed load may not have reached it
                 self._tidy(table, **before["_after"])
             extraction = self._extracted(table)
             if isinstance(extraction, Failed):
@@ -275,7 +275,7 @@ class SourceLoad:
 
     def _delete(self, where: str, column: str, values: Sequence[str]) -> None:
         listed = ", ".join(map(literal, values))
-        # in a connection of its own: an extractor's transaction may still be open, and see what has been dropped
+        # in a separate connection: an extractor's transaction may still be open, and see dropped tables
         with self.context.con.cursor() as con, suppress(duckdb.CatalogException):
             con.execute(f"delete from {where} where {quoted(column)} in ({listed})")
 
@@ -291,7 +291,7 @@ def _repair(folder: Path) -> None:
     for place in ("load/new", "load/normalized", "load/loaded", "normalize/extracted"):
         if (folder / place).parent.is_dir():
             (folder / place).mkdir(exist_ok=True)
-    # of a normalised package the one it was made from may be half deleted, and then looks broken
+    # the package that a normalised one was made from may be half deleted, and then looks broken
     for package in folder.glob("load/normalized/*"):
         shutil.rmtree(folder / "normalize/extracted" / package.name, ignore_errors=True)
     # a package marked as complete but not moved away: completing it again changes nothing

@@ -26,7 +26,7 @@ _NUMBER = r"-?[0-9][-+.0-9eE]*"
 _LONG_REAL = r"[:,\[]\s*(-?[0-9]+\.[0-9]{15,}|-?[0-9][0-9.]{15,})"
 _VAST = r"[:,\[]\s*(-[0-9]{19}|[0-9]{20}|-?[0-9.]+[eE][-+]?[0-9]{3})"
 _MARK = "\\u0001number "
-"""Stands before a number that is carried as a string."""
+"""Prefix of a number that is carried as a string."""
 _INEXACT = (
     # in a `case`, because DuckDB evaluates all parts of `and`
     f"(case when regexp_matches(_record, '{LONG_NUMBER}') then regexp_matches(_record, '{_VAST}')"
@@ -49,8 +49,8 @@ _TYPE_BY_FIRST = {'"': "VARCHAR", "{": "OBJECT", "[": "ARRAY", "t": "BOOLEAN", "
 def as_columns(target: Target, records: JsonRecords, bad: BadRows, *, keep: bool = False) -> TypedRows:
     """One column per top-level key of the records.
 
-    What is not an object with each key once goes to `bad`. `keep` keeps `_record` beside the columns. Raises LoadError
-    when two keys would have one name in raw.
+    Records that are not an object with unique keys go to `bad`. `keep` keeps `_record` beside the columns.
+    Raises LoadError when two keys would have one name in raw.
     """
     con, table, relation = target.con, target.table, records.relation
     meta = [n for n, *_ in con.execute(f"describe {relation}").fetchall() if n != RECORD]

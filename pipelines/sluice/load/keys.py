@@ -86,7 +86,7 @@ def settle_keys(target: Target, rows: TypedRows, key: Sequence[str], file: Path)
 def distinct_keys(con: duckdb.DuckDBPyConnection, key: Sequence[str], file: Path, rows: int) -> int:
     """How many keys a file has; DuckDB's own count comes last, as it takes ten times as long as the other two ways.
 
-    Whole numbers that lie close are counted as bits, and keys in ascending order, as databases often have them, are
+    Whole numbers in a narrow range are counted as bits, and keys in ascending order, as databases often have them, are
     as many as the rows.
     """
     names = list(map(quoted, key))

@@ -32,7 +32,7 @@ from sluice.load.staging import StagedFile, Target, copy_to, end_transaction, re
 from sluice.sql import literal, quoted
 
 UNMARKED = ("", "0", "f", "false", "n", "no")
-"""Texts in the column that marks deleted rows which say that a row is not."""
+"""Texts in the column that marks deleted rows that mean "not deleted"."""
 _ALTERED = "sluice: value would be altered"
 
 

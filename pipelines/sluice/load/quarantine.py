@@ -84,7 +84,7 @@ class BadRows:
             self._messages.append(f"{self.target.table.qualified}: {where}{reason}")
 
     def leave_out(self, relation: str, position: Sequence[str], where: str, what: str) -> str:
-        """A relation without the records for which `where` is true; those are bad, because they `what`."""
+        """A relation without the records for which `where` is true; those are bad; `what` says why."""
         bad = f"from ({relation}) where {where}"
         count = self.target.count(bad)
         if not count:
@@ -182,7 +182,7 @@ class BadRows:
         return self.file
 
     def explained(self, count: int) -> str:
-        """Why the table is refused, and how to see and fix it."""
+        """Why the table is refused, and how to see and fix the bad rows."""
         table = self.target.table
         return "\n".join(self._messages) + (
             f"\nNothing of {table.qualified} was loaded: {count} bad row(s), its tolerance is {table.load.tolerance}. "
@@ -192,7 +192,7 @@ class BadRows:
         )
 
     def settled(self, rows: TypedRows, key: Sequence[str], good: Path) -> list[str]:
-        """Quarantined rows, by `_row_id`, that this load brings in good order."""
+        """Quarantined rows, by `_row_id`, that this load delivers without an error."""
         target = self.target
         columns = target.context.raw.quarantine_columns(target.table)
         if not columns:
@@ -217,7 +217,7 @@ class BadRows:
 def _reasons(
     columns: Sequence[Column], key: Sequence[str], kept_out: Sequence[str], doubled: str | None
 ) -> list[str]:
-    """Expressions of why a row is bad; null where it is not."""
+    """Expressions with the reason why a row is bad; null for a good row."""
     conditions = {
         f"{c.name}: {c.own.lower()} is not {c.raw.name.lower()}": (
             f"not ({quoted(c.source)} is null or coalesce({c.cast.keeps}, false))"

@@ -169,7 +169,7 @@ class SourceReader:
         )
 
     def _extracted(self, extract: Extractor) -> Generator[Extraction, None, None]:
-        """What the extractor yields, and an error for each table that a range is asked of and has none."""
+        """The extractor's results, and an error for each table without ranges if one was requested."""
         tables = [t for t in self.source.tables if not self.options.window or t.load.has_range()]
         for table in self.source.tables:
             if table not in tables:
@@ -207,7 +207,7 @@ class SourceReader:
         self.listener.retried(self.source.name, table, self._connections.redact(what))
 
     def format_error(self, error: BaseException, where: str | None = None) -> str:
-        """An error as the person reads it: ours as written, others with where they came from; no secrets."""
+        """The text of an error for a person: our own unchanged, others with their origin; no secrets."""
         cause = error
         while not isinstance(cause, SluiceError) and cause.__cause__:
             cause = cause.__cause__

@@ -16,7 +16,7 @@ class ProgressListener:
         """`rows` more rows of a table were read."""
 
     def finished(self, result: SourceResult) -> None:
-        """A source is done, well or not."""
+        """A source is done, successfully or not."""
 
     def retried(self, source: str, table: str, what: str) -> None:
         """Something failed on a network and is tried again."""

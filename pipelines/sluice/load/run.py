@@ -29,7 +29,7 @@ from sluice.runs.raw_copy import copy_to_raw
 from sluice.runs.store import LoadRecord, RunStore
 
 BREAKING_OFF_SECONDS = 0.6
-"""How long interrupted loads are waited for; one that waits for a network's answer is not."""
+"""How long to wait for interrupted loads to end; one that waits for a network may take longer."""
 THREADS = 4
 """Sources loaded at once; more only wait for each other on two cores."""
 
@@ -73,7 +73,7 @@ def load(
                 _record(ledger, run_id, done.result())
                 results.append(done.result())
         except BaseException:
-            # Ctrl-C above all: what runs is broken off, not waited for; the next load finishes what was staged
+            # usually Ctrl-C: running loads are interrupted; the next load finishes what was staged
             dlt_pipeline.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
             _break_off(readers, loads)

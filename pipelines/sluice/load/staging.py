@@ -18,7 +18,7 @@ from sluice.extract.contract import ExtractContext
 from sluice.sql import first_value, literal
 
 FEW_ROWS = 2048
-"""Of a group in a file, where more of them take too much memory."""
+"""Rows per group in a file, if larger groups take too much memory."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Personal:
     declared: bool
     """The column itself has a class; otherwise it is made from columns that have one."""
     maybe: bool = False
-    """Lineage could not tell, so it is treated as if."""
+    """Lineage could not tell, so the column counts as personal."""
 
 
 def declared_classes(manifest: Manifest) -> dict[Ref, str]:

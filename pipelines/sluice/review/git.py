@@ -1,4 +1,4 @@
-"""What git says of the two sides: which commit, which files and lines differ."""
+"""What git knows about the two sides: commits, changed files and lines."""
 
 from __future__ import annotations
 

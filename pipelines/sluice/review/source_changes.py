@@ -14,7 +14,7 @@ from sluice.review.revision import Revision
 from sluice.review.wording import name_of, old_and_new
 
 NO_RELOAD = ("deletes", "lookback", "shrink_limit", "tolerance", "drift", "schedule")
-"""Keys of a load that only say how later rows are taken in."""
+"""Keys of a load that only affect later rows."""
 
 
 class Load(NamedTuple):

@@ -1,4 +1,4 @@
-"""Data and unit tests that were added, removed, or ask for less than they did."""
+"""Data and unit tests that were added, removed or weakened."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def declared_tests(revision: Revision, renamed: Mapping[str, str]) -> dict[str, 
 
 
 def findings_of_tests(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iterator[Finding]:
-    """Tests that were added, removed, or ask for less than they did."""
+    """Tests that were added, removed or weakened."""
     before, after = declared_tests(old, {}), declared_tests(new, renamed)
     alive = {*new.tables, *new.sources, *renamed.values()}
     for key in sorted({*before, *after}):

@@ -125,7 +125,7 @@ class _Server:
 
     def leave(self) -> None:
         self._transaction = 0
-        with suppress(duckdb.Error):  # none may be open, or nobody is there to hear of its end
+        with suppress(duckdb.Error):  # otherwise no transaction may be open, or its end would go unnoticed
             self.context.con.execute("rollback")
         self.context.con.execute(f"detach database if exists {self.catalog}")
 
@@ -145,7 +145,7 @@ class _Server:
             ) from None
 
     def _secret(self) -> str:
-        """MySQL's password by a secret: within an address, some of its characters would have a meaning."""
+        """MySQL's password as a secret: in a URL, some of its characters would have a meaning."""
         password = urlsplit(self.url).password if self.dialect == "mysql" else None
         if not password:
             return ""
@@ -172,7 +172,7 @@ class _Server:
             rows = self._rows(table)
         except duckdb.Error as error:
             if not self._is_broken(error):
-                self.leave()  # the server may refuse all that comes in a transaction with an error
+                self.leave()  # after an error, the server may refuse everything in the transaction
                 lossless = self._read_lossless(
                     table, error
                 )  # invalid text in a key already stops the scanner here
@@ -240,7 +240,7 @@ class _Server:
         )
 
     def _explained(self, table: Table[DatabaseTable], error: Exception) -> Exception:
-        """The error as one of the connection, where it is one; itself otherwise."""
+        """A ConnectionError if the connection failed; otherwise the error itself."""
         if not self._is_broken(error):
             return error
         return ConnectionError(

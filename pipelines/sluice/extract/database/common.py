@@ -60,7 +60,7 @@ def server_of(url: str) -> tuple[Watch | None, str]:
 def chosen_columns(table: Table[DatabaseTable], columns: Sequence[str], context: ExtractContext) -> list[str]:
     """Columns to read, in the source's order; a name the source lacks is an error.
 
-    But for one that is excluded because the source no longer has it, while raw does.
+    Except for an excluded one that raw has and the source no longer has.
     """
     wanted = table.load.columns
     raw = context.raw.columns(table)
@@ -125,7 +125,7 @@ def _converted(value: Any, own: str, whole: Callable[[Any], int]) -> Any:
 
 
 def wanted_range(table: Table[DatabaseTable], own: str, context: ExtractContext) -> Range | None:
-    """From the highest cursor raw has, less the look-back; or the window that is asked for. None: the whole table.
+    """From the highest cursor in raw minus the look-back, or the requested window. None: the whole table.
 
     `own` is the type of the cursor by which the source orders.
     """
@@ -170,7 +170,7 @@ def _cursor_type(table: Table[DatabaseTable], own: str, context: ExtractContext)
 
 
 def _highest(table: Table[DatabaseTable], data_type: str, context: ExtractContext) -> Any:
-    """Where raw ends; a cursor that lies in the future, or at infinity, says nothing about what is new."""
+    """The highest cursor in raw; one in the future, or at infinity, shows nothing about new rows."""
     column = normalized(table.load.cursor or "")
     reached = "true"
     if data_type.startswith(("TIMESTAMP", "DATE")):
@@ -214,7 +214,7 @@ def _days(span: timedelta) -> timedelta:
 
 
 def stage_keys(table: Table[DatabaseTable], context: ExtractContext, relation: str) -> str:
-    """All keys of the source (and their cursors), read once; in raw's types, null where those cannot hold the value."""
+    """All keys of the source (and their cursors), read once, in raw's types; null if the type cannot hold the value."""
     file = context.folder / f"{table.name}.keys.parquet"
     known = context.raw.columns(table)
     shown = []

@@ -209,7 +209,7 @@ class Scan:
         return {column: _affine(str(kind).upper()) for column, kind in found}
 
     def _unread(self) -> str:
-        """Rows with a value that is there but cannot be made plain."""
+        """Rows with a value that cannot be converted."""
         plain = {n: a.plain for n, a in self._altered.items() if a.plain}
         return " or ".join(
             f"({quoted(n)} is not null and {expression} is null)" for n, expression in plain.items()
@@ -251,7 +251,7 @@ class Scan:
             asked = f"select exists(select 1 from {self._there} where ({within}) and ({either}))"
             row = self._context.con.execute(self._asked(asked)).fetchone() or (0,)
             return list(conditions) if int(row[0]) else []
-        # usually there is none, and that is found faster than the count per column
+        # usually there is none, which is faster to find than the count per column
         some = self._counted({"": "true"}, f"({within}) and ({either})")
         return self._counted(conditions, within) if some else []
 

@@ -34,7 +34,7 @@ def extract_table(
     source: Source[DatabaseSource, DatabaseTable],
     context: ExtractContext,
 ) -> TypedRows:
-    """What is wanted of a table, by dlt's `sql_table` with its arrow backend."""
+    """Reads one table with dlt's `sql_table` and its arrow backend."""
     import sqlalchemy
 
     watch, where = server_of(url)
@@ -194,7 +194,7 @@ def _as_text(kind: Any, dialect: Any) -> bool:
     from sqlalchemy import Float, Integer, Numeric, Time
 
     if isinstance(kind, Numeric) and not isinstance(kind, Float):
-        # a driver that is not known for decimals may give doubles; SQLite has no others
+        # other drivers may return doubles for decimals; SQLite always does
         return dialect.name != "sqlite" and (not dialect.supports_native_decimal or not _fits(kind))
     if isinstance(kind, Integer):
         return bool(getattr(kind, "unsigned", False))

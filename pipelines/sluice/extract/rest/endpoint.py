@@ -38,7 +38,7 @@ PARENT_CURSOR = "parent_cursor"
 ENVELOPE = {"code", "detail", "details", "error", "error_description", "errors", "message", "msg", "ok", "path"} | {
     "reason", "request_id", "status", "status_code", "success", "timestamp", "title", "trace_id", "type"
 }  # fmt: skip
-"""Keys of an object that only tells of an error."""
+"""Keys of an object that only reports an error."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ class Endpoint:
         compare_by_meaning(self.incremental)
 
     def _kept(self, table: str, *keys: str) -> dict[str, Any]:
-        """Part of a table's state; empty when everything is to be read anew."""
+        """Part of a table's state; empty when everything is to be read again."""
         found: dict[str, Any] = {} if self.context.options.full_refresh else self.context.state(table)
         for key in keys:
             found = found.get(key) or {}
@@ -229,7 +229,7 @@ class Endpoint:
         return pages
 
     def refuse_an_error(self, page: Any) -> None:
-        """Raise BadAnswer for the word that something went wrong: some servers say so with status 200."""
+        """Raise BadAnswer if the body reports an error: some servers do so with status 200."""
         found = page.response.json()
         if not isinstance(found, dict):
             return

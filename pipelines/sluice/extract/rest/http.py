@@ -37,7 +37,7 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 TIMEOUT_SECONDS = (10.0, 60.0)
 """To connect, and between two pieces of an answer."""
 ANSWER_SECONDS = 600.0
-"""For one answer in all: a server that sends a byte now and then never runs into the other time-outs."""
+"""For a whole answer: a server that sends a byte now and then never reaches the other time-outs."""
 RETRIED = {408, 425, 429, *range(500, 600)}
 TOKEN_LIFE_USED = 0.8
 """A token that says when it ends is renewed when this part of its life has passed."""
@@ -289,7 +289,7 @@ def _wait_after(state: RetryCallState) -> float:
 def _wait(attempt: int, response: requests.Response | None) -> float:
     """Seconds to wait before the next try: what the server asks for, and on top of it doubling with jitter.
 
-    Everybody who was told the same time must not come back at the same time, and "at once" must not be a loop.
+    Clients that got the same time must not come back at the same moment, and "at once" must not become a loop.
     """
     headers = response.headers if response is not None else {}
     asked = retry_after(headers.get("Retry-After"), headers.get("Date"))
@@ -348,7 +348,7 @@ def _parse_once(response: requests.Response) -> None:
 
 
 def _utf8(response: requests.Response) -> bytes:
-    """The body in UTF-8, without a mark at its begin."""
+    """The body in UTF-8, without a byte order mark."""
     charset = re.search(r"charset=[\"']?([\w.-]+)", response.headers.get("Content-Type", ""), re.IGNORECASE)
     body = response.content
     if charset and charset[1].lower() not in ("utf-8", "utf8"):

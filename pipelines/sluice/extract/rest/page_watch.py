@@ -38,7 +38,7 @@ class PageWatch:
         """Hashes of the records' keys, each once a page."""
 
     def see(self, page: Any) -> None:
-        """Note a page; must come before anything changes its records."""
+        """Record a page, before anything changes its records."""
         self._pages += 1
         self._rows += len(page)
         self._sizes.append(len(page))
@@ -53,7 +53,7 @@ class PageWatch:
         self._seen.extend({hash(self._identity(record)) for record in page})
 
     def _identity(self, record: Any) -> str | bytes:
-        """What tells the record from others: its key, or all of it."""
+        """What identifies the record: its key, or all of it."""
         if self._key is not None:
             try:
                 return str(self._key(record))
