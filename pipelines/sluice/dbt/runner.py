@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from sluice.config.settings import Settings
+from sluice.dbt.compiling import PARSED
 from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.engine.locks import locked
 
@@ -51,7 +52,7 @@ def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
                 process.stdin.write(json.dumps(["--quiet", *arguments]) + "\n")
                 process.stdin.flush()
             code = replies.readline()
-        return int(code) if code else 2  # it ended, and has said why
+        return int(code) if code else 2  # it ended, and has reported why
 
     try:
         with os.fdopen(answers, encoding="ascii") as replies:
@@ -86,7 +87,7 @@ def compiled_manifest(settings: Settings) -> Manifest:
         return manifest
     aside = settings.target / "catalog"
     aside.mkdir(exist_ok=True)
-    if (parsed := settings.target / "partial_parse.msgpack").is_file():
+    if (parsed := settings.target / PARSED).is_file():
         shutil.copy(parsed, aside)  # dbt then reads only the files that changed since
     if dbt(settings, ["compile", "--no-populate-cache", "--target-path", str(aside)], quiet=True):
         return manifest  # what is not compiled is of unknown lineage, and hidden where it could be personal

@@ -1,6 +1,6 @@
 """A process in which dbt parses ahead and then runs one command after the other: `python -m sluice.dbt.session FD`.
 
-Reads commands, one JSON list of dbt arguments a line, and answers each on the file descriptor with dbt's exit code
+Reads commands, one JSON list of dbt arguments per line, and answers each on the file descriptor with dbt's exit code
 (0 fine, 1 nodes failed, 2 cannot run). Starting dbt and parsing again for each would take seconds.
 """
 

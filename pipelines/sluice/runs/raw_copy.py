@@ -14,15 +14,15 @@ from sluice.sql import literal
 TABLES = ("runs", "loads")
 
 
-def copy_to_raw(con: duckdb.DuckDBPyConnection, ledger: RunStore, folder: Path) -> None:
-    """Copy what raw lacks of the ledger: new runs, and those that had not ended; times get their type.
+def copy_to_raw(con: duckdb.DuckDBPyConnection, store: RunStore, folder: Path) -> None:
+    """Copy the runs that raw lacks, and those that had not ended when they were copied; times get their type.
 
     Neither through DuckDB's own reader of SQLite nor as Arrow tables: loading what these need takes longer than a
     load without news. `folder` is for scratch.
     """
     con.execute("begin")
     con.execute("create schema if not exists sluice")
-    columns = {table: ledger.columns(table) for table in TABLES}
+    columns = {table: store.columns(table) for table in TABLES}
     if all(_names(con, table) == list(columns[table]) for table in TABLES):
         newest, unfinished = con.execute(
             "select coalesce(max(run_id), ''), coalesce(list(run_id) filter (status = 'running'), []) from sluice.runs"
@@ -36,9 +36,9 @@ def copy_to_raw(con: duckdb.DuckDBPyConnection, ledger: RunStore, folder: Path) 
             name: pa.int64() if kind == "integer" else pa.string() for name, kind in columns[table].items()
         }
         fresh = pa.Table.from_pylist(
-            ledger.since(table, newest, unfinished), schema=pa.schema(list(kinds.items()))
+            store.since(table, newest, unfinished), schema=pa.schema(list(kinds.items()))
         )
-        file = folder / f"ledger.{table}.parquet"
+        file = folder / f"run_store.{table}.parquet"
         pq.write_table(fresh, file)
         times = ", ".join(f"{name}::timestamptz as {name}" for name in ("started_at", "ended_at"))
         select = f"select * replace ({times}) from read_parquet({literal(str(file))})"

@@ -26,14 +26,14 @@ class SourceStatus:
     """The freshness error limit; without one, the warning's."""
     errors: tuple[str, ...]
     drift: tuple[str, ...] = ()
-    """One line a table whose columns changed at the source with its last load."""
+    """One line per table whose columns changed at the source with its last load."""
     quarantined: int = 0
-    """Bad rows the last load of each table met."""
+    """Bad rows in the last load of each table."""
 
 
-def status(sources: Sequence[Source[Any, Any]], ledger: RunStore) -> list[SourceStatus]:
+def status(sources: Sequence[Source[Any, Any]], store: RunStore) -> list[SourceStatus]:
     """The state of every declared source, from the run store."""
-    rows = ledger.latest()
+    rows = store.latest()
     now = datetime.now(UTC)
     found = []
     for source in sources:
