@@ -8,7 +8,6 @@ from sluice.catalog.glossary import read_glossary
 from sluice.config.audiences import load_policy
 from sluice.config.settings import AUDIENCES, GLOSSARY
 from sluice.conventions.project import Finding, Project
-from sluice.dbt.manifest import Manifest
 from sluice.publish.project import Project as PublishProject
 
 
@@ -17,7 +16,7 @@ def audiences(project: Project) -> Iterator[Finding]:
     if not (project.root / AUDIENCES).is_file():
         return
     policy = load_policy(project.root / AUDIENCES)
-    granted = PublishProject(Manifest(project.manifest), policy.publishing.rows)
+    granted = PublishProject(project.manifest, policy.publishing.rows)
     for mistake in granted.mistakes(policy):
         yield Finding(AUDIENCES, 1, mistake)
     names = {name for model in granted.models.values() for name in model.grants}
@@ -29,7 +28,7 @@ def audiences(project: Project) -> Iterator[Finding]:
             yield Finding(AUDIENCES, project.line(AUDIENCES, "audiences", i), message)
     for model in granted.models.values():
         if not model.is_contracted:
-            node = granted.manifest.tables[model.unique_id].entry
+            node = project.manifest.tables[model.unique_id].entry
             message = (
                 f"{model.name} is granted without a contract. Readers need a promise of names and types."
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import yaml
@@ -10,9 +9,10 @@ import yaml
 from sluice.config.settings import Settings
 from sluice.config.yaml_file import Problem
 from sluice.conventions import access_rules, data_test_rules, model_rules, property_rules
-from sluice.conventions.bouncer import MANIFEST, bouncer_failures
+from sluice.conventions.bouncer import bouncer_failures
 from sluice.conventions.project import Project, Rule
 from sluice.dbt.compiling import compile_error, compile_projects
+from sluice.dbt.manifest import read_manifest
 from sluice.errors import SluiceError
 
 RULES: tuple[Rule, ...] = (
@@ -55,7 +55,7 @@ def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
     compile_projects([(settings.root, target)], strict=True)
     if error := compile_error(target):
         raise SluiceError(f"the project does not compile without a warehouse:\n{error}")
-    project = Project(settings.root, json.loads((target / MANIFEST).read_text(encoding="utf-8")))
+    project = Project(settings.root, read_manifest(target, command="sluice check"))
     problems = [
         Problem(settings.root / found.file, found.line, rule.__name__.replace("_", "-"), found.message)
         for rule in RULES

@@ -13,6 +13,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from sluice.config.yaml_file import Lines, read_yaml
+from sluice.dbt.manifest import Manifest
 
 Node = Mapping[str, Any]
 
@@ -28,17 +29,16 @@ class Finding(NamedTuple):
 class Project:
     """A compiled project: `manifest` is dbt's, `root` the folder of `dbt_project.yml`."""
 
-    def __init__(self, root: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
-        self._name = manifest["metadata"]["project_name"]
         self._lines: dict[str, Lines | None] = {}
 
     def nodes(self, *kinds: str) -> list[Node]:
         """The project's own nodes of these resource types, by path; none of an installed package."""
         parts = ("nodes", "sources", "unit_tests", "exposures")
-        found = [node for part in parts for node in self.manifest.get(part, {}).values()]
-        own = [n for n in found if n["resource_type"] in kinds and n["package_name"] == self._name]
+        found = [node for part in parts for node in self.manifest.entries.get(part, {}).values()]
+        own = [n for n in found if n["resource_type"] in kinds and n["package_name"] == self.manifest.name]
         return sorted(own, key=lambda node: (str(node["original_file_path"]), str(node["name"])))
 
     @cached_property

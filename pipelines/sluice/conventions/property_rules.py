@@ -145,7 +145,7 @@ def described_selectors(project: Project) -> Iterator[Finding]:
 
 def disabled_for_a_reason(project: Project) -> Iterator[Finding]:
     """What is disabled says why."""
-    for nodes in project.manifest.get("disabled", {}).values():
+    for nodes in project.manifest.entries.get("disabled", {}).values():
         for node in nodes:
             if not meta(node).get("reason"):
                 yield Finding(
