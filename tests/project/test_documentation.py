@@ -108,26 +108,6 @@ def test_modules_that_pages_name_exist() -> None:
     assert not gone, f"pages name modules that do not exist: {gone}"
 
 
-def test_the_architecture_lists_every_module() -> None:
-    engine = ROOT / "pipelines" / "sluice"
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    table = dict(re.findall(r"^\| `(\w+)/` \| .* \| (.*) \|$", text, re.M))
-    there = {
-        room.name: {f.stem for f in room.rglob("*.py")} - {"__init__"}
-        for room in engine.iterdir()
-        if room.is_dir()
-    }
-    named = {room: set(re.findall(r"`(\w+)`", modules)) for room, modules in table.items()}
-    different = {
-        room: sorted(named.get(room, set()) ^ modules)
-        for room, modules in there.items()
-        if named.get(room, set()) != modules and room != "__pycache__"
-    }
-    assert not different, (
-        f"the table of rooms in docs/architecture.md lacks these modules, or they are gone: {different}"
-    )
-
-
 def test_no_registry_address_and_no_machine_path_is_committed() -> None:
     """A lock or a config with an index address works on one network only."""
     files = subprocess.run(
