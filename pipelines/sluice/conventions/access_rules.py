@@ -8,7 +8,7 @@ from sluice.catalog.glossary import read_glossary
 from sluice.config.audiences import load_policy
 from sluice.config.settings import AUDIENCES, GLOSSARY
 from sluice.conventions.project import Finding, Project
-from sluice.publish.project import Project as PublishProject
+from sluice.publish.granted_models import GrantedModels
 
 
 def audiences(project: Project) -> Iterator[Finding]:
@@ -16,7 +16,7 @@ def audiences(project: Project) -> Iterator[Finding]:
     if not (project.root / AUDIENCES).is_file():
         return
     policy = load_policy(project.root / AUDIENCES)
-    granted = PublishProject(project.manifest, policy.publishing.rows)
+    granted = GrantedModels(project.manifest, policy.publishing.rows)
     for mistake in granted.mistakes(policy):
         yield Finding(AUDIENCES, 1, mistake)
     names = {name for model in granted.models.values() for name in model.grants}

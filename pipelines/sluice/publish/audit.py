@@ -12,7 +12,7 @@ import duckdb
 from sluice.config.declaration import Source
 from sluice.dbt.manifest import Test
 from sluice.dbt.run_results import Outcome
-from sluice.publish.project import Project
+from sluice.publish.granted_models import GrantedModels
 from sluice.publish.selection import row_count, warehouse_columns
 from sluice.publish.versions import PublishedTable, Version
 from sluice.runs.status import status
@@ -37,7 +37,7 @@ class Violation:
 
 def audit(
     con: duckdb.DuckDBPyConnection,
-    project: Project,
+    granted: GrantedModels,
     outcomes: Mapping[str, Outcome],
     sources: Sequence[Source[Any, Any]],
     run_store: RunStore,
@@ -47,29 +47,29 @@ def audit(
 ) -> list[Violation]:
     """Every broken rule, the most severe kinds first; an empty list means: publish."""
     found = [
-        *_tests(con, project, outcomes),
-        *_builds(project, outcomes),
-        *_contracts(con, project),
-        *_freshness(project, sources, run_store),
+        *_tests(con, granted, outcomes),
+        *_builds(granted, outcomes),
+        *_contracts(con, granted),
+        *_freshness(granted, sources, run_store),
     ]
-    return found if accept_rows else [*found, *_row_counts(con, project, previous)]
+    return found if accept_rows else [*found, *_row_counts(con, granted, previous)]
 
 
 def _tests(
-    con: duckdb.DuckDBPyConnection, project: Project, outcomes: Mapping[str, Outcome]
+    con: duckdb.DuckDBPyConnection, granted: GrantedModels, outcomes: Mapping[str, Outcome]
 ) -> Iterator[Violation]:
-    for test in project.manifest.tests.values():
+    for test in granted.manifest.tests.values():
         outcome = outcomes.get(test.id)
         if outcome and outcome.failed and test.severity == "error":
             first = (outcome.message.strip().splitlines() or ["no message"])[0]
             yield Violation(
-                "failed test", f"{test.name}: {first}{_sample(con, project, test)}", test.affected
+                "failed test", f"{test.name}: {first}{_sample(con, granted, test)}", test.affected
             )
 
 
-def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Violation]:
+def _builds(granted: GrantedModels, outcomes: Mapping[str, Outcome]) -> Iterator[Violation]:
     """Models that failed or were skipped after a failure, and tests that have not run on what was built."""
-    for model in project.models.values():
+    for model in granted.models.values():
         built = outcomes.get(model.unique_id)
         if built is None:
             message = f"{model.name}: there is no record of it being built; run `sluice build`"
@@ -81,7 +81,7 @@ def _builds(project: Project, outcomes: Mapping[str, Outcome]) -> Iterator[Viola
             rule = "not built" if built.status == "skipped" else rule
             yield Violation(rule, f"{model.name}: {built.status}: {first}", (model.unique_id,))
             continue
-        for test in project.manifest.tests.values():
+        for test in granted.manifest.tests.values():
             if (
                 model.unique_id not in test.affected
                 or test.severity != "error"
@@ -104,9 +104,9 @@ def _is_checked_by_orphans(test: Test, outcomes: Mapping[str, Outcome]) -> bool:
     return test.type == "relationships" and any(parent.status != "success" for parent in parents)
 
 
-def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Violation]:
+def _contracts(con: duckdb.DuckDBPyConnection, granted: GrantedModels) -> Iterator[Violation]:
     """Compares the warehouse with the declared columns, whatever dbt reported."""
-    for model in project.models.values():
+    for model in granted.models.values():
         found = warehouse_columns(con, model)
         wrong = []
         if not found:
@@ -128,12 +128,12 @@ def _contracts(con: duckdb.DuckDBPyConnection, project: Project) -> Iterator[Vio
 
 
 def _freshness(
-    project: Project, sources: Sequence[Source[Any, Any]], run_store: RunStore
+    granted: GrantedModels, sources: Sequence[Source[Any, Any]], run_store: RunStore
 ) -> Iterator[Violation]:
     limits = {s.name: s.freshness.get("error_after") for s in sources}
     for state in status(sources, run_store):
         limit = limits[state.source]
-        readers = tuple(sorted(project.readers_of(state.source) & set(project.models)))
+        readers = tuple(sorted(granted.readers_of(state.source) & set(granted.models)))
         if not limit or not readers:
             continue
         allowed = timedelta(**{f"{limit['period']}s": int(limit["count"])})
@@ -144,12 +144,12 @@ def _freshness(
 
 
 def _row_counts(
-    con: duckdb.DuckDBPyConnection, project: Project, previous: Version | None
+    con: duckdb.DuckDBPyConnection, granted: GrantedModels, previous: Version | None
 ) -> Iterator[Violation]:
     before = {
         t.model: t for a in (previous.audiences.values() if previous else []) for t in a.tables.values()
     }
-    for model in project.models.values():
+    for model in granted.models.values():
         known = before.get(model.unique_id)
         if known is None or not warehouse_columns(con, model):
             continue
@@ -166,14 +166,14 @@ def _row_counts(
 
 
 def orphans(
-    con: duckdb.DuckDBPyConnection, project: Project, tables: Mapping[str, tuple[str, PublishedTable]]
+    con: duckdb.DuckDBPyConnection, granted: GrantedModels, tables: Mapping[str, tuple[str, PublishedTable]]
 ) -> Iterator[str]:
     """Broken references between a held table and a new one: such a version would be inconsistent.
 
     `tables` are the queries of one audience by model id. Tables with a row filter are skipped: they are incomplete on
     purpose.
     """
-    for test in project.manifest.tests.values():
+    for test in granted.manifest.tests.values():
         if test.type != "relationships" or not test.affected:
             continue
         child, field = test.affected[0], str(test.arguments.get("field"))
@@ -191,17 +191,17 @@ def orphans(
             )
             if rows:
                 yield (
-                    f"{project.models[child].name}.{column} refers in {rows} rows to rows that are missing: "
-                    f"{project.models[parent].name} is of another version"
+                    f"{granted.models[child].name}.{column} refers in {rows} rows to rows that are missing: "
+                    f"{granted.models[parent].name} is of another version"
                 )
 
 
-def _sample(con: duckdb.DuckDBPyConnection, project: Project, test: Test) -> str:
+def _sample(con: duckdb.DuckDBPyConnection, granted: GrantedModels, test: Test) -> str:
     """Rows a failed test finds: only columns that hold nothing personal, by their data class and by lineage."""
     if not test.sql or len(test.affected) != 1:
         return ""
     column = str(test.arguments.get("column_name") or "").lower()
-    plain = project.plain_columns(test.affected[0])
+    plain = granted.plain_columns(test.affected[0])
     if column in plain:
         plain |= {
             "from_field",

@@ -18,9 +18,9 @@ from sluice.dbt import run_results
 from sluice.dbt.run_results import Outcome
 from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish.audit import Violation, audit, orphans
+from sluice.publish.granted_models import GrantedModels, Model
 from sluice.publish.operation import Operation
 from sluice.publish.policy_changes import forbidden_columns
-from sluice.publish.project import Model, Project
 from sluice.publish.published_files import (
     attached,
     fingerprint,
@@ -76,10 +76,10 @@ class Publication(Operation):
         return run_results.merge(self.settings)
 
     @cached_property
-    def project(self) -> Project:
+    def granted(self) -> GrantedModels:
         """The granted models; raises DeclarationError when grants and policy do not fit."""
         cache = self.settings.lineage_cache
-        return Project.read(self.settings.target, self.policy, self.outcomes, cache)
+        return GrantedModels.read(self.settings.target, self.policy, self.outcomes, cache)
 
     def run(self, run_id: str | None, accept_rows: bool) -> Published:
         """See publish."""
@@ -90,11 +90,11 @@ class Publication(Operation):
         masking_key = self.keys.masking(self.policy, hashed)
         with open_warehouse(self.settings.warehouse, masking_key, self.settings.lock_seconds) as con:
             held = self._audit(con, previous, accept_rows)
-            if unclassed := list(self.project.unclassed(held)):
+            if unclassed := list(self.granted.unclassed(held)):
                 raise DeclarationError("\n".join(unclassed))
             building = self.versions.begin()
             digests = Digests(con)
-            held_names = {m.name: held[i] for i, m in self.project.models.items() if i in held}
+            held_names = {m.name: held[i] for i, m in self.granted.models.items() if i in held}
             result = Published(new_name(), held=held_names)
             for audience in self.policy.audiences:
                 copy = _Copy(self, con, digests, audience, previous)
@@ -108,7 +108,7 @@ class Publication(Operation):
             git_commit=_git_commit(self.settings.root),
             load_packages=self.run_store.packages(),
             tests={
-                i: self.outcomes[i].status for i in sorted(self.project.manifest.tests) if i in self.outcomes
+                i: self.outcomes[i].status for i in sorted(self.granted.manifest.tests) if i in self.outcomes
             },
             held={name: reason.splitlines()[0] for name, reason in result.held.items()},
             audiences=result.audiences,
@@ -128,7 +128,7 @@ class Publication(Operation):
         """Models to hold back, with the reason; raises PublishError when nothing may be published."""
         sources = load_sources(self.settings.sources) if self.settings.sources.is_dir() else []
         found = audit(
-            con, self.project, self.outcomes, sources, self.run_store, previous, accept_rows=accept_rows
+            con, self.granted, self.outcomes, sources, self.run_store, previous, accept_rows=accept_rows
         )
         if not found:
             return {}
@@ -136,7 +136,7 @@ class Publication(Operation):
             raise PublishError(_refusal(found, previous))
         held: dict[str, str] = {}
         for violation in found:
-            for unique_id in self.project.manifest.descendants(violation.affected_models):
+            for unique_id in self.granted.manifest.descendants(violation.affected_models):
                 held.setdefault(unique_id, str(violation))
         return held
 
@@ -186,7 +186,7 @@ class _Copy:
         previous: Version | None,
     ) -> None:
         self._con, self._digests, self._audience = con, digests, audience
-        self._project, self._versions = publication.project, publication.versions
+        self._granted, self._versions = publication.granted, publication.versions
         self._key = publication.keys.find(audience)
         self._previous = previous.version if previous else ""
         self._old = previous.audiences.get(audience.name) if previous else None
@@ -202,13 +202,13 @@ class _Copy:
         tables = {}
         with ExitStack() as stack:
             old = self._attach_old(stack)
-            for model in [m for m in self._project.models.values() if self._audience.name in m.grants]:
+            for model in [m for m in self._granted.models.values() if self._audience.name in m.grants]:
                 if model.unique_id not in held:
                     tables[model.name] = self._select(model)
                 elif old and (kept := self._keep(model, old)):
                     tables[model.name] = kept
             by_model = {table.model: (sql, table) for sql, table in tables.values()}
-            if held and (reasons := list(orphans(self._con, self._project, by_model))):
+            if held and (reasons := list(orphans(self._con, self._granted, by_model))):
                 raise PublishError(
                     f"holding back does not work for {self._audience.name}: {'; '.join(reasons)}"
                 )

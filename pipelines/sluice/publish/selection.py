@@ -13,7 +13,7 @@ from sluice.config.audiences import UNCLASSED, Audience, Treatment
 from sluice.engine import engine
 from sluice.errors import DeclarationError, PublishError
 from sluice.privacy.masks import KEY, masked, shown_type
-from sluice.publish.project import Model
+from sluice.publish.granted_models import Model
 from sluice.publish.published_files import writing_connection
 from sluice.sql import first_value, one_row, quoted
 

@@ -213,7 +213,7 @@ def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
         (f"{marts}/_marts__unit_tests.yml", 8, "fixture-rows", "is {column: value, …}"),
         ("tests/data/crm/wrong.sql", 1, "singular-tests", "has to open with"),
         ("tests/data/crm/wrong.sql", 1, "singular-tests", "not named as a claim"),
-        ("audiences.yml", 1, "audiences", "dim_a is granted to 'readers', whom audiences.yml does not know"),
+        ("audiences.yml", 1, "audiences", "dim_a is granted to 'readers', which audiences.yml does not declare"),
         ("audiences.yml", 2, "audiences", "nobody is granted no model"),
         (f"{marts}/_crm__models.yml", 2, "audiences", "dim_contacts is granted without a contract"),
         ("docs/glossary.yml", 2, "glossary", "contact names dim_persons, which does not exist"),

@@ -411,7 +411,7 @@ def test_grants_and_classes_must_be_known(company: Company) -> None:
     company.policy(AUDIENCES.replace("clear: [email, phone, name]", "clear: [emial]"))
     with pytest.raises(DeclarationError) as wrong:
         company.publish()
-    assert "dim_products is granted to 'analyst', whom audiences.yml does not know" in str(wrong.value)
+    assert "dim_products is granted to 'analyst', which audiences.yml does not declare" in str(wrong.value)
     assert "support names the data class 'emial', which no column has" in str(wrong.value)
     company.model("dim_products", {"sku": ("varchar", None)}, ["analysts"])
     company.models["model.t.dim_products"]["columns"]["sku"]["config"]["meta"]["data_class"] = [

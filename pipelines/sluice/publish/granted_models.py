@@ -38,7 +38,7 @@ class Model:
         return f"warehouse.{quoted(self.schema)}.{quoted(self.name)}"
 
 
-class Project:
+class GrantedModels:
     """dbt's manifest, as publishing sees it."""
 
     def __init__(self, manifest: Manifest, limits: RowLimits, cache: Path | None = None) -> None:
@@ -49,8 +49,8 @@ class Project:
     @classmethod
     def read(
         cls, target: Path, policy: Policy, outcomes: Mapping[str, Outcome], cache: Path | None = None
-    ) -> Project:
-        """The project of `target/manifest.json`, its nodes with the SQL that ran (`outcomes`).
+    ) -> GrantedModels:
+        """The granted models of `target/manifest.json`, with the SQL that ran (`outcomes`).
 
         `cache` keeps parsed queries. Raises DeclarationError when grants and policy do not fit.
         """
@@ -58,10 +58,10 @@ class Project:
             manifest = read_manifest(target, {key: outcome.compiled for key, outcome in outcomes.items()})
         except SluiceError as error:
             raise DeclarationError(str(error)) from None
-        project = cls(manifest, policy.publishing.rows, cache)
-        if mistakes := list(project.misdeclared(policy)):
+        granted = cls(manifest, policy.publishing.rows, cache)
+        if mistakes := list(granted.misdeclared(policy)):
             raise DeclarationError("\n".join(mistakes))
-        return project
+        return granted
 
     @cached_property
     def models(self) -> dict[str, Model]:
@@ -83,7 +83,7 @@ class Project:
         classes = {name: column.data_class for name, column in table.columns.items()} if table else {}
         try:
             graph = self._graph([unique_id])
-        except DeclarationError:  # nobody can tell where they come from
+        except DeclarationError:  # their origin is unknown
             return {name for name, data_class in classes.items() if data_class == UNCLASSED}
         return {
             name
@@ -93,15 +93,15 @@ class Project:
         }
 
     def mistakes(self, policy: Policy) -> Iterable[str]:
-        """All that is wrong with grants, policy and classes."""
+        """Every mistake in grants, policy and data classes."""
         yield from self.misdeclared(policy)
         yield from self.unclassed()
 
     def unclassed(self, held: Collection[str] = ()) -> Iterable[str]:
-        """Columns made from personal ones that do not say so; those of models that are held back are not shown.
+        """Columns derived from personal ones without a class of their own, except those of models that are held back.
 
-        Raises DeclarationError when the SQL of a model is not known. What was skipped after a failure has none, and is
-        held back for it.
+        Raises DeclarationError when the SQL of a model is unknown. One skipped after a failure has no SQL, but it
+        is held back.
         """
         graph = self._graph([i for i in self.models if i not in held])
         for unique_id, model in self.models.items():
@@ -109,13 +109,13 @@ class Project:
                 yield from self._unclassed(model, graph)
 
     def misdeclared(self, policy: Policy) -> Iterable[str]:
-        """Grants to nobody, and classes or models that nobody has."""
+        """Grants to unknown audiences, and unknown classes or models in the policy."""
         known = {a.name for a in policy.audiences}
         for model in self.models.values():
             for name in sorted(model.grants - known):
                 yield (
-                    f"{model.name} is granted to {name!r}, whom {policy.file.name} does not know; "
-                    f"it knows {_list(known)}"
+                    f"{model.name} is granted to {name!r}, which {policy.file.name} does not declare; "
+                    f"it declares {_list(known)}"
                 )
             names = list(model.columns)
             for name in [n for n in model.partition_by if n not in names]:
@@ -170,8 +170,8 @@ class Project:
         ]
         if bare:
             raise DeclarationError(
-                f"the manifest holds no compiled code of {_list(bare)}, so it cannot be seen where their columns come "
-                "from; `sluice build` or `dbt compile` writes it"
+                f"the manifest holds no compiled code of {_list(bare)}, so the origin of their columns is unknown; "
+                "`sluice build` or `dbt compile` writes it"
             )
         return self._lineage
 
