@@ -22,7 +22,7 @@ from sluice.extract.rest.plan import Plan
 __all__ = ["check", "extract", "problems"]
 
 PASSES = 3
-"""How often pages are read when their records move while they are read."""
+"""How many times pages are read whose records move meanwhile."""
 MOVED = (
     f"records moved between pages while they were read, {PASSES} times over, so some may have been skipped. Let the "
     "API sort by what never changes, such as the id or the time of creation; or is the primary_key not unique?"
@@ -34,13 +34,13 @@ def extract(
 ) -> Generator[Extraction, None, None]:
     """Records of every table; a parent that children need is fetched once, also when it is not loaded itself.
 
-    A family (a parent with its children) is delivered when all of it was read. Errors are LoadError, or
+    A family (a parent with its children) is yielded once all of it was read. Errors are LoadError, or
     ConnectionError when the API cannot be reached or refuses the credentials.
     """
     wanted = {table.name: table for table in tables}
     if found := check(source):
-        for place, table in enumerate(source.declared):
-            wrong = [message for path, message in found if path[0] != "tables" or path[1] == place]
+        for index, table in enumerate(source.declared):
+            wrong = [message for path, message in found if path[0] != "tables" or path[1] == index]
             if table.name in wanted and wrong:
                 error = LoadError(f"{table.qualified}: {wrong[0]}. See `sluice check`")
                 yield Failed(wanted.pop(table.name), error)
@@ -60,13 +60,13 @@ def extract(
 
 
 def _family(name: str, plan: Plan) -> Iterator[Extraction]:
-    """Read a root endpoint and, page by page, the children of its records; then deliver all of them."""
+    """Read a root endpoint and, page by page, the children of its records; then yield all of them."""
     for attempt in range(1, PASSES + 1):
         root = plan.family(name)
         for endpoint in root.family():
             endpoint.begin()
         _read(root, None)
-        if not (again := _why_again(root, attempt)):
+        if not (again := _reason_to_reread(root, attempt)):
             break
         if attempt < PASSES:
             plan.context.retried(name, f"{again}; reading {attempt + 1} of {PASSES}")
@@ -88,8 +88,8 @@ def _family(name: str, plan: Plan) -> Iterator[Extraction]:
             yield endpoint.file.extracted(endpoint.table, state=endpoint.state())
 
 
-def _why_again(root: Endpoint, attempt: int) -> str | None:
-    """Why what was read has to be read again, if so; the second reading begins with a token that is known to live."""
+def _reason_to_reread(root: Endpoint, attempt: int) -> str | None:
+    """Why what was read must be read again, if so; the second time with a token that is known to be valid."""
     read = [endpoint for endpoint in root.family() if endpoint.error is None]
     if root.error:
         return None
@@ -99,8 +99,8 @@ def _why_again(root: Endpoint, attempt: int) -> str | None:
         return "records moved between pages while they were read"
     if attempt == 1:
         try:
-            if any(endpoint.was_refused_in_silence() for endpoint in read):
-                return "the server gave no records for a token that had ended"
+            if any(endpoint.was_refused_silently() for endpoint in read):
+                return "the server gave no records for a token that had expired"
         except requests.RequestException as error:
             root.fail(error)
     return None
@@ -110,7 +110,7 @@ def _read(endpoint: Endpoint, parent_record: Any) -> None:
     """Read an endpoint, or its part that belongs to one record of its parent."""
     try:
         for rows in endpoint.pages(parent_record):
-            endpoint.keep(rows)
+            endpoint.append(rows)
             for child in endpoint.children:
                 for row in rows:
                     if child.error is None:

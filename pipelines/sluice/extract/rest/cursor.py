@@ -1,4 +1,4 @@
-"""Which of two cursor values of an API is the higher: times as instants, numbers by their size, other texts as texts.
+"""Which of two cursor values of an API is higher: times as instants, numbers by size, other texts as texts.
 
 JSON has no times, so they come as texts, and not always in one form: many APIs leave out a fraction that is zero, so
 that `…:00Z` comes before `…:00.5Z` in time and after it as a text. dlt compares texts, and drops what is lower than the
@@ -24,7 +24,7 @@ _SHAPE = str.maketrans("123456789", "000000000")
 
 
 def compare_by_meaning(incremental: Incremental[Any]) -> None:
-    """Let a cursor that is bound already compare texts by what they mean."""
+    """Make a bound cursor compare texts by what they mean."""
     # dlt steps back by `lag` only with its own functions, which it did when it was bound
     incremental._current_last_value = incremental._start_value
     incremental.last_value_func = of_meaning(incremental)

@@ -27,7 +27,7 @@ Finding = tuple[Path, str]
 
 LOAD: Path = ("config", "meta", "load")
 NOT_IN_YAML = {"session", "convert", "transform", "processing_steps", "last_value_func", "json_response"}
-"""Keys and values of dlt's that take a Python object, or are on their way out."""
+"""dlt's keys and values that take a Python object or are deprecated."""
 PAGINATORS: dict[str, Any] = {
     "json_link": rest_typing.JSONLinkPaginatorConfig,
     "header_link": rest_typing.HeaderLinkPaginatorConfig,
@@ -65,7 +65,7 @@ AUTHS: dict[str, tuple[Any, set[str]]] = {
     ),
     "login": (LoginConfig, {"token_path"}),
 }
-"""Type of auth -> its keys, and those it cannot do without (dlt would look for them in its own files)."""
+"""Type of auth -> its keys, and those that are required (without them dlt reads its own configuration files)."""
 
 
 def check(source: Source[RestSource, RestTable]) -> list[tuple[list[str | int], str]]:
@@ -79,12 +79,12 @@ def check(source: Source[RestSource, RestTable]) -> list[tuple[list[str | int], 
     found += [
         ((*LOAD, "resource_defaults", key), "is not a key here; allowed is endpoint") for key in unknown
     ]
-    place: Path = (*LOAD, "resource_defaults", "endpoint")
-    shared = list(_check_endpoint(defaults["endpoint"], place)) if "endpoint" in defaults else []
+    defaults_at: Path = (*LOAD, "resource_defaults", "endpoint")
+    shared = list(_check_endpoint(defaults["endpoint"], defaults_at)) if "endpoint" in defaults else []
     found += shared
     for i, table in enumerate(source.declared):
         at: Path = ("tables", i, *LOAD, "endpoint")  # has the defaults in it
-        inherited = [((*at, *path[len(place) :]), message) for path, message in shared]
+        inherited = [((*at, *path[len(defaults_at) :]), message) for path, message in shared]
         found += [finding for finding in _check_endpoint(table.load.endpoint, at) if finding not in inherited]
     if not found:
         found += _check_graph(source)
@@ -217,7 +217,7 @@ def _check_path(value: Any, key: str, at: Path) -> Iterator[Finding]:
 
 
 def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
-    """Parents, placeholders and cursors, as dlt puts them together; then what our loading asks for on top."""
+    """Parents, placeholders and cursors, as dlt combines them; then what the loader needs beyond that."""
     try:
         resources = [as_resource(table, _without_secrets(table.load.endpoint)) for table in source.declared]
         graph, configs, resolved_of = build_resource_dependency_graph({}, resources)  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
 
 
 def _without_secrets(value: Any) -> Any:
-    """A copy in which a text stands for every reference: their braces are none of dlt's placeholders."""
+    """A copy with a plain text for every reference, whose braces dlt would read as placeholders."""
     if isinstance(value, dict):
         return {key: _without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):

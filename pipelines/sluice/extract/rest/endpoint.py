@@ -38,7 +38,7 @@ PARENT_CURSOR = "parent_cursor"
 ENVELOPE = {"code", "detail", "details", "error", "error_description", "errors", "message", "msg", "ok", "path"} | {
     "reason", "request_id", "status", "status_code", "success", "timestamp", "title", "trace_id", "type"
 }  # fmt: skip
-"""Keys of an object that only reports an error."""
+"""Keys of an object that reports an error and is no record."""
 
 
 @dataclass
@@ -59,14 +59,14 @@ class Endpoint:
     file: ValueBuffer | None = None
     error: Exception | None = None
     cursor: dict[str, Any] = field(default_factory=dict)
-    """How far it is read, as dlt's Incremental keeps it; goes into the state when the rows do."""
+    """How far it was read, as dlt's Incremental keeps it; saved in the state together with the rows."""
     closed: bool = False
-    """Set by dlt's Incremental when the order of rows says that no more are wanted."""
+    """Set by dlt's Incremental when, by the order of rows, no further page is needed."""
     moved: bool = False
     """Whether records moved between pages while they were read, so that some may have been skipped."""
     last_page: Any = None
 
-    has_parent = False  # for Incremental, which closes only what is no child
+    has_parent = False  # for Incremental, which closes only endpoints that are not children
 
     def __post_init__(self) -> None:
         params = self.config.get("params") or {}
@@ -79,11 +79,11 @@ class Endpoint:
         if isinstance(self.counted, RangePaginator) and (
             self.counted.total_path or self.counted.has_more_path
         ):
-            # the API says how far it goes: an empty page on the way is not the end
+            # the API says where it ends: an empty page before that is not the end
             self.counted.stop_after_empty_page = False
         self.hooks = create_response_hooks(self.config.get("response_actions"))
         selector = self.config.get("data_selector")
-        # a path given as text would be compiled anew for each page, which takes as long as the page itself
+        # a path given as text would be compiled for each page, which takes as long as the page itself
         self.selector = jsonpath.compile_path(selector) if selector else None
         if self.table is not None:
             self.file = ValueBuffer(
@@ -113,7 +113,7 @@ class Endpoint:
             yield from child.family()
 
     def begin(self) -> None:
-        """Bind the cursor; a child that lags behind takes its parent back to where the child stopped."""
+        """Bind the cursor; if a child is behind, its parent is read from where the child stopped."""
         if self.incremental is None:
             return
         known = [self._kept(self.name, "incremental", self.incremental.cursor_path)]
@@ -124,7 +124,7 @@ class Endpoint:
         ]
         self.cursor = copy.deepcopy(_earliest(known, self.incremental))
         if self.table is None or self.table.load.primary_key:
-            # rows of the boundary value come again and are recognised as unchanged by their key
+            # rows at the boundary value are read again, and by their key recognised as unchanged
             self.incremental.set_deduplication_key((), from_hints=False)
         if self.context.options.window:
             self.cursor = {}
@@ -142,7 +142,7 @@ class Endpoint:
         compare_by_meaning(self.incremental)
 
     def _kept(self, table: str, *keys: str) -> dict[str, Any]:
-        """Part of a table's state; empty when everything is to be read again."""
+        """Part of a table's state; empty if everything is read from the beginning."""
         found: dict[str, Any] = {} if self.context.options.full_refresh else self.context.state(table)
         for key in keys:
             found = found.get(key) or {}
@@ -151,7 +151,7 @@ class Endpoint:
     def state(self) -> dict[str, Any]:
         """What the state keeps once the rows are staged: its own cursor, and how far its parents were read.
 
-        A parent's cursor moves on although a child failed, so a child has to know for itself what it has seen.
+        A parent's cursor moves on although a child failed, so each child records what it has seen itself.
         """
         if self.context.options.window:
             return {}
@@ -177,7 +177,7 @@ class Endpoint:
                     "client.paginator or endpoint.paginator"
                 )
             previous = body
-            self.refuse_an_error(page)
+            self.raise_for_error(page)
             self.last_page = page
             if isinstance(page.paginator, RangePaginator):
                 watch.see(page)
@@ -190,7 +190,7 @@ class Endpoint:
         if (
             isinstance(self.counted, OffsetPaginator)
             and not self.closed
-            and watch.is_passed_over(self.counted.limit)
+            and watch.skips_records(self.counted.limit)
         ):
             raise LoadError(
                 f"the API gives fewer records per page than the limit of {self.counted.limit}, so that records between "
@@ -228,8 +228,8 @@ class Endpoint:
             )
         return pages
 
-    def refuse_an_error(self, page: Any) -> None:
-        """Raise BadAnswer if the body reports an error: some servers do so with status 200."""
+    def raise_for_error(self, page: Any) -> None:
+        """Raise BadAnswer if the answer is an error: some servers report errors with status 200."""
         found = page.response.json()
         if not isinstance(found, dict):
             return
@@ -249,10 +249,10 @@ class Endpoint:
                 response=page.response,
             )
 
-    def was_refused_in_silence(self) -> bool:
-        """Whether the last page is empty only because the token had ended: a new one brings records.
+    def was_refused_silently(self) -> bool:
+        """Whether the last page is empty only because the token had expired: with a new one there are records.
 
-        Some servers (PocketBase) take a token that has ended for nobody's, and show what everybody may see: nothing.
+        Some servers (PocketBase) treat an expired token as none, and show what everybody may see: nothing.
         """
         if self.last_page is None or self.last_page:
             return False
@@ -262,7 +262,7 @@ class Endpoint:
         response = self.client.session.send(request)
         return bool(response.ok and self.client.extract_response(response, self.selector or "$"))
 
-    def keep(self, rows: list[Any]) -> None:
+    def append(self, rows: list[Any]) -> None:
         """Append records to the buffer."""
         if self.file is not None:
             records = [dumps(row) for row in rows]
@@ -271,7 +271,7 @@ class Endpoint:
 
 
 def _earliest(cursors: list[dict[str, Any]], incremental: Incremental[Any]) -> dict[str, Any]:
-    """Whichever has read least."""
+    """The cursor that has advanced least."""
     furthest = of_meaning(incremental)
     earliest = cursors[0]
     for cursor in cursors[1:]:

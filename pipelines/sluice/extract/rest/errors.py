@@ -14,7 +14,7 @@ from sluice.errors import ConnectionError, LoadError, SluiceError
 
 
 class BadAnswer(requests.RequestException):
-    """The server answered, but not with what can be read."""
+    """The server's answer cannot be used."""
 
 
 class TooLong(requests.RequestException):
@@ -22,7 +22,7 @@ class TooLong(requests.RequestException):
 
 
 class TooSlow(requests.RequestException):
-    """An answer did not end."""
+    """An answer did not end in time."""
 
 
 class CrossHostRedirectError(requests.RequestException):
@@ -36,7 +36,7 @@ ADVICE: Mapping[int, str] = {
     403: "These credentials may not read this: ask whoever runs the API for the right, or check `auth`.",
     404: "There is nothing at this address: check client.base_url and endpoint.path.",
     405: "The API does not take this method here: check endpoint.method.",
-    429: "The API limits how often it may be asked: load less often, or ask for larger pages.",
+    429: "The API limits the number of requests: load less often, or ask for larger pages.",
 }
 
 

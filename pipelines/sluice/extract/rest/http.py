@@ -33,23 +33,23 @@ from sluice.extract.silence import Deadline
 ATTEMPTS = 6
 """Tries of one request; with the waits between them a server may be away for about ten seconds."""
 LONGEST_RETRY_AFTER_SECONDS = 300.0
-"""A server that asks for more patience than this is asked again by the next load."""
+"""If a server asks for a longer wait, the load fails; the next one tries again."""
 TIMEOUT_SECONDS = (10.0, 60.0)
 """To connect, and between two pieces of an answer."""
 ANSWER_SECONDS = 600.0
-"""For a whole answer: a server that sends a byte now and then never reaches the other time-outs."""
+"""For a whole answer: a server that sends a byte now and then never meets the other time-outs."""
 RETRIED = {408, 425, 429, *range(500, 600)}
 TOKEN_LIFE_USED = 0.8
-"""A token that says when it ends is renewed when this part of its life has passed."""
+"""A token with a known end is renewed when this part of its life has passed."""
 
 
 class Login(AuthBase):
-    """`auth: {type: login}`: asks a URL for a token and sends it in a header; renews it before it ends or on 401.
+    """`auth: {type: login}`: gets a token from a URL and sends it in a header; renews it before it expires, or on 401.
 
     path | url: where to log in, relative to the base URL or absolute; body: JSON sent; form: or form fields;
     token_path: JSON path of the token in the answer; header: default Authorization; scheme: word before the
-    token, default Bearer, may be empty; method: default POST; expires_path: JSON path of seconds of life (a JWT
-    tells itself).
+    token, default Bearer, may be empty; method: default POST; expires_path: JSON path of its life in seconds (a JWT
+    contains that itself).
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Login(AuthBase):
 
 
 def _jwt_seconds(token: str) -> float | None:
-    """How long a JSON web token lives from now on, by the server's clock when it says when it was issued."""
+    """How long a JSON web token is valid from now on; by the server's clock if it contains the time of issue."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -115,7 +115,7 @@ def _jwt_seconds(token: str) -> float | None:
 
 
 class Session(requests.Session):
-    """A session that sends until there is a readable answer or patience ends.
+    """A session that retries until there is a readable answer or the tries are used up.
 
     Answers of status >= 400 that are not worth a retry are returned, as dlt's client expects. `json()` of an
     answer is parsed once and exactly (`exact_json.loads`). `report` is called before each retry.
@@ -139,14 +139,14 @@ class Session(requests.Session):
         super().close()
 
     def merge_environment_settings(self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Proxies and certificates of a host; requests would look them up for every page, 0.1 ms each."""
+        """Proxies and certificates of a host; requests would look them up for every page, which takes 0.1 ms."""
         host = urlsplit(url).netloc
         if host not in self._environment:
             self._environment[host] = super().merge_environment_settings(url, proxies, stream, verify, cert)
         return dict(self._environment[host])
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        # not what a .netrc says: secrets come from connections, and looking there for every page takes 0.1 ms
+        # without .netrc: secrets come from connections, and reading it for every page takes 0.1 ms
         self.trust_env = False
         try:
             prepared = super().prepare_request(request)
@@ -186,7 +186,7 @@ class Session(requests.Session):
         if kwargs.get("allow_redirects") is False:
             # the target of a redirect: what fails there is retried from the first request
             return super().send(request, **kwargs)
-        hooks, request.hooks = request.hooks, default_hooks()  # they judge the last answer, not every try
+        hooks, request.hooks = request.hooks, default_hooks()  # for the last answer only, not for every try
         auth = self._sent_with[1] if self._sent_with and self._sent_with[0] is request else None
 
         def send() -> requests.Response:
@@ -282,14 +282,14 @@ def _shortly(outcome: Future | None) -> str:
 
 
 def _wait_after(state: RetryCallState) -> float:
-    # tenacity asks after the last try, too
+    # tenacity calls this after the last try, too
     return _wait(state.attempt_number, _answer(state.outcome)) if state.attempt_number < ATTEMPTS else 0.0
 
 
 def _wait(attempt: int, response: requests.Response | None) -> float:
-    """Seconds to wait before the next try: what the server asks for, and on top of it doubling with jitter.
+    """Seconds to wait before the next try: what the server asks for, plus the backoff.
 
-    Clients that got the same time must not come back at the same moment, and "at once" must not become a loop.
+    So clients that got the same answer do not return at the same moment, and "at once" does not become a busy loop.
     """
     headers = response.headers if response is not None else {}
     asked = retry_after(headers.get("Retry-After"), headers.get("Date"))
@@ -302,7 +302,7 @@ def _wait(attempt: int, response: requests.Response | None) -> float:
 
 
 def retry_after(header: str | None, date: str | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or an HTTP date; None when it asks nothing.
+    """Seconds that a Retry-After header asks for, given as a number or an HTTP date; None without one.
 
     `date` is the answer's Date header: what a server means by a date depends on its own clock.
     """
@@ -327,7 +327,7 @@ def _moment(text: str) -> datetime | None:
 def _parse_once(response: requests.Response) -> None:
     """Give the response a `json()` that parses once; BadAnswer when what should be JSON was cut off on its way.
 
-    HTML never is what was asked for: it comes from a gateway whose service is away for a moment.
+    HTML is never the wanted answer: it comes from a gateway whose service is away for a moment.
     """
     documents: list[Any] = []
 
@@ -339,7 +339,7 @@ def _parse_once(response: requests.Response) -> None:
                 raise BadAnswer(f"the body is not whole JSON ({error})", response=response) from None
         return documents[0]
 
-    if response.status_code == 204:  # "no content" is no record
+    if response.status_code == 204:  # "no content": no records
         documents.append([])
     response.json = parsed  # type: ignore[method-assign]
     content_type = response.headers.get("Content-Type", "")

@@ -14,15 +14,15 @@ from sluice.extract.exact_json import dumps
 
 ENVELOPE_DEPTH = 3
 ENVELOPE_WIDTH = 50
-"""How deep, and in objects of how many keys, a number of records is looked for beside the records."""
+"""How deep, and in objects of up to how many keys, the count of records is looked for beside them."""
 
 
 class PageWatch:
-    """Tells whether records moved between pages that are counted off while they were read.
+    """Detects records that moved between numbered pages while these were read.
 
-    A record that is removed draws those behind it one place forward, one that changes its place in the order leaves
-    its old page for a later one, one that is new pushes those behind it back. The first shows in what the API says how
-    much there is, the others in a record that comes twice.
+    A record that is removed moves those behind it forward by one, one that changes its place in the order moves to a
+    later page, and a new one moves those behind it back. The first shows in the count that the API states, the others
+    in a record that comes twice.
     """
 
     def __init__(self, primary_key: Sequence[str]) -> None:
@@ -31,11 +31,11 @@ class PageWatch:
         self._rows = 0
         self._sizes: list[int] = []
         self._totals: list[Any] = []
-        """What the declared total says with every page."""
+        """The declared total as each page states it."""
         self._counts: dict[tuple[str, ...], list[int]] = {}
-        """Numbers beside the records, by their path; the one that ends as the number of records read counts them."""
+        """Numbers beside the records, by their path; one that in the end equals the records read is their count."""
         self._seen = array("q")
-        """Hashes of the records' keys, each once a page."""
+        """Hashes of the records' keys, each once per page."""
 
     def see(self, page: Any) -> None:
         """Record a page, before anything changes its records."""
@@ -61,8 +61,8 @@ class PageWatch:
                 pass
         return dumps(record)
 
-    def is_passed_over(self, limit: int) -> bool:
-        """Whether offsets that rise by `limit` leave out records, because the API gives fewer a page.
+    def skips_records(self, limit: int) -> bool:
+        """Whether offsets that rise by `limit` skip records, because the API gives fewer per page.
 
         Pages short of some records only, such as those one may not see, have no size in common.
         """

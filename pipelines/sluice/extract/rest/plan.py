@@ -93,7 +93,7 @@ class Plan:
         )
 
     def _reads(self, name: str) -> Callable[[], None]:
-        """Called before each request of an endpoint, so that a retry is told of the right table."""
+        """Called before each request of an endpoint, so that retries are reported for the right table."""
 
         def reads() -> None:
             self._reading = name
@@ -102,19 +102,19 @@ class Plan:
 
 
 class _Client(RESTClient):
-    """dlt's client, which says when it asks."""
+    """dlt's client, with a call before each request."""
 
-    def __init__(self, asking: Callable[[], None], **options: Any) -> None:
+    def __init__(self, before_request: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
-        self._asking = asking
+        self._before_request = before_request
 
     def _send_request(self, request: requests.Request, **options: Any) -> requests.Response:
-        self._asking()
+        self._before_request()
         return super()._send_request(request, **options)
 
 
 def _fill(value: Any, connections: Connections, inside_auth: bool = False) -> Any:
-    """`connections.fill`, with braces of the secrets doubled where dlt takes braces for its placeholders."""
+    """`connections.fill`, with the braces in secrets doubled where dlt would read them as placeholders."""
     if isinstance(value, dict):
         return {k: _fill(inner, connections, inside_auth or k == "auth") for k, inner in value.items()}
     if isinstance(value, list):
@@ -134,5 +134,5 @@ def _auth(config: Any, session: Session, base_url: str) -> Any:
             session.connections.conceal(str(config[key]))
     auth = create_auth(config)
     if isinstance(auth, OAuth2ClientCredentials):
-        auth.session = session  # its token is asked for with the same patience as the pages
+        auth.session = session  # so that the request for its token is retried as pages are
     return auth

@@ -62,7 +62,7 @@ class _Load:
         self.connection = source.load.connection
         self.group = table.load.consumer or f"sluice_{source.name}_{table.name}"
         self.known: dict[int, int] = {}
-        """Offsets that raw has and that are read once more, to see that they are the same messages."""
+        """Offsets that raw has and that are read again, to check that they are the same messages."""
 
     def run(self) -> JsonRecords | None:
         consumer = self.consumer()
@@ -162,7 +162,7 @@ class _Load:
                     f"ends at offset {high - 1} in partition {number}, but raw holds {known}"
                 )
             if replays:
-                # beyond what raw has lies what the next load will take, all of it
+                # later messages are for the next load, all of them
                 first = max(low, begins.get(number, low))
                 last = min(ends.get(number, high), (known if known is not None else -1) + 1)
             elif known is not None:
@@ -197,8 +197,8 @@ class _Load:
         if isinstance(position, int):
             return dict.fromkeys(partitions, position)
         milliseconds = int(position.timestamp() * 1000)
-        asked = [TopicPartition(self.topic, number, milliseconds) for number in partitions]
-        found = consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
+        times = [TopicPartition(self.topic, number, milliseconds) for number in partitions]
+        found = consumer.offsets_for_times(times, timeout=ANSWER_SECONDS)
         beyond = {p.partition: p.offset for p in found if p.offset >= 0}
         for number in partitions:
             if number not in beyond:
@@ -208,7 +208,7 @@ class _Load:
         return beyond
 
     def check_same_topic(self, message: Message, number: int, offset: int) -> None:
-        """Refuse a topic that has another message where raw ends, though it goes on beyond that."""
+        """Refuse a topic that has another message where raw ends, even if it is longer than raw."""
         if "_offset" not in self.context.raw.columns(self.table):
             return
         row = self.context.con.execute(
@@ -323,5 +323,5 @@ def _text(key: bytes | str) -> str:
 
 
 def _quiet() -> Any:
-    """librdkafka's own log: to ours, not to the terminal."""
+    """librdkafka writes to our log, not to the terminal."""
     return logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from sluice.sql import literal
 
 IDENTITY = ("_stream", "_sequence")
 ACK_WAIT = timedelta(hours=12)
-"""Longer than any load, so that nothing is delivered twice within one; a dead load's are fetched anew anyway."""
+"""Longer than any load, so that none gets a message twice; those of a load that died are fetched again anyway."""
 
 
 def extract_table(
@@ -113,7 +113,7 @@ class _Load:
         config = stream.config
         if loaded is None or _removes_acknowledged(stream) or (config.max_msgs_per_subject or 0) > 0:
             return
-        # up to `seen` everything was looked at, also what went to other subjects than the table's
+        # up to `seen` every message was read, also those of subjects that are not the table's
         state = self.context.state(self.table.name).get("seen") or {}
         seen = max(loaded, int(state.get("last", 0))) if state.get("raw") == loaded else loaded
         missing = stream.state.first_seq - seen - 1
@@ -157,7 +157,7 @@ class _Load:
         config = ConsumerConfig(
             durable_name=self.durable,
             description="Loads a warehouse table; acknowledges what is committed.",
-            # a work queue takes no other policy; elsewhere the last acknowledgement speaks for all before it
+            # a work queue allows no other policy; elsewhere the last acknowledgement counts for all before it
             ack_policy=AckPolicy.EXPLICIT if self.is_queue else AckPolicy.ALL,
             ack_wait=ACK_WAIT.total_seconds(),
             max_ack_pending=-1,
@@ -183,7 +183,7 @@ class _Load:
     def agrees(
         self, there: ConsumerInfo, config: ConsumerConfig, stream: StreamInfo, loaded: int | None
     ) -> bool:
-        """Whether nothing is in flight and what comes next is what raw lacks next."""
+        """Whether no message is in flight and the consumer's next one is the first that raw lacks."""
         same = (
             (there.config.filter_subject or None) == config.filter_subject
             and there.config.ack_policy == config.ack_policy
@@ -197,7 +197,7 @@ class _Load:
     async def recreate(
         self, js: JetStreamContext, stream: StreamInfo, config: ConsumerConfig
     ) -> ConsumerInfo:
-        # a stream that keeps messages only while somebody is interested must not lose its last consumer
+        # a stream that keeps messages only as long as it has consumers must not lose its last one
         holds = f"{self.durable}__hold" if stream.config.retention == RetentionPolicy.INTEREST else None
         if holds:
             await js.add_consumer(
@@ -238,7 +238,7 @@ class _Load:
                 **_start(begin),
             ),
         )
-        # beyond what raw has lies what the next load will take, all of it
+        # later messages are for the next load, all of them
         file, _ = await self.fetch(client).messages(
             consumer.name, consumer.num_pending or 0, end, last=loaded
         )

@@ -22,7 +22,7 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10
 TRIES = 3
 BROKEN = (OSError, TimeoutError, nats.errors.Error)
-"""What a connection that breaks is met as."""
+"""Errors of a connection that breaks."""
 
 
 class UnreachableError(ConnectionError):
@@ -42,7 +42,7 @@ class Connection:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Client]:
-        async def ignore(_: Exception) -> None:  # what matters is raised where it is awaited
+        async def ignore(_: Exception) -> None:  # errors that matter are raised where a call is awaited
             return
 
         async def closed() -> None:
