@@ -49,18 +49,21 @@ def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _imports(file: Path) -> Iterator[tuple[int, str]]:
+@cache
+def _imports(file: Path) -> list[tuple[int, str]]:
     """Line and full name of everything a file imports, wherever in it."""
     package = _module(file).split(".") if ENGINE in file.parents else []
     if file.name != "__init__.py":
         package = package[:-1]
+    found: list[tuple[int, str]] = []
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+            found += ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+    return found
 
 
 def _own_imports(file: Path) -> Iterator[tuple[int, str]]:
