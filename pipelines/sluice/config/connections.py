@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -55,8 +56,7 @@ class Connections:
         value = self.get(name, key)
         if value is None:
             raise ConnectionError(
-                f"the connection {name!r} has no {key!r}: set {self.place(name, key)}. (Is it the sandbox's? "
-                "`sluice sandbox up`.)"
+                f"the connection {name!r} has no {key!r}: set {self.place(name, key)}.{sandbox_hint()}"
             )
         return value
 
@@ -110,6 +110,11 @@ class Connections:
         for secret in secrets:  # as it is, and as a server or a library may write it into a URL
             for spelling in (secret, unquote(secret), quote(secret, safe=""), quote_plus(secret)):
                 self.conceal(spelling)
+
+
+def sandbox_hint() -> str:
+    """A hint for messages about what cannot be reached, where the example company is installed; else empty."""
+    return " (Is it the sandbox's? `sluice sandbox up`.)" if entry_points(group="sluice.sandbox") else ""
 
 
 def _variable(name: str, key: str) -> str:

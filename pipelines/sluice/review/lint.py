@@ -27,8 +27,9 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
     program = Path(sys.executable).with_name("sqlfluff")
     if not files or not program.is_file():
         return
+    options = ["--dialect", "duckdb", "--format", "json", "--processes", "1", "--disable-progress-bar"]
     done = subprocess.run(
-        [str(program), "lint", "--format", "json", "--processes", "1", "--disable-progress-bar", *files],
+        [str(program), "lint", *options, *files],
         cwd=root,
         capture_output=True,
         text=True,

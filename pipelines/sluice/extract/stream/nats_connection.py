@@ -13,6 +13,7 @@ import nats
 from nats.aio.client import Client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from sluice.config.connections import sandbox_hint
 from sluice.config.declaration import StreamTable, Table
 from sluice.errors import ConnectionError
 from sluice.extract import retries
@@ -98,7 +99,7 @@ class Connection:
             )
         return UnreachableError(
             f"{self.table.qualified}: no connection to {server} ({type(error).__name__}). Does it run, and is the url "
-            f"of the connection {self.name!r} right? (Is it the sandbox's? `sluice sandbox up`.)"
+            f"of the connection {self.name!r} right?{sandbox_hint()}"
         )
 
     def failure(self, error: Exception) -> ConnectionError:
