@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sluice.dbt.compiling import compile_error, compile_projects
 from tests.example.lineage_warehouse import ModelReport, Warehouse
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +29,8 @@ QUICK_TABLES = ["shop__refunds", "web__page_views", "wholesale__invoices", "refe
 def manifest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This project, compiled without a warehouse."""
     folder = tmp_path_factory.mktemp("compiled")
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "compile", "--target", "check"]
-    command += ["--target-path", str(folder), "--log-path", str(folder)]
-    environment = {**os.environ, "SLUICE_HOME": str(folder / "home")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"the project does not compile:\n{done.stdout}\n{done.stderr}"
+    compile_projects([(ROOT, folder)])
+    assert not compile_error(folder), f"the project does not compile:\n{compile_error(folder)}"
     return folder / "manifest.json"
 
 
