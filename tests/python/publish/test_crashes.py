@@ -29,8 +29,11 @@ import keyring
 import keyring.core
 import pytest
 
+import sluice.engine.locks
 import sluice.publish.mirror
 import sluice.publish.versions
+import sluice.runs.store
+import sluice.system
 from sluice.config.settings import Settings
 from sluice.publish import publish, rollback, rotate_key
 from sluice.publish.published_files import parquet_key
@@ -41,10 +44,13 @@ from .conftest import AUDIENCES, Company
 
 WATCHED = (
     str(Path(sluice.publish.__file__).parent),
-    str(Path(sluice.publish.__file__).parents[1] / "runs" / "store.py"),
+    sluice.runs.store.__file__,
+    sluice.engine.locks.__file__,
+    sluice.system.__file__,
 )
 CHANGING = {
     *("mkdir", "rename", "replace", "unlink", "symlink_to", "chmod", "write_text", "open", "rmtree"),
+    "acquire",  # makes the file of a lock
     *("put_file", "pipe_file", "mv", "rm_file", "wrapper"),  # the last is what fsspec makes of those of S3
     *("set_password", "delete_password"),
 }
@@ -383,7 +389,7 @@ def test_a_bucket_is_whole_after_kills_all_over(
     lake = Lake(company, s3, f"killed_{operation}")
     _prepared(company)
     before = lake.whole()
-    watched = (sluice.publish.mirror.__file__, sluice.publish.versions.__file__)
+    watched = (sluice.publish.mirror.__file__, sluice.publish.versions.__file__, sluice.engine.locks.__file__)
     twins = Twins(company, monkeypatch)
     seen = []
     for _ in _waiting(company.settings, operation, watched):
