@@ -32,6 +32,12 @@ def importing(module: str) -> Iterator[None]:
     gc.disable()
     try:
         yield
+    except RuntimeError as error:
+        if isinstance(
+            error.__cause__, KeyboardInterrupt
+        ):  # Python 3.11 wraps one that falls into making a class
+            raise KeyboardInterrupt from error
+        raise
     finally:
         gc.freeze()
         gc.enable()

@@ -285,7 +285,9 @@ def test_killed_here_and_there(operation: str, company: Company) -> None:
             if code == -signal.SIGKILL:
                 break
         else:
-            pytest.fail(f"step {step} of {total} was not reached, nor the three before it")
+            pytest.fail(
+                f"step {step} of {total} was not reached, nor the three before it: exit code {code}, {reached} steps"
+            )
         seen.add(_goes_on(company, operation, before))
     assert rotates or seen == {"before", "after"}, "the last step is after the switch"
 
