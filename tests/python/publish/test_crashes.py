@@ -281,12 +281,12 @@ def test_killed_here_and_there(operation: str, company: Company) -> None:
         for fatal in range(step, step - 4, -1):  # a run may take some steps fewer than the first one
             shutil.rmtree(home)
             shutil.copytree(saved, home, symlinks=True)
-            code, _ = _run(company.settings, operation, fatal)
+            code, reached = _run(company.settings, operation, fatal)
             if code == -signal.SIGKILL:
                 break
         else:
             pytest.fail(
-                f"step {step} of {total} was not reached, nor the three before it: exit code {code}, {reached} steps"
+                f"step {step} of {total} was not reached, nor the three before: exit code {code}, {reached} steps"
             )
         seen.add(_goes_on(company, operation, before))
     assert rotates or seen == {"before", "after"}, "the last step is after the switch"
