@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
+from sluice.config.settings import Settings
 from tests.server_fixtures import *  # noqa: F403 - fixtures are found by their names
 
 
@@ -36,3 +38,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(LONGEST) if name in names), len(LONGEST))
 
     items.sort(key=place)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Settings:
+    """A dbt project of one model in a warehouse of its own."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "one.sql").write_text("select 1 as id", encoding="utf-8")
+    (tmp_path / "dbt_project.yml").write_text(
+        "name: small\nprofile: small\nmodels: {+materialized: table}\nflags: {send_anonymous_usage_stats: false}\n"
+    )
+    file = tmp_path / "warehouse" / "warehouse.duckdb"
+    file.parent.mkdir()
+    (tmp_path / "profiles.yml").write_text(
+        f"small: {{target: dev, outputs: {{dev: {{type: duckdb, path: '{file}'}}}}}}\n"
+    )
+    return Settings(root=tmp_path, home=tmp_path / "warehouse")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
 import pytest
 
@@ -20,22 +18,6 @@ def test_what_depends_on_failed_tables_is_left_out() -> None:
         "source:shop.orders+",
         "source:web.views+",
     ]
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Settings:
-    """A dbt project of one model in a warehouse of its own."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "one.sql").write_text("select 1 as id", encoding="utf-8")
-    (tmp_path / "dbt_project.yml").write_text(
-        "name: small\nprofile: small\nmodels: {+materialized: table}\nflags: {send_anonymous_usage_stats: false}\n"
-    )
-    file = tmp_path / "warehouse" / "warehouse.duckdb"
-    file.parent.mkdir()
-    (tmp_path / "profiles.yml").write_text(
-        f"small: {{target: dev, outputs: {{dev: {{type: duckdb, path: '{file}'}}}}}}\n"
-    )
-    return Settings(root=tmp_path, home=tmp_path / "warehouse")
 
 
 def test_one_dbt_runs_several_commands_and_leaves_the_warehouse_to_others_between(small: Settings) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
@@ -13,22 +11,6 @@ from sluice.dbt import run_results
 from sluice.dbt.runner import dbt_session
 from sluice.runs.history import History
 from sluice.workflow.build import build, record_build
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Settings:
-    """A dbt project of one model in a warehouse of its own."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "one.sql").write_text("select 1 as id", encoding="utf-8")
-    (tmp_path / "dbt_project.yml").write_text(
-        "name: small\nprofile: small\nmodels: {+materialized: table}\nflags: {send_anonymous_usage_stats: false}\n"
-    )
-    file = tmp_path / "warehouse" / "warehouse.duckdb"
-    file.parent.mkdir()
-    (tmp_path / "profiles.yml").write_text(
-        f"small: {{target: dev, outputs: {{dev: {{type: duckdb, path: '{file}'}}}}}}\n"
-    )
-    return Settings(root=tmp_path, home=tmp_path / "warehouse")
 
 
 def test_a_build_is_recorded_and_the_next_command_does_not_overwrite_it(small: Settings) -> None:
