@@ -64,7 +64,7 @@ check-lint:
 	$(STEP) $(BIN)/ruff check --output-format concise $(PYTHON_CODE)
 
 check-project:
-	$(STEP) $(BIN)/pytest -q tests/project
+	$(STEP) $(BIN)/pytest -q -m "not full" tests/project
 
 .PHONY: format
 format: install ## format Python and SQL, fix what ruff can fix

@@ -152,4 +152,4 @@ def _case(case: type[Case], result: Results) -> Iterator[str]:
         yield f"- {note}"
     yield f"- measured {result['at']}"
     if profile := result.get("profile"):
-        yield f"\nWhere the time goes, in one instrumented run of Sluice:\n\n```\n{profile.rstrip()}\n```"
+        yield f"\nWhere the time goes, in one instrumented run of Sluice:\n\n```text\n{profile.rstrip()}\n```"

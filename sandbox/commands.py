@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 import typer
@@ -20,13 +20,20 @@ out = Console(highlight=False, soft_wrap=True)
 
 @app.command("up")
 def up(
-    seed: Annotated[int, typer.Option(help="Which company; the same seed makes the same one.")] = 42,
-    scale: Annotated[float, typer.Option(help="1 is about 100,000 orders in two years.")] = 1.0,
-    day: Annotated[str, typer.Option("--date", help="Its today.")] = "2026-09-30",
+    seed: Annotated[
+        int | None, typer.Option(help="Which company; the same seed makes the same one. Default: 42.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(min=0.001, help="1, the default, is about 100,000 orders in two years.")
+    ] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="Its today; a new one's is 2026-09-30."),
+    ] = None,
 ) -> None:
     """Start the company's servers, and fill them on first use."""
     settings = load_settings()
-    _start(settings, _print, seed, scale, date.fromisoformat(day))
+    _start(settings, _print, seed, scale, day.date() if day else None, outlive=True)
     out.print(f"the sandbox is up; `sluice load` finds it through {settings.connections}")
 
 
@@ -81,20 +88,18 @@ def running(settings: Settings, progress: Callable[[str], None]) -> Iterator[Non
 def _start(
     settings: Settings,
     progress: Callable[[str], None],
-    seed: int = 42,
-    scale: float = 1.0,
-    day: date = date(2026, 9, 30),
+    seed: int | None = None,
+    scale: float | None = None,
+    day: date | None = None,
+    *,
+    outlive: bool = False,
 ) -> bool:
-    """Start the company, or one that exists with the seed, scale and date it has; whether it ran already."""
+    """Start the company, a new one if there is none; whether it ran already."""
     from sandbox import company
 
-    there = company.status(settings.home)
-    if there.running:
-        return True
-    if there.date is not None:
-        seed, scale, day = there.seed or seed, there.scale or scale, there.date
-    company.up(settings.home, seed=seed, scale=scale, date=day, progress=progress)
-    return False
+    was_running = company.status(settings.home).running
+    company.up(settings.home, seed=seed, scale=scale, date=day, outlive=outlive, progress=progress)
+    return was_running
 
 
 def _print(text: str) -> None:

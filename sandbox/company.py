@@ -189,12 +189,15 @@ def up(
     seed: int | None = None,
     scale: float | None = None,
     date: dt.date | None = None,
+    outlive: bool = False,
     progress: Progress = lambda _: None,
 ) -> Status:
     """Start the company in `home`, created first if there is none; no-op if it runs.
 
+    Its servers end with this process, also when that is killed; `outlive` lets them run until `down`.
+
     `seed`, `scale` (1.0: about 100,000 orders) and `date` (the company's today) default to 42, 1.0 and 2026-09-30 for
-    a new company. An existing one keeps its date; another seed or scale than its own is an error.
+    a new company. Another one than its own is an error for a company that exists.
     """
     company = _Company(home)
     with company.locked():
@@ -205,16 +208,24 @@ def up(
             state = {"seed": SEED if seed is None else seed, "scale": SCALE if scale is None else scale}
             state |= {"date": None, "target": date.isoformat(), "systems": {}, "unsure": []}
             company.save(state)
-        elif (seed is not None and seed != state["seed"]) or (scale is not None and scale != state["scale"]):
+        elif any(
+            given not in (None, there)
+            for given, there in (
+                (seed, state["seed"]),
+                (scale, state["scale"]),
+                (date, dt.date.fromisoformat(state["target"])),
+            )
+        ):
             raise SluiceError(
-                f"There is a sandbox with seed {state['seed']} and scale {state['scale']} in {company.folder}."
-                " Run `sluice sandbox down` and remove that folder to make another one."
+                f"There is a sandbox with seed {state['seed']}, scale {state['scale']} and date {state['target']} in "
+                f"{company.folder}. `sluice sandbox advance` moves it forward. To make another one, run "
+                "`sluice sandbox down` and remove that folder."
             )
         try:
             if not company.status().running:
                 progress("starting servers")
             with ThreadPoolExecutor(1) as pool:
-                starting = pool.submit(start_all, company.servers)
+                starting = pool.submit(start_all, company.servers, outlive=outlive)
                 if not company.world.exists():
                     progress("generating the world")
                 company.generate(state)

@@ -9,10 +9,11 @@ can stop it; a pid counts as ours only while its command line is the same progra
     store.s3                       # {"endpoint_url": …, "access_key_id": …, "secret_access_key": …, "region": …}
     stop_all([store])
 
-Servers outlive the process that started them. Errors are SluiceError and show the log's last lines.
+Servers end with the process that started them, also if it is killed, unless it wants them to outlive it. Errors are
+SluiceError and show the log's last lines.
 """
 
-from servers.base import HOST, Server, free_ports, start_all, stop_all
+from servers.base import HOST, Server, end_with_this_process, free_ports, start_all, stop_all
 from servers.mariadb import MariaDB
 from servers.nats import Nats
 from servers.pocketbase import PocketBase
@@ -27,6 +28,7 @@ __all__ = [
     "Postgres",
     "SeaweedFS",
     "Server",
+    "end_with_this_process",
     "free_ports",
     "start_all",
     "stop_all",

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import time
 import urllib.error
@@ -15,7 +16,10 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import psutil
@@ -93,9 +97,8 @@ class Server(ABC):
 
     def _find(self) -> psutil.Process | None:
         """The recorded process if it is still this program on this folder: systems reuse pids."""
-        pid = self._record["pid"]
+        process = self._find_recorded()
         try:
-            process = psutil.Process(pid) if pid else None
             command = process.cmdline() if process else []
         except psutil.Error:
             return None
@@ -104,11 +107,19 @@ class Server(ABC):
         is_ours = Path(command[0]).name == self.program().name and str(self.folder) in " ".join(command)
         return process if is_ours else None
 
+    def _find_recorded(self) -> psutil.Process | None:
+        pid = self._record["pid"]
+        try:
+            return psutil.Process(pid) if pid else None
+        except psutil.Error:
+            return None
+
     # --- start and stop -----------------------------------------------------------------------------------
 
-    def start(self, timeout: float = 30.0) -> None:
+    def start(self, timeout: float = 30.0, *, outlive: bool = False) -> None:
         """Start and wait until it is ready, `timeout` seconds at most; no-op when it runs already.
 
+        It ends with this process, also when that is killed; `outlive` lets it run until somebody stops it.
         Keeps the ports of the last start when they are still free. Another process may take a port between
         our asking for a free one and the server's binding it, hence three tries.
         """
@@ -123,6 +134,8 @@ class Server(ABC):
             self._write_record(ports=dict(zip(self.port_names, ports, strict=True)), pid=None)
             self.prepare()
             self._spawn()
+            if not outlive:
+                self.end_with_this_process()
             if self._wait(timeout) or not self._lost_a_port():
                 break
         if not self._find():
@@ -144,6 +157,13 @@ class Server(ABC):
                 start_new_session=True,
             )
         self._write_record(pid=self._process.pid)
+
+    def end_with_this_process(self) -> None:
+        """Stop the server, if it runs, as soon as this process has ended, also if it is killed."""
+        process = self._find_recorded()
+        if process:
+            with suppress(psutil.NoSuchProcess):  # it has ended; whoever waits for it says so
+                end_with_this_process(process, self.stop_signal)
 
     def prefix(self) -> list[str]:
         """What stands before the program, such as a change of user that ends in an exec."""
@@ -178,14 +198,12 @@ class Server(ABC):
         """Stop by the recorded pid, killing it after `timeout` seconds; no-op when that pid is not ours."""
         process = self._find()
         if process:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.send_signal(self.stop_signal)
-                process.wait(timeout)
-            except psutil.TimeoutExpired:
-                process.kill()
-                process.wait(timeout)
-            except psutil.NoSuchProcess:
-                pass
+                if not _ends(process, timeout):
+                    process.kill()
+                    if not _ends(process, timeout):
+                        raise SluiceError(f"{self.name}, process {process.pid}, does not end")
         if self._process is not None:
             self._process.wait(timeout)
             self._process = None
@@ -194,11 +212,50 @@ class Server(ABC):
             self._write_record(pid=None)
 
 
-def start_all(servers: Iterable[Server], timeout: float = 30.0) -> None:
-    """Start in parallel; when one fails, stop those that this call started and raise its error."""
+def _ends(process: psutil.Process, timeout: float) -> bool:
+    """Whether a process ends in time; one that its starter has not waited for yet has ended."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                with suppress(ChildProcessError):  # another process started it
+                    os.waitpid(process.pid, 0)
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.03)
+    return False
+
+
+@cache
+def _watchdog() -> subprocess.Popen[str]:
+    """One for all servers of this process; its input ends with this process."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("watchdog.py"))],
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+_naming = Lock()
+
+
+def end_with_this_process(process: psutil.Process, stop_signal: signal.Signals = signal.SIGTERM) -> None:
+    """Let a process be stopped as soon as this one has ended, also if it is killed."""
+    line = json.dumps([process.pid, process.create_time(), stop_signal])
+    with _naming:
+        watchdog = _watchdog()
+        assert watchdog.stdin is not None
+        watchdog.stdin.write(line + "\n")
+        watchdog.stdin.flush()
+
+
+def start_all(servers: Iterable[Server], timeout: float = 30.0, *, outlive: bool = False) -> None:
+    """Start in parallel, as `start` does; when one fails, stop those that this call started and raise its error."""
     wanted = [server for server in servers if server.pid is None]
     with ThreadPoolExecutor(max(len(wanted), 1)) as pool:
-        starts = [pool.submit(server.start, timeout) for server in wanted]
+        starts = [pool.submit(server.start, timeout, outlive=outlive) for server in wanted]
     errors = [error for start in starts if (error := start.exception())]
     if errors:
         stop_all(wanted)

@@ -44,7 +44,9 @@ class MariaDB(Server):
         if not (self.folder / "data" / "mysql").exists():
             quick = ["--skip-test-db", "--auth-root-authentication-method=normal", *self._user()]
             command = [str(self._binary("mariadb-install-db")), "--no-defaults", *quick]
-            run([*command, f"--datadir={self.folder / 'data'}"], "mariadb-install-db")
+            # a starting server removes the temporary tables it finds, also those of another one
+            alone = {**os.environ, "TMPDIR": str(self.folder)}
+            run([*command, f"--datadir={self.folder / 'data'}"], "mariadb-install-db", env=alone)
         statements = (
             f"create database if not exists {self.database} character set utf8mb4;",
             f"create user if not exists loader@'{HOST}' identified by '{self.secrets['loader']}';",
@@ -60,6 +62,7 @@ class MariaDB(Server):
         return [
             "--no-defaults",
             f"--datadir={self.folder / 'data'}",
+            f"--tmpdir={self.folder}",
             f"--init-file={self.folder / 'init.sql'}",
             f"--bind-address={HOST}",
             f"--port={self.ports['sql']}",

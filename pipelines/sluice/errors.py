@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -10,8 +13,8 @@ class Exit(IntEnum):
 
     OK = 0
     FAILED = 1  # a source, model, test or convention failed; the rest was done
-    USAGE = 2  # the command line was wrong (typer uses the same code)
-    DECLARATION = 3  # a source file is wrong; nothing was started
+    USAGE = 2  # the command line was wrong (typer uses the same code), or there is no project here
+    DECLARATION = 3  # a source file is wrong; what depends on it was not started
     CONNECTION = 4  # a connection or a secret is missing or refused
     LOCKED = 5  # another process holds the warehouse
     INTERRUPTED = 130  # Ctrl-C
@@ -23,8 +26,14 @@ class SluiceError(Exception):
     exit = Exit.FAILED
 
 
+class UsageError(SluiceError):
+    """The command line is wrong, or was typed where there is no project."""
+
+    exit = Exit.USAGE
+
+
 class DeclarationError(SluiceError):
-    """A source file has a mistake."""
+    """A declaration has a mistake, or what was named is not declared."""
 
     exit = Exit.DECLARATION
 
@@ -47,7 +56,42 @@ class RunStoreError(SluiceError):
     """The run store cannot be written, so nothing is done."""
 
 
+class DamagedError(SluiceError):
+    """A file that Sluice keeps cannot be read; it is left as it is."""
+
+    def __init__(self, file: Path, why: str, way_back: str) -> None:
+        super().__init__(f"{file} is damaged: {why}. {way_back}")
+
+
 class LockedError(SluiceError):
     """Another process works on this warehouse."""
 
     exit = Exit.LOCKED
+
+
+def nearest(given: str, known: Iterable[str]) -> list[str]:
+    """At most two names that `given` is nearly spelled like, the nearest first."""
+    names = {name.lower(): name for name in known}
+    letters = sorted(given.lower())
+    close = [n for n in names if sorted(n) == letters] or get_close_matches(given.lower(), names, 1, 0.85)
+    close = close or get_close_matches(given.lower(), names, 2)
+    return [names[name] for name in close]
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question that names what `given` is nearly spelled like, with a blank before it; "" if it is like nothing."""
+    close = nearest(given, known)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def root_error(error: BaseException) -> BaseException:
+    """What an error goes back to: the first SluiceError of its causes, else the last cause."""
+    while not isinstance(error, SluiceError) and error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def with_hint(message: str, given: str, known: Iterable[str]) -> str:
+    """The message, and after it what `given` is nearly spelled like."""
+    hint = did_you_mean(given, known)
+    return f"{message}.{hint}" if hint else message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -13,6 +14,11 @@ def quoted(name: str) -> str:
 def literal(value: object) -> str:
     """A text, or a path, as an SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def listed(values: Iterable[object]) -> str:
+    """Texts between the brackets of IN or NOT IN; without any, a null, with which neither is true."""
+    return ", ".join(map(literal, values)) or "null"
 
 
 def one_row(con: Any, select: str) -> tuple[Any, ...]:

@@ -8,8 +8,9 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 NICENESS = 10
@@ -22,13 +23,14 @@ LAST_DATA_RECEIVED = 52
 """Offset in Linux's struct tcp_info (<linux/tcp.h>) of the milliseconds since data came, 32 bits."""
 
 
-def lower_priority() -> None:
-    """Give this process, and all it starts from now on, a lower priority than readers have."""
-    tasks = Path("/proc/self/task")  # Linux has a priority per thread
-    for number in [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [0]:
-        with suppress(OSError):  # the thread has ended
-            given = os.getpriority(os.PRIO_PROCESS, number)
-            os.setpriority(os.PRIO_PROCESS, number, max(given, NICENESS))
+def lower_priority(process: int | None = None, niceness: int = NICENESS) -> None:
+    """Give a process (default: this one), and all it starts from now on, a lower priority than readers have."""
+    tasks = Path(f"/proc/{process or 'self'}/task")  # Linux has a priority per thread
+    with suppress(OSError):  # the process has ended
+        for number in [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [process or 0]:
+            with suppress(OSError):  # the thread has ended
+                given = os.getpriority(os.PRIO_PROCESS, number)
+                os.setpriority(os.PRIO_PROCESS, number, max(given, niceness))
 
 
 def limit_memory(more: int) -> None:
@@ -48,13 +50,79 @@ def write_private(file: Path, text: str) -> None:
     """Replace a file in one step, readable by its owner only and flushed to disk; its folder is made if missing."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = file.with_name(f".{file.name}.{os.getpid()}")
-    with os.fdopen(
-        os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
+    try:
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(file)) from None  # a full disk names no file
     new.replace(file)
+
+
+def keep_new_files_private() -> None:
+    """Let what this process and its children create from now on be readable by its owner only (any Unix)."""
+    os.umask(0o077)
+
+
+def tighten(folder: Path, *, leave: Collection[str] = ()) -> None:
+    """Take the rights of group and others from what lies in a folder, without the names to `leave`, and to list it.
+
+    On Windows the rights of the folder hold, which are those of its owner's profile by default.
+    """
+    with suppress(OSError):  # it is somebody else's, or gone
+        for path in [p for p in folder.iterdir() if p.name not in leave and not p.is_symlink()]:
+            with suppress(OSError):
+                path.chmod(path.stat().st_mode & 0o700)
+        folder.chmod(folder.stat().st_mode & 0o711)
+
+
+def group_number(name: str) -> int | None:
+    """The number of a group of this machine; None if there is no such group, or no groups at all (Windows)."""
+    with suppress(ImportError, KeyError):
+        import grp
+
+        return grp.getgrnam(name).gr_gid
+    return None
+
+
+def may_share_with(group: int) -> bool:
+    """Whether this user may give own files to a group."""
+    return os.geteuid() == 0 or group in (os.getegid(), *os.getgroups())
+
+
+def share(path: Path, group: int | None) -> None:
+    """Let the owner of a file or folder, and a group if there is one, read it, and nobody write a file.
+
+    Raises PermissionError where this user may not give files to the group.
+    """
+    if group is not None and path.stat().st_gid != group:
+        os.chown(path, -1, group)
+    alone, together = (0o700, 0o750) if path.is_dir() else (0o400, 0o440)
+    path.chmod(alone if group is None else together)
+
+
+def lock_folder(folder: Path) -> Callable[[], None] | None:
+    """Lock a folder against other processes until the returned function is called; None: another one has the lock.
+
+    A no-op on Windows, and on file systems that lock no folders.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a locked file cannot be removed
+        return lambda: None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:  # some network file systems
+        pass
+    return partial(os.close, descriptor)
 
 
 def sockets() -> Iterator[socket.socket]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from sandbox import company
 from sluice.config.settings import Settings
 from sluice.dbt.compiling import PARSED
 from sluice.review import Review, compare
@@ -24,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 PATCHES = ROOT / "tests" / "example" / "patches"
 PARTS = (
     *("models", "sources", "macros", "seeds", "tests/generic", "tests/data"),
-    *("dbt_project.yml", "profiles.yml", "selectors.yml", "audiences.yml"),
+    *("dbt_project.yml", "profiles.yml", "selectors.yml", "audiences.yml", "requirements.lock", ".sqlfluff"),
+    *(".github", "pipelines/reference.py"),
 )
 
 
@@ -51,7 +54,10 @@ class Bench:
 
     def review(self, patch: str, settings: Settings | None = None) -> Review:
         """The review of a patch, with data if there are settings of a warehouse."""
-        return compare(settings, self.base, self.branch(patch), self.folder / f"{patch}-scratch")
+        text = (PATCHES / f"{patch}.patch").read_text(encoding="utf-8")
+        files = set(re.findall(r"^(?:---|\+\+\+) [ab]/(.*)$", text, re.M))
+        scratch = self.folder / f"{patch}-scratch"
+        return compare(settings, self.base, self.branch(patch), scratch, sorted(files))
 
     def _copied(self, name: str) -> Path:
         """A copy of the base, which is one of this project as it was at the start."""
@@ -84,7 +90,7 @@ class Loaded:
     def __init__(self, home: Path, base: Revision) -> None:
         self.settings = Settings(root=ROOT, home=home)
         try:
-            self._sluice("sandbox", "up", "--scale", "0.05")
+            company.up(home, scale=0.05)  # in this process, with which its servers end
             self._sluice("load")
         finally:
             self._sluice("sandbox", "down")

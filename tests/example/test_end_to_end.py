@@ -17,6 +17,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from sandbox import company as sandbox
+
 ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 9, 30)
 MARTS = (
@@ -82,18 +84,23 @@ def rows_loaded(home: Path) -> dict[str, int]:
     return dict(found)
 
 
-@pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
-    """AnyCompany at scale 1, loaded twice and built."""
-    company = Company(tmp_path_factory.mktemp("company"))
+def built(home: Path, scale: float) -> Company:
+    """AnyCompany, loaded twice and built."""
+    company = Company(home)
     try:
-        company.sluice("sandbox", "up", "--scale", "1")
+        sandbox.up(company.home, scale=scale)  # in this process, with which its servers end
         company.sluice("load")
         company.sluice("load")
     finally:
         company.sluice("sandbox", "down")
     company.sluice("build")
     return company
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
+    """AnyCompany at a quarter of its size."""
+    return built(tmp_path_factory.mktemp("company"), scale=0.25)
 
 
 @pytest.fixture
@@ -199,10 +206,24 @@ def test_page_views_are_counted_exactly(warehouse: duckdb.DuckDBPyConnection) ->
 
 @pytest.mark.full
 @pytest.mark.timeout(600)
+def test_the_same_at_its_size(tmp_path: Path) -> None:
+    company = built(tmp_path / "company", scale=1)
+    test_second_load_loads_nothing(company)
+    with company.connect() as con:
+        test_order_lines_are_the_truth_row_for_row(con)
+        test_regional_sales_to_the_cent(con)
+        test_orders_lines_and_returns_are_counted_exactly(con)
+        test_stale_rates_are_flagged(con)
+        test_customers_are_matched_across_systems(con)
+        test_page_views_are_counted_exactly(con)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
 def test_three_weeks_of_incremental_loads_equal_a_fresh_full_load(tmp_path: Path) -> None:
     advanced, fresh = Company(tmp_path / "advanced"), Company(tmp_path / "fresh")
     try:
-        advanced.sluice("sandbox", "up", "--scale", "0.05")
+        sandbox.up(advanced.home, scale=0.05)
         advanced.sluice("load")
         for _ in range(3):
             advanced.sluice("sandbox", "advance", "--days", "7")
@@ -212,7 +233,7 @@ def test_three_weeks_of_incremental_loads_equal_a_fresh_full_load(tmp_path: Path
     finally:
         advanced.sluice("sandbox", "down")
     try:
-        fresh.sluice("sandbox", "up", "--scale", "0.05", "--date", f"{TODAY + timedelta(days=21)}")
+        sandbox.up(fresh.home, scale=0.05, date=TODAY + timedelta(days=21))
         fresh.sluice("load")
     finally:
         fresh.sluice("sandbox", "down")

@@ -14,17 +14,8 @@ from sluice.review.select_parts import FINAL
 from tests.example.review_rig import PATCHES, Bench, Loaded, patches
 
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((PATCHES / "expected.yml").read_text(encoding="utf-8"))
-QUICK = [
-    "aliases_and_parentheses",
-    "comment_only",
-    "data_class_removed",
-    "left_join_turned_inner",
-    "model_renamed",
-]
-"""One of each kind of change; the rest is in the long suite, since each takes dbt a second."""
-
-
-QUICK_DATA = ["where_added", "window_order_changed"]
+QUICK = ["aliases_and_parentheses", "data_class_removed", "generic_test_loosened", "left_join_turned_inner"]
+"""One per verdict; the rest, and all with data, are in the long suite: dbt takes seconds, the company a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +44,9 @@ def test_a_review_says_what_it_must_and_nothing_else(bench: Bench, patch: str) -
     _is_whole(found)
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "patch", [p if p in QUICK_DATA else pytest.param(p, marks=pytest.mark.full) for p in sorted(EXPECTED)]
-)
+@pytest.mark.parametrize("patch", sorted(EXPECTED))
 def test_a_review_builds_what_a_build_of_everything_builds(bench: Bench, loaded: Loaded, patch: str) -> None:
     """Every model that differs between two whole builds is named with its rows, and no other is."""
     expected = EXPECTED[patch].get("data") or {"verdict": EXPECTED[patch]["verdict"]}
@@ -77,6 +67,7 @@ def test_a_review_builds_what_a_build_of_everything_builds(bench: Bench, loaded:
     assert {n: "any" if n in unsteady else r for n, r in built.items()} == rows
     assert _costs(found) == expected.get("costs", {})
     text = markdown(found)
+    assert expected.get("first", "") in text.split("\n\n")[1]
     for name, (before, after) in compared.items():
         assert f"| `{name}` | {before:,} → {after:,} |" in text
     for model in found.models:

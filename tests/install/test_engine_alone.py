@@ -11,16 +11,21 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+
 ROOT = Path(__file__).parents[2]
 KEPT = (
     *("pipelines/sluice", "servers", "docs", "pyproject.toml"),
-    *("tests/python", "tests/conftest.py", "tests/server_fixtures.py"),
+    *("tests/python", "tests/conftest.py", "tests/server_fixtures.py", "tests/blocks.py"),
 )
 """All there is in the copy; docs without the words of AnyCompany's glossary."""
-SLICE = ("tests/python/test_small_project.py", "tests/python/config")
-"""A project that is loaded, built, published, catalogued and reviewed, by the commands."""
-LOOK_AT_A_PROJECT = ("cli", "conventions", "dbt", "lineage", "privacy", "review", "runs", "workflow")
-"""Rooms whose tests could lean on this repository's models; those of loading make their tables themselves."""
+SLICE = (
+    "tests/python/test_small_project.py",  # is loaded, built, published, catalogued and reviewed, by the commands
+    *("tests/python/config", "tests/python/dbt", "tests/python/cli/test_project_folder.py"),
+    *("tests/python/crash/test_documented.py", "tests/python/network/test_documented.py"),
+    *("tests/python/cli/test_json.py", "tests/python/extract/test_pages.py"),
+)
+"""The commands, what dbt reads, and whatever looks for a file above its own folder; the others make all they need."""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +61,5 @@ def test_every_test_of_the_engine_is_found(tree: Path) -> None:
     assert int(found[1]) > 1500
 
 
-@pytest.mark.timeout(600)
 def test_some_of_them_pass(tree: Path) -> None:
     _pytest(tree, "-m", "not full", *SLICE)
-
-
-@pytest.mark.full
-@pytest.mark.timeout(1800)
-def test_all_that_look_at_a_project_pass(tree: Path) -> None:
-    _pytest(tree, "-m", "not full", *(f"tests/python/{room}" for room in LOOK_AT_A_PROJECT))

@@ -6,6 +6,7 @@ import base64
 import gzip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+from tests.blocks import ROOT, blocks
+
+BLOCKS = blocks(ROOT / "docs" / "install.md")
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -44,17 +46,22 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv / "bin"
 
 
+def commands(first: str) -> str:
+    """The page's commands that begin like this."""
+    (text,) = [block.text for block in BLOCKS if block.language == "sh" and block.text.startswith(first)]
+    return text
+
+
 class Folder:
     """A user's repository with nothing in it but the files of the page."""
 
     def __init__(self, root: Path, bin_folder: Path) -> None:
         self.root, self._bin = root, bin_folder
-        shown = re.findall(r"`([\w./]+)`[^`\n]*:\n\n```\w*\n(.*?)^```", PAGE, re.M | re.S)
-        for name, text in shown:
+        self.files = {block.file: block.text for block in BLOCKS if block.file and block.language != "sh"}
+        for name, text in self.files.items():
             file = root / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        self.files = {name for name, _ in shown}
 
     def run(self, *command: str, fails: int = 0) -> str:
         """What a command prints; it must end with the code."""
@@ -62,6 +69,7 @@ class Folder:
             "PATH": f"{self._bin}:/usr/bin:/bin",
             "HOME": str(self.root.parent),
             "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+            **{k: v for k, v in os.environ.items() if k.startswith(("UV_", "PIP_", "SSL_"))},  # the registry
         }
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True)
         said = done.stdout + done.stderr
@@ -105,7 +113,7 @@ def test_an_environment_with_the_wheel_alone_holds_what_it_needs(wheel: Path, bi
 
 
 def test_the_page_shows_the_files_a_project_needs(folder: Folder) -> None:
-    assert folder.files == {
+    assert set(folder.files) == {
         *(
             "data/batches.csv",
             "sources/roastery.yml",
@@ -121,10 +129,10 @@ def test_what_the_page_shows_works(folder: Folder) -> None:
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
     assert version
     assert version[1] in folder.run("sluice", "--version")
-    assert "1 sources, 1 tables: all declarations are sound" in folder.run("sluice", "check")
-    assert re.search(r"roastery +2 +0 +0 .* ok", folder.run("sluice", "load"))
-    assert "PASS=5" in folder.run("sluice", "build")
-    folder.run("sluice", "catalog")
+    said = folder.run("bash", "-euc", commands("sluice check"))
+    assert "1 sources, 1 tables: all declarations are sound" in said
+    assert re.search(r"roastery +2 +0 +0 .* ok", said)
+    assert "PASS=5" in said
     page = (folder.root / "target" / "catalog.html").read_text()
     blocks = re.findall(r">([A-Za-z0-9+/=]{100,})<", page)
     assert "loss_share" in "".join(gzip.decompress(base64.b64decode(block)).decode() for block in blocks)
@@ -147,7 +155,7 @@ def test_what_the_page_shows_works(folder: Folder) -> None:
     folder.run("git", "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-qm", "The roastery")
     model = folder.root / "models" / "staging" / "roastery" / "stg_roastery__batches.sql"
     model.write_text(model.read_text() + "where green_kg > 60.5\n")
-    review = folder.run("sluice", "review", "--base", "main")
+    review = folder.run("bash", "-euc", commands("sluice review"))
     assert "where-added:stg_roastery__batches" in review
     assert re.search(r"`stg_roastery__batches` \| 2 → 0 \|", review)
 
@@ -158,3 +166,26 @@ def test_a_data_test_that_fails_is_a_build_that_fails(folder: Folder) -> None:
     folder.run("sluice", "load")
     said = folder.run("sluice", "build", "--select", "source:roastery", fails=1)
     assert "unique" in said
+
+
+@pytest.mark.parametrize("first", ["python3 -m venv", "pip install"])
+def test_what_the_page_installs(wheel: Path, folder: Folder, first: str, tmp_path: Path) -> None:
+    """The environment the page makes, with uv in pip's place where there is one: pip takes a minute, and needs no test."""
+    uv = Path(sys.executable).with_name("uv")
+    for part in ("servers", "sandbox"):  # building leaves a folder in them
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.egg-info", "build"))
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    text = (
+        commands(first).replace("path/to/dist", str(wheel.parent)).replace("path/to/checkout", str(tmp_path))
+    )
+    if uv.exists():
+        text = text.replace("pip install", f"{uv} pip install -q --python .venv/bin/python")
+    said = folder.run("bash", "-euc", text)
+    folder.run(".venv/bin/sluice", *(["--version"] if first != "pip install" else ["sandbox", "--help"]))
+    assert "sluice" in said or first == "pip install"
+
+
+def test_every_command_of_the_page_is_run() -> None:
+    """`make dist` is what the wheel of this test comes from."""
+    known = ("make dist", "python3 -m venv", "sluice check", "sluice review", "pip install")
+    assert [b.text for b in BLOCKS if b.language == "sh" and not b.text.startswith(known)] == []

@@ -143,7 +143,7 @@ def _company_words() -> set[str]:
         words |= {f.stem for f in (ROOT / folder).rglob("*.*") if f.suffix in (".sql", ".csv")}
     for audience in yaml.safe_load((ROOT / "audiences.yml").read_text(encoding="utf-8"))["audiences"]:
         words |= {audience["name"]} if "_" in audience["name"] else set()
-    return words - {"generate_schema_name", "duckdb__apply_grants"}  # dbt's names
+    return words - {"generate_schema_name", "duckdb__apply_grants", "format_row"}  # dbt's names
 
 
 def test_no_word_of_the_company_is_in_the_engine() -> None:

@@ -14,13 +14,12 @@ from typer.main import get_command
 
 from sluice.cli import app
 from sluice.config.json_schema import json_schema
-from sluice.config.sources import read_sources
 from sluice.errors import Exit
+from tests.blocks import PAGES
 
 ROOT = Path(__file__).parents[2]
 CLI = (ROOT / "docs/cli.md").read_text()
 DECISIONS = (ROOT / "docs/decisions.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _commands(group: object, prefix: str = "sluice") -> list[str]:
@@ -62,21 +61,6 @@ def test_schema_for_editors_is_what_the_models_say() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_source_files_shown_are_right(page: Path, tmp_path: Path) -> None:
-    """Every YAML block that begins like a source file is checked as one."""
-    blocks = re.findall(r"^```yaml\n(version: 2\n+sources:.*?)^```", page.read_text(), re.M | re.S)
-    for number, block in enumerate(blocks):
-        (tmp_path / f"{number}.yml").write_text(block)
-        _, found = read_sources(tmp_path)
-        # the Python of an example is the reader's, not this repository's
-        problems = [p for p in found if "importing" not in p.message]
-        assert not problems, (
-            f"{page.relative_to(ROOT)} shows a source file `sluice check` refuses: {problems}"
-        )
-        (tmp_path / f"{number}.yml").unlink()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text())
     dead = [target for target in targets if not (page.parent / target).exists()]
@@ -104,7 +88,8 @@ def test_modules_that_pages_name_exist() -> None:
         for name in re.findall(r"`([a-z]\w*/[\w/]+\.py)\b", page.read_text(encoding="utf-8"))
         if not any((folder / name).exists() for folder in (engine, ROOT, ROOT / "tests" / "python"))
     ]
-    gone = [name for name in gone if not name.endswith("ingest/weather.py")]  # an example of the reader's own
+    # an example of the reader's own
+    gone = [name for name in gone if not name.endswith("pipelines/weather.py")]
     assert not gone, f"pages name modules that do not exist: {gone}"
 
 

@@ -171,11 +171,53 @@ def test_expression_is_true_says_what_it_takes(expression: object) -> None:
         failures("expression_is_true", expression=expression)
 
 
+def test_min_rows_fails_on_fewer() -> None:
+    assert failures("min_rows") == []
+    assert failures("min_rows", rows=4) == []
+    assert failures("min_rows", rows=5) == [(4,)]
+
+
+@pytest.mark.parametrize("rows", [0, -1, True, "5", 1.5, None])
+def test_min_rows_says_what_it_takes(rows: object) -> None:
+    with pytest.raises(CompilerError, match="min_rows: `rows` must be a whole number of at least 1, got"):
+        failures("min_rows", rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "failing"),
+    [
+        ([("a", 1, 2), ("a", 2, None), ("b", 1, None)], 0),
+        ([("a", 1, 3), ("a", 2, None)], 1),  # overlap
+        ([("a", 1, None), ("a", 2, 3)], 1),  # two are open, or one is within another
+        ([("a", 1, 9), ("a", 2, 3), ("a", 4, 5)], 1),
+        ([("a", 1, None), ("a", 1, None)], 1),
+        ([("a", 3, 2)], 1),  # ends before it begins
+        ([("a", None, 2)], 1),
+        ([("a", None, None)], 1),
+        ([("a", 1, 9), ("a", 4, 4), ("a", 9, 9)], 0),  # valid at no time
+    ],
+)
+def test_valid_intervals_fails_on_overlap_and_inversion(
+    intervals: list[tuple[object, ...]], failing: int
+) -> None:
+    values = ", ".join(f"({', '.join('null' if v is None else repr(v) for v in row)})" for row in intervals)
+    table = f"(select * from (values {values}) as t (id, begins, ends))"
+    sql = render(GENERIC / "valid_intervals.sql", table, key=["id"], valid_from="begins", valid_to="ends")
+    assert len(duckdb.sql(sql).fetchall()) == failing
+
+
+@pytest.mark.parametrize("key", [None, [], "id", 5])
+def test_valid_intervals_says_what_it_takes(key: object) -> None:
+    with pytest.raises(CompilerError, match="valid_intervals: `key` must be a list of column names, got"):
+        failures("valid_intervals", key=key)
+
+
 def test_every_macro_and_generic_test_is_tested_here() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     names = {path.stem for folder in (ROOT / "macros", GENERIC) for path in folder.glob("*.sql")}
-    # dbt itself calls these two, and what they do shows in every build: names of schemas, and no warning about grants
-    called_by_dbt = {"generate_schema_name", "duckdb__apply_grants"}
+    # dbt itself calls these: names of schemas and no warning about grants show in every build, rows of unit tests in
+    # test_unit_tests.py
+    called_by_dbt = {"generate_schema_name", "duckdb__apply_grants", "format_row"}
     untested = sorted(name for name in names - called_by_dbt if f"def test_{name}" not in tested)
     assert not untested, (
         f"{untested}: no test with values in and out; write test_<macro> into {Path(__file__).name}."

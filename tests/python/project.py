@@ -107,10 +107,16 @@ class Project:
         *selection: str,
         full_refresh: bool = False,
         window: tuple[str | None, str | None] | None = None,
+        retry_quarantine: bool = False,
+        keep_rows: bool = False,
     ) -> Outcome:
         """Load in this process."""
         sources = load_sources(self.settings.sources, selection)
-        return Outcome(load(self.settings, sources, "run", LoadOptions(full_refresh, window)))
+        return Outcome(
+            load(
+                self.settings, sources, "run", LoadOptions(full_refresh, window, retry_quarantine, keep_rows)
+            )
+        )
 
     def sluice(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own."""

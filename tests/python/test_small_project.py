@@ -26,6 +26,19 @@ def summary(project: SmallProject) -> str:
     return project.sluice("run")
 
 
+def test_only_the_owner_may_read_what_a_run_writes(project: SmallProject, summary: str) -> None:
+    made = [*project.home.iterdir(), *(project.root / "target").iterdir()]
+    assert summary
+    assert {p.name for p in made} >= {
+        "raw.duckdb",
+        "warehouse.duckdb",
+        "ledger.sqlite",
+        "published",
+        "manifest.json",
+    }
+    assert [p.name for p in made if p.stat().st_mode & 0o077] == []
+
+
 def test_a_run_loads_builds_and_tests(project: SmallProject, summary: str) -> None:
     assert re.search(rf"shop +{ORDERS + PRODUCTS:,} +0 +0 .* ok", summary)
     assert "models: 2 built" in summary
@@ -53,8 +66,8 @@ def test_the_catalog_shows_models_tests_and_lineage(project: SmallProject, summa
         assert expected in text
 
 
-def test_a_second_run_loads_nothing(project: SmallProject, summary: str) -> None:
-    again = project.sluice("run")
+def test_a_second_load_loads_nothing(project: SmallProject, summary: str) -> None:
+    again = project.sluice("load")
     assert re.search(r"shop +0 +0 +0 .* ok", again)
 
 

@@ -105,7 +105,7 @@ def test_without_proc_duckdb_limits_the_memory_of_a_query(tmp_path: Path) -> Non
         "system.Path = lambda *parts: Path('/nowhere', *(p.lstrip('/') for p in parts)); worker.main()"
     )
     requests: list[dict[str, object]] = [
-        {"file": str(tmp_path / "published.duckdb"), "key": None, "memory_mb": 64},
+        {"file": str(tmp_path / "published.duckdb"), "key": None, "memory_mb": 64, "tables": []},
         {"sql": "select sum(range) from range(1000)", "rows": True},
         {
             "sql": "select count(*) from (select range, hash(range) from range(50_000_000) order by 2)",
@@ -120,10 +120,10 @@ def test_without_proc_duckdb_limits_the_memory_of_a_query(tmp_path: Path) -> Non
         process.stdin.write("".join(json.dumps(request) + "\n" for request in requests).encode())
         process.stdin.flush()
         answers = b""
-        while b"Out of Memory" not in answers and (more := os.read(process.stdout.fileno(), 65536)):
+        while b"out of memory" not in answers and (more := os.read(process.stdout.fileno(), 65536)):
             answers += more
         process.kill()
-    assert b"Out of Memory" in answers
+    assert b"out of memory" in answers
 
 
 def _connected(opened: socket.socket) -> bool:
@@ -132,3 +132,19 @@ def _connected(opened: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits of Unix")
+def test_a_file_that_does_not_fit_is_named_and_the_old_one_stays(tmp_path: Path) -> None:
+    import resource
+
+    file = tmp_path / "tokens.json"
+    system.write_private(file, "old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"tokens\.json"):
+            system.write_private(file, "new" * 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("tokens.json", "old")]

@@ -14,8 +14,10 @@ import duckdb
 import duckdb_extensions
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from sandbox import company, web, world
+from sandbox.commands import app
 from servers import Postgres
 from sluice.errors import LockedError, SluiceError
 
@@ -141,8 +143,11 @@ def test_down_leaves_no_process_and_up_goes_on_with_the_kept_data(home: Path) ->
 
 
 def test_mistakes_are_told(home: Path) -> None:
-    with pytest.raises(SluiceError, match=r"seed 42 and scale 0\.01"):
-        company.up(home, seed=7)
+    for other in ({"seed": 7}, {"scale": 0.02}, {"date": dt.date(2026, 10, 30)}):
+        with pytest.raises(SluiceError, match=r"seed 42, scale 0\.01 and date"):
+            company.up(home, **other)
+    for scale in ("0", "-1", "nan"):
+        assert CliRunner().invoke(app, ["up", "--scale", scale]).exit_code == 2
     with pytest.raises(SluiceError, match="last day with known exchange rates"):
         company.advance(home, 5000)
     with pytest.raises(SluiceError, match="one day or more"):
@@ -180,6 +185,7 @@ def test_connections_of_others_are_not_overwritten(home: Path) -> None:
         path.write_text(ours)
 
 
+@pytest.mark.full
 def test_a_first_start_that_fails_stops_its_servers_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

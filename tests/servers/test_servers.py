@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,8 +182,8 @@ def test_servers_listen_on_loopback_only_and_end_without_a_trace_but_their_data(
 
 def test_a_server_outlives_its_starter_and_is_stopped_by_another_process(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from servers import Nats; s = Nats(pathlib.Path(sys.argv[1])); s.start();"
-        "print(s.pid)"
+        "import sys, pathlib; from servers import Nats; s = Nats(pathlib.Path(sys.argv[1]));"
+        "s.start(outlive=True); print(s.pid)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
@@ -192,7 +193,48 @@ def test_a_server_outlives_its_starter_and_is_stopped_by_another_process(tmp_pat
     server.start()  # a no-op
     assert server.pid == int(done.stdout)
     server.stop()
-    assert not psutil.pid_exists(int(done.stdout))
+    assert not _runs(int(done.stdout))
+
+
+def test_another_process_stops_a_server_whose_starter_goes_on(tmp_path: Path) -> None:
+    server = Nats(tmp_path)
+    server.start()
+    code = "import sys, pathlib; from servers import Nats; Nats(pathlib.Path(sys.argv[1])).stop(timeout=5)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.pid is None
+    server.stop()
+
+
+def test_servers_end_with_a_starter_that_is_killed(own: list[Server], tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from servers import *\n"
+        "kinds = {kind.__name__: kind for kind in (Postgres, Nats, SeaweedFS, PocketBase, MariaDB)}\n"
+        "servers = [kinds[kind](Path(folder)) for kind, folder in zip(sys.argv[1::2], sys.argv[2::2], strict=True)]\n"
+        "start_all(servers); print(*(s.pid for s in servers), flush=True); time.sleep(600)"
+    )
+    named = [word for server in own for word in (type(server).__name__, str(server.folder))]
+    with subprocess.Popen([sys.executable, "-c", code, *named], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pids = {int(pid) for pid in starter.stdout.readline().split()}
+        assert len(pids) == len(own)
+        watchdogs = {child.pid for child in psutil.Process(starter.pid).children()} - pids
+        family = {p for pid in pids for p in tree(pid)} | watchdogs
+        starter.kill()
+    until = time.monotonic() + 20
+    while (left := {pid for pid in family if _runs(pid)}) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
+
+
+def _runs(pid: int) -> bool:
+    """Not a zombie either: nobody may wait for orphans in a container."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_stale_pid_is_not_killed(tmp_path: Path) -> None:

@@ -9,9 +9,18 @@ from pydantic import ValidationError
 
 from sluice.catalog.facts import CatalogFacts
 from sluice.config.settings import Settings
+from sluice.dbt.manifest import Table
 from sluice.dbt.run_results import FAILED
 from sluice.publish.versions import PublishedTable, Version, Versions
 from sluice.system import git
+
+
+def current_version(settings: Settings) -> Version | None:
+    """The version readers get; None if nothing is published, or its manifest cannot be read."""
+    try:
+        return Versions(settings.published).read_current()
+    except (OSError, ValidationError):
+        return None
 
 
 def changes_since_published(settings: Settings, facts: CatalogFacts) -> dict[str, Any] | None:
@@ -19,11 +28,7 @@ def changes_since_published(settings: Settings, facts: CatalogFacts) -> dict[str
 
     A table is {table, what: added | removed | changed, rowsBefore, rowsNow, notes}.
     """
-    versions = Versions(settings.published)
-    try:
-        current = versions.read_current()
-    except (OSError, ValidationError):
-        return None
+    current = facts.version
     if current is None:
         return None
     return {
@@ -31,7 +36,7 @@ def changes_since_published(settings: Settings, facts: CatalogFacts) -> dict[str
         "at": current.created_at.isoformat(),
         "commit": current.git_commit or "",
         "tables": _since(settings, facts, current),
-        "last": _last(versions, facts, current),
+        "last": _last(Versions(settings.published), facts, current),
     }
 
 
@@ -48,21 +53,24 @@ def _tables(version: Version) -> dict[str, PublishedTable]:
 def _since(settings: Settings, facts: CatalogFacts, version: Version) -> list[dict[str, Any]]:
     manifest = facts.manifest
     published = _tables(version)
-    edited = _edited(settings, version.git_commit)
+    uncommitted = _uncommitted(settings)
     changes = []
     for key, table in manifest.tables.items():
         before = published.get(key)
-        granted = bool(table.audiences) and table.layer == "marts"
+        sql = _sql_note(table, version.models)
+        if sql and table.file in uncommitted:
+            sql += ", not committed"
         if before is None:
-            if granted:
+            if table.audiences and table.layer == "marts":
+                notes = ["not published yet", *([sql] if sql else [])]
+                changes.append(_change(table.name, "added", None, facts.row_counts.get(key), notes))
+            elif sql:
                 changes.append(
-                    _change(table.name, "added", None, facts.row_counts.get(key), ["not published yet"])
+                    _change(table.name, "changed" if key in version.models else "added", None, None, [sql])
                 )
-            elif table.file in edited and table.kind == "model":
-                changes.append(_change(table.name, "changed", None, None, ["its SQL was edited"]))
             continue
         notes = _column_notes(before.columns, dict(facts.columns[key]))
-        notes += ["its SQL was edited"] if table.file in edited else []
+        notes += [sql] if sql else []
         notes += _test_notes(facts, key, version.tests)
         rows = facts.row_counts.get(key)
         if notes or (rows is not None and rows != before.rows_in_warehouse):
@@ -128,10 +136,17 @@ def _test_notes(facts: CatalogFacts, key: str, before: Mapping[str, str]) -> lis
     return [f"fails now: {t.claim}" for t in failing]
 
 
-def _edited(settings: Settings, commit: str | None) -> set[str]:
-    """Files that differ from a commit, relative to the project; none without git."""
-    if not commit:
-        return set()
-    return set(
-        (git(settings.root, "diff", "--name-only", "--relative", commit.rstrip("+")) or "").splitlines()
-    )
+def _sql_note(table: Table, before: Mapping[str, str]) -> str:
+    """How a model differs from the one the version was built from; versions before 0.3 do not say."""
+    if table.kind != "model" or not before:
+        return ""
+    if table.id not in before:
+        return "a new model"
+    return "its SQL was edited" if before[table.id] != table.checksum else ""
+
+
+def _uncommitted(settings: Settings) -> set[str]:
+    """Files that differ from the last commit or are in none, relative to the project; none without git."""
+    new = git(settings.root, "ls-files", "--others", "--exclude-standard") or ""
+    changed = git(settings.root, "diff", "--name-only", "--relative", "HEAD") or ""
+    return {*new.splitlines(), *changed.splitlines()}

@@ -1,7 +1,7 @@
 """The catalog as one JSON document.
 
-Shape: {project, layers, tables, edges, kinds, relations, glossary, problems, changes, details}. `tables` and `edges`
-are what the page needs to open, search and draw; `details` holds for each table what only its own page shows.
+Shape: {project, layers, tables, edges, kinds, relations, audiences, glossary, problems, changes, details}. `tables` and
+`edges` are what the page needs to open, search and draw; `details` holds for each table what only its own page shows.
 Tables are referred to by their index, columns by their index within the table; -1 stands for the rows as such.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import Term
+from sluice.catalog.readers import audiences, treatments
 from sluice.catalog.table_details import table_details
 from sluice.config.column_names import TECHNICAL
 from sluice.dbt.manifest import LAYERS, Table
@@ -45,6 +46,7 @@ def build_document(facts: CatalogFacts) -> dict[str, Any]:
         "edges": edges,
         "kinds": kinds,
         "relations": _relations(facts),
+        "audiences": audiences(facts),
         "glossary": [_term(facts, term) for term in facts.glossary],
         "problems": [
             {"table": facts.index.get(p.table, -1), "rule": p.rule, "text": p.text, "gate": p.gate}
@@ -99,7 +101,10 @@ def _table(
         "made": table.materialized,
         "contract": table.contract,
         "audiences": list(table.audiences),
+        "seen": treatments(facts, key, table),
         "loadedAt": loaded.get(key),
+        "loadFailed": [r["status"] for r in facts.history.loads.get(table.source or ("", ""), [])][-1:]
+        == ["failed"],
         "limits": {k: _hours(v) for k, v in table.freshness.items()},
         "builtAt": built[-1].at if built else None,
         "builtAs": built[-1].status if built else None,

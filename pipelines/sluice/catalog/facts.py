@@ -14,6 +14,7 @@ from sluice.dbt.run_results import FAILED
 from sluice.lineage import Graph
 from sluice.privacy.propagation import declared_classes, personal_columns
 from sluice.privacy.redaction import names_of
+from sluice.publish.versions import Version
 from sluice.runs.history import History
 
 
@@ -30,6 +31,8 @@ class CatalogFacts:
         row_counts: Mapping[str, int] | None = None,
         changes: Mapping[str, Any] | None = None,
         audiences: Sequence[Audience] = (),
+        version: Version | None = None,
+        published: str = "published",
     ) -> None:
         self.manifest = manifest
         self.graph = graph
@@ -41,6 +44,12 @@ class CatalogFacts:
         self.newest: Mapping[str, str] = {}
         """When source tables that Sluice does not load were last written."""
         self.audiences = {audience.name: audience for audience in audiences}
+        self.version = version
+        """The version readers get."""
+        self.published = published
+        """The folder of published versions, as a reader writes it."""
+        self.content: Mapping[str, Mapping[str, Any]] = {}
+        """What is published, see published_content."""
         self.personal = personal_columns(graph, declared_classes(manifest))
         self.known_names = names_of(manifest)
         self.ids = [*manifest.tables, *(key for key in graph.nodes if key not in manifest.tables)]

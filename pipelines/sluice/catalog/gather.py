@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import duckdb
 
-from sluice.catalog.changes import changes_since_published
+from sluice.catalog.changes import changes_since_published, current_version
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import read_glossary
 from sluice.catalog.profile_cache import cached_profiles
+from sluice.catalog.published_content import published_content
 from sluice.config.audiences import read_policy
 from sluice.config.settings import GLOSSARY, Settings
 from sluice.dbt.manifest import Table
@@ -19,13 +21,17 @@ from sluice.lineage.warehouse_graph import warehouse_graph
 from sluice.runs.history import History
 
 
-def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
-    """Everything known of the project of `settings`.
+def gather(
+    settings: Settings, *, with_profiles: bool = True, on_step: Callable[[str], None] = lambda step: None
+) -> CatalogFacts:
+    """Everything known of the project of `settings`; `on_step` is called with what is done next.
 
     Raises SluiceError without a manifest, and LockedError while another process writes to the warehouse.
     """
     policy, _ = read_policy(settings.audiences)  # `sluice publish` reports whether it is correct
+    on_step("compiled models")
     manifest = compiled_manifest(settings)
+    on_step("lineage")
     with open_warehouse(settings, settings.lock_seconds) as connection:
         graph = warehouse_graph(settings, connection, manifest)
         facts = CatalogFacts(
@@ -34,6 +40,8 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
             History(settings.ledger),
             read_glossary(settings.root / GLOSSARY),
             audiences=policy.audiences if policy else (),
+            version=current_version(settings),
+            published=_shown(settings.published, settings.root),
         )
         if connection is not None:
             facts.row_counts = _row_counts(connection, manifest.tables.values())
@@ -43,9 +51,15 @@ def gather(settings: Settings, *, with_profiles: bool = True) -> CatalogFacts:
                 if t.loaded_at_field and t.source not in facts.history.loads
             }
             if with_profiles:
-                facts.profiles = cached_profiles(settings, connection, facts)
+                facts.profiles = cached_profiles(settings, connection, facts, on_step)
     facts.changes = changes_since_published(settings, facts)
+    if with_profiles:
+        facts.content = published_content(settings, facts)
     return facts
+
+
+def _shown(folder: Path, root: Path) -> str:
+    return (folder.relative_to(root) if folder.is_relative_to(root) else folder).as_posix()
 
 
 def _row_counts(connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:

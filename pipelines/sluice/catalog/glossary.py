@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
+from sluice.config.blocks import Strict
+from sluice.config.mistakes import explain
+from sluice.config.yaml_file import Problem, read_yaml
 from sluice.errors import DeclarationError
 
 
-class Term(BaseModel):
+class Term(Strict):
     """A business word: what it means, what else people call it, and where it is found."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     term: str
     meaning: str
     """One or two sentences."""
-    synonyms: list[str] = []
+    synonyms: list[str] = Field(default=[])
     """Other words for it, in any language."""
-    words: list[str] = []
+    words: list[str] = Field(default=[])
     """Words in names of tables and columns that stand for it, e.g. `amount_eur`."""
-    columns: list[str] = []
+    columns: list[str] = Field(default=[])
     """Where to look first: `model.column`, or a model."""
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _File(Strict):
+    terms: list[Term] = Field(default=[])
 
-    terms: list[Term] = []
+
+def glossary_problems(file: Path) -> tuple[list[Term], list[Problem]]:
+    """The terms of a glossary file, or every mistake in it; neither without a file."""
+    lines = read_yaml(file) if file.is_file() else None
+    if lines is None or isinstance(lines, Problem):
+        return [], [lines] if lines else []
+    try:
+        return _File.model_validate({} if lines.value is None else lines.value).terms, []
+    except ValidationError as error:
+        return [], explain(error, _File, file, lines)
 
 
 def read_glossary(file: Path) -> list[Term]:
     """The terms of a glossary file; none without a file. Raises DeclarationError."""
-    if not file.is_file():
-        return []
-    try:
-        return _File.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {}).terms
-    except (yaml.YAMLError, ValidationError) as error:
-        raise DeclarationError(f"{file}: {error}") from error
+    terms, problems = glossary_problems(file)
+    if problems:
+        raise DeclarationError("\n".join(map(str, problems)))
+    return terms

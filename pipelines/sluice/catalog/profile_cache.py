@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import duckdb
@@ -17,7 +17,10 @@ from sluice.lineage import Ref
 
 
 def cached_profiles(
-    settings: Settings, connection: duckdb.DuckDBPyConnection, facts: CatalogFacts
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    facts: CatalogFacts,
+    on_step: Callable[[str], None],
 ) -> dict[str, dict[str, Profile]]:
     """Profiles of all tables by id; those of unchanged tables come from a file."""
     found = {}
@@ -26,7 +29,8 @@ def cached_profiles(
         store.execute(
             "create table if not exists profiles (key text primary key, table_id text, profile text)"
         )
-        for key, rows in facts.row_counts.items():
+        for number, (key, rows) in enumerate(facts.row_counts.items(), 1):
+            on_step(f"profile {number} of {len(facts.row_counts)}")
             table = facts.manifest.tables[key]
             columns = [
                 name

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sluice.catalog.facts import CatalogFacts
+from sluice.catalog.readers import openings, row_filters
 from sluice.catalog.sample_queries import sample_queries
 from sluice.dbt.manifest import Table, Test
 from sluice.lineage import Ref
@@ -24,7 +25,6 @@ def table_details(facts: CatalogFacts, key: str) -> dict[str, Any]:
     node = facts.graph.nodes.get(key)
     if table is None:
         return {}
-    types = dict(facts.columns[key])
     shown = {
         name: found
         for name, found in facts.profiles.get(key, {}).items()
@@ -42,10 +42,10 @@ def table_details(facts: CatalogFacts, key: str) -> dict[str, Any]:
         "tests": [_test(facts, test) for test in facts.tests.get(key, [])],
         "loads": _loads(facts, table),
         "counts": _counts(facts, key),
-        "queries": [
-            list(q) for q in sample_queries(table, types, facts.tests.get(key, []), facts.manifest.tables)
-        ],
-        "treatments": _treatments(facts, key, table),
+        "queries": [list(q) for q in sample_queries(facts, key)],
+        "openings": [list(o) for o in openings(facts, table)],
+        "filters": row_filters(facts, table),
+        "published": facts.content.get(key),
         "unknowns": [[u.reason, u.sql[:200]] for u in (node.unknowns if node else ())][:20],
     }
     return {k: v for k, v in found.items() if v}
@@ -104,21 +104,6 @@ def _counts(facts: CatalogFacts, key: str) -> list[list[Any]]:
     """[time, rows] by build."""
     results = facts.history.results.get(key, [])[-SHOWN_COUNTS:]
     return [[r.at, r.row_count] for r in results if r.row_count is not None]
-
-
-def _treatments(facts: CatalogFacts, key: str, table: Table) -> dict[str, dict[str, str]]:
-    """By audience, the mask of each column that it sees masked."""
-    classed = {
-        name: table.columns[name.lower()].data_class
-        for name, _ in facts.columns[key]
-        if name.lower() in table.columns and table.columns[name.lower()].data_class
-    }
-    found: dict[str, dict[str, str]] = {}
-    for name in table.audiences:
-        audience = facts.audiences.get(name)
-        masks = {column: audience.treatment(kind) for column, kind in classed.items()} if audience else {}
-        found[name] = {column: mask for column, mask in masks.items() if mask != "clear"}
-    return found
 
 
 def _failing_since(results: Sequence[NodeResult]) -> str:

@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `--help` and short comm
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import sys
 from importlib.metadata import entry_points
@@ -28,32 +29,38 @@ from sluice.cli.serve import serve
 from sluice.cli.status import runs, status
 from sluice.config.settings import quiet_tools
 from sluice.errors import Exit, SluiceError
+from sluice.system import keep_new_files_private
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 """A full disk, a quota, a read-only disk, missing rights: no fault of the program's, so no traceback."""
+
+NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+"""A path that somebody named."""
 
 
 class PluggedIn(TyperGroup):
     """The engine's commands, and those of installed extras: entry points of the group `sluice.commands`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *(point.name for point in entry_points(group="sluice.commands"))]
+        self._plug_in()
+        return super().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if (own := super().get_command(ctx, cmd_name)) is not None:
-            return own
-        for point in entry_points(group="sluice.commands", name=cmd_name):
-            found = get_command(point.load())
-            found.name = cmd_name
-            return found
-        return None
+        if cmd_name not in self.commands:
+            self._plug_in()
+        return super().get_command(ctx, cmd_name)
+
+    def _plug_in(self) -> None:
+        for point in entry_points(group="sluice.commands"):
+            self.add_command(get_command(point.load()), point.name)
+            self.commands[point.name].name = point.name
 
 
 app = typer.Typer(
     cls=PluggedIn,
     help="A data warehouse that lives in a repository.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -78,16 +85,24 @@ def root(
 
 def main() -> None:
     """Run the command; a SluiceError becomes its message and exit code, never a traceback."""
+    faulthandler.enable(2)  # stderr: says where a library crashed, which otherwise ends in silence
     quiet_tools()
+    keep_new_files_private()
     try:
         app()
     except SluiceError as error:
         err.print(str(error), markup=False)
         sys.exit(error.exit)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno in UNWRITABLE:
+            denied = (
+                "this user may not use it" if error.errno == errno.EACCES else "nothing can be written there"
+            )
+            err.print(f"{error}: {denied}", markup=False)
+        elif error.errno in NO_SUCH_FILE:
+            err.print(str(error), markup=False)
+        else:
             raise
-        err.print(f"{error}: nothing can be written there", markup=False)
         sys.exit(Exit.FAILED)
     except SystemExit as ended:
         if ended.code != Exit.INTERRUPTED:  # what typer makes of Ctrl-C

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
-from sluice.cli.output import err, out, shown
-from sluice.config.settings import Settings, load_settings
+from sluice.cli.output import out, print_problems
+from sluice.config.settings import GLOSSARY, Settings, load_settings
 from sluice.errors import Exit
 
 if TYPE_CHECKING:
@@ -18,31 +17,44 @@ if TYPE_CHECKING:
 
 def check() -> None:
     """Check every declaration in sources/, audiences.yml, and the conventions of models; no network, no warehouse."""
-    from sluice.config.audiences import read_policy
+    from sluice.catalog.glossary import glossary_problems
+    from sluice.config.audiences import read_policy, without_connection
+    from sluice.config.connections import Connections
     from sluice.config.sources import read_sources
     from sluice.extract import declaration_problems
+    from sluice.load.declarations import changed_tables
 
     settings = load_settings()
     sources, problems = read_sources(settings.sources)
     problems += [problem for source in sources for problem in declaration_problems(source)]
-    problems += read_policy(settings.audiences)[1]
-    _print_problems(settings, problems, Exit.DECLARATION)
+    policy, wrong = read_policy(settings.audiences)
+    problems += wrong or (without_connection(policy) if policy else [])
+    problems += glossary_problems(settings.root / GLOSSARY)[1]
+    _end_with(settings, problems, Exit.DECLARATION)
+    Connections(settings.root, settings.connections)  # refuses files that cannot be read
     tables = sum(len(s.tables) for s in sources)
     out.print(f"{len(sources)} sources, {tables} tables: all declarations are sound")
+    for table, changed in changed_tables(settings, sources):
+        out.print(
+            f"{table.qualified}: {changed} changed since its rows were read; the next load reads all of them again, "
+            "unless raw is that way already, and says so if it cannot",
+            markup=False,
+        )
 
+    from sluice.cli.progress import StillRunning
     from sluice.conventions.check import (
         check_conventions,  # imports sqlglot, which the declarations do not need
     )
 
-    models, broken = check_conventions(settings)
-    _print_problems(settings, broken, Exit.FAILED)
+    with StillRunning("check of the conventions"):
+        models, broken = check_conventions(settings)
+    _end_with(settings, broken, Exit.FAILED)
     if models:
         out.print(f"{models} models: all conventions are kept")
 
 
-def _print_problems(settings: Settings, problems: Sequence[Problem], code: Exit) -> None:
-    """One line per problem, and the end of the command if there is one."""
-    for problem in problems:
-        err.print(str(replace(problem, file=shown(settings, problem.file))), markup=False)
+def _end_with(settings: Settings, problems: Sequence[Problem], code: Exit) -> None:
+    """Print the problems, and end the command if there are any."""
+    print_problems(settings, problems)
     if problems:
         raise typer.Exit(code)

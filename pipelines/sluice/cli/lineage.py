@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.output import out
+from sluice.cli.output import err, out
 from sluice.config.settings import load_settings
 
 
@@ -25,14 +25,16 @@ def lineage(
     ] = None,
 ) -> None:
     """Where a column's values come from, and what else decides about its rows."""
+    from sluice.dbt.runner import compiled_manifest
     from sluice.lineage import describe, export_openlineage, read_project
 
-    settings = load_settings()
-    if openlineage:
-        files = export_openlineage(read_project(settings.target, settings.lineage_cache), openlineage)
-        out.print(f"{len(files)} events in {openlineage}")
-    if column:
-        cache = settings.lineage_cache
-        out.print(describe(settings.target, column, up=up, as_json=as_json, cache_file=cache), markup=False)
     if not column and not openlineage:
         raise typer.BadParameter("name a column, such as orders.amount, or give --openlineage FOLDER")
+    settings = load_settings()
+    graph = read_project(settings.target, settings.lineage_cache, compiled_manifest(settings))
+    if openlineage:
+        (err if as_json else out).print(
+            f"{len(export_openlineage(graph, openlineage))} events in {openlineage}"
+        )
+    if column:
+        out.print(describe(graph, column, up=up, as_json=as_json), markup=False)

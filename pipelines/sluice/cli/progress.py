@@ -1,15 +1,78 @@
-"""How a load looks while it runs: a live bar per source on a terminal, one line per source elsewhere."""
+"""How what takes long looks while it runs: a load has a live bar per source on a terminal, else a line per source.
+
+Where standard error is no terminal, a line every half minute says what is being done, and how far it is.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from sluice.cli.output import err
 from sluice.load.results import ProgressListener, SourceResult
+
+SECONDS = 30.0
+"""Between two lines of a step that says nothing else."""
+
+
+class StillRunning:
+    """While it is entered, reports the step on standard error now and then, unless that is a terminal."""
+
+    def __init__(self, step: str = "") -> None:
+        self._step = step
+        self._detail = ""
+        self._began = time.monotonic()
+        self._ended = Event()
+        self._thread = Thread(target=self._report, daemon=True)
+
+    def begin(self, step: str) -> None:
+        """The next step begins."""
+        self._step, self._detail, self._began = step, "", time.monotonic()
+
+    def detail(self, text: str) -> None:
+        """What the step does next."""
+        self._detail = text
+
+    def lines(self) -> list[str]:
+        """What is being done, one line each."""
+        return [f"{self._step}: {self._detail}" if self._detail else self._step] if self._step else []
+
+    def __enter__(self) -> StillRunning:
+        if not err.is_terminal:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+
+    def _report(self) -> None:
+        while not self._ended.wait(SECONDS):
+            for line in self.lines():
+                err.print(f"{line}; {time.monotonic() - self._began:.0f} s so far", markup=False)
+
+
+class _Loading(StillRunning):
+    """The sources that are not finished, with the rows that were read."""
+
+    def __init__(self, bars: Progress) -> None:
+        super().__init__()
+        self._bars = bars
+
+    def lines(self) -> list[str]:
+        return [
+            f"load {task.description}: {task.fields['rows']:,} rows"
+            + (f", the last of {task.fields['note']}" if task.fields["note"] else "")
+            for task in self._bars.tasks
+            if not task.finished
+        ]
 
 
 class LoadProgress(ProgressListener):
@@ -27,15 +90,18 @@ class LoadProgress(ProgressListener):
             console=console,
             disable=not console.is_terminal,
         )
+        self._still_running = _Loading(self._bars)
         self._tasks = {name: self._bars.add_task(name, total=None, rows=0, note="") for name in sources}
 
     def __enter__(self) -> LoadProgress:
         self._bars.start()
+        self._still_running.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._still_running.__exit__(kind, error, trace)
         self._bars.stop()
 
     def rows(self, source: str, table: str, rows: int) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.output import err, grid, out, shown
-from sluice.config.settings import Settings, load_settings
+from sluice.cli.documents import AsJson, of_published, of_rotated, of_versions, print_document
+from sluice.cli.output import err, grid, one_of, out, print_table, project, shown
+from sluice.config.settings import Settings
 from sluice.system import lower_priority
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def publish(
-    version: Annotated[str | None, typer.Argument(help="With --rollback: the version to go back to.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="With --rollback: the version to go back to.")
+    ] = None,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Give readers the version before, or VERSION.")
     ] = False,
@@ -27,36 +30,58 @@ def publish(
         bool, typer.Option("--accept-rows", help="Let row counts move beyond their limits, this time.")
     ] = False,
     versions: Annotated[bool, typer.Option("--versions", help="List the versions that are kept.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give each audience a new, audited copy of the marts it is granted."""
     import sluice.publish as publishing
+    from sluice.cli.progress import StillRunning
 
-    settings = load_settings()
+    one_of(
+        {
+            "--accept-rows": accept_rows or None,
+            "--versions": versions or None,
+            "--rollback": rollback or None,
+            "--rotate-key": rotate_key,
+        }
+    )
     if version and not rollback:
         raise typer.BadParameter("a version is for --rollback")
+    settings = project()
     if versions:
-        _print_versions(settings)
+        _print_versions(settings, as_json)
     elif rollback:
-        out.print(f"readers have version {publishing.rollback(settings, version)} now")
-    elif rotate_key:
+        given = publishing.rollback(settings, version)
+        if as_json:
+            print_document({"version": given})
+        else:
+            out.print(f"readers have version {given} now")
+    elif rotate_key is not None:
         lower_priority()
-        rotated = publishing.rotate_key(settings, rotate_key)
+        with StillRunning(f"new key of {rotate_key}"):
+            rotated = publishing.rotate_key(settings, rotate_key)
+        if as_json:
+            print_document(of_rotated(rotate_key, rotated))
+            return
         number = len(rotated.versions)
         which = "1 version" if number == 1 else f"all {number} versions"
         out.print(
-            f"{which} of {rotate_key} can be read with the new key only. {rotated.left_to_do}", markup=False
+            f"{which} of {rotate_key} can be read with the new key only. {rotated.left_to_do}.", markup=False
         )
     else:
         lower_priority()
-        print_published(settings, publishing.publish(settings, accept_rows=accept_rows))
+        with StillRunning("publish") as running:
+            published = publishing.publish(settings, accept_rows=accept_rows, on_step=running.detail)
+        if as_json:
+            print_document(of_published(settings, published))
+        else:
+            print_published(settings, published)
 
 
 def print_published(settings: Settings, published: Published) -> None:
     """One row per audience, then what was held back, then the version."""
-    current = settings.published / "current"
     table = grid("audience", "tables", "rows", "written", "encrypted", "read it at")
     for name, audience in published.audiences.items():
-        file = current / (f"{name}.duckdb" if audience.format == "duckdb" else name)
+        file = settings.published_path(name, audience.format)
         table.add_row(
             name,
             str(len(audience.tables)),
@@ -65,16 +90,20 @@ def print_published(settings: Settings, published: Published) -> None:
             "yes" if audience.is_encrypted else "no",
             str(shown(settings, file)),
         )
-    out.print(table)
+    print_table(table)
     for model, reason in published.held.items():
         err.print(f"{model} stays as it was: {reason}", markup=False)
     out.print(f"version {published.version}")
 
 
-def _print_versions(settings: Settings) -> None:
+def _print_versions(settings: Settings, as_json: bool) -> None:
     from sluice.publish.versions import Versions
 
     versions = Versions(settings.published)
+    if as_json:
+        kept = map(versions.read, reversed(versions.names))
+        print_document(of_versions(kept, versions.current))
+        return
     table = grid("version", "", "run", "commit", "tables", "rows")
     for name in reversed(versions.names):
         version = versions.read(name)
@@ -83,4 +112,4 @@ def _print_versions(settings: Settings) -> None:
         commit = (version.git_commit or "-")[:8]
         rows = f"{sum(t.rows for t in tables):,}"
         table.add_row(name, mark, version.run_id or "-", commit, str(len(tables)), rows)
-    out.print(table)
+    print_table(table)

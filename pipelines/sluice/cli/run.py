@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.load import print_loads
-from sluice.cli.output import err, out, shown
+from sluice.cli.load import print_loads, sources_to_load, with_mistakes
+from sluice.cli.output import err, out, project, shown
 from sluice.cli.publish import print_published
-from sluice.config.settings import Settings, load_settings
+from sluice.config.settings import Settings
 from sluice.errors import Exit, SluiceError
 from sluice.system import lower_priority
 
@@ -29,17 +29,29 @@ def run(
     ] = False,
 ) -> None:
     """Load every source, build and test the models, write the docs, and sum up."""
-    from sluice.config.sources import load_sources
+    from sluice.cli.progress import StillRunning
     from sluice.workflow.run import run as run_all
 
     lower_priority()
-    settings = load_settings()
-    sources = load_sources(settings.sources)
+    settings = project()
+    sources, all_sound = sources_to_load(settings, ())
     loading = _loading(settings, sources, sandbox)
-    result = run_all(settings, sources, loading=loading, on_step=lambda step: out.print(step))
+    with StillRunning() as running:
+
+        def begin(step: str) -> None:
+            out.print(step)
+            running.begin(step)
+
+        result = run_all(
+            settings,
+            sources,
+            is_complete=all_sound,
+            loading=loading,
+            on_step=begin,
+            on_detail=running.detail,
+        )
     _print_summary(settings, result)
-    if not result.ok:
-        raise typer.Exit(Exit.FAILED)
+    raise typer.Exit(with_mistakes(result.exit, all_sound))
 
 
 def build(context: typer.Context) -> None:
@@ -47,7 +59,8 @@ def build(context: typer.Context) -> None:
     from sluice.workflow.build import build as build_all
 
     lower_priority()
-    raise typer.Exit(Exit.FAILED if build_all(load_settings(), context.args) else Exit.OK)
+    code, _ = build_all(project(), context.args)
+    raise typer.Exit(Exit.FAILED if code else Exit.OK)
 
 
 @contextmanager
@@ -75,7 +88,7 @@ def _print_summary(settings: Settings, result: RunResult) -> None:
     if result.published:
         print_published(settings, result.published)
     for error in result.errors:
-        err.print(error, markup=False)
+        err.print(str(error), markup=False)
     out.print()
     print_loads(result.loads)
     built, page = result.build, shown(settings, settings.target / "catalog.html")
@@ -89,7 +102,7 @@ def _print_summary(settings: Settings, result: RunResult) -> None:
     out.print(
         f"warehouse: {shown(settings, settings.warehouse)}   catalog: {page}   {result.seconds:.0f} s in all"
     )
-    if result.ok:
+    if result.exit is Exit.OK:
         out.print(f"next: open {page}, or look at a model with dbt show --select MODEL")
     else:
         out.print("next: fix what is named above and run again; what was done stays done")

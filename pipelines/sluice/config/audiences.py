@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from sluice.config.blocks import Expected, Strict
 from sluice.config.connections import REFERENCE
-from sluice.config.declaration import Strict
-from sluice.config.yaml_file import IDENTIFIER, LITERAL_SECRET, Problem, explain, read_yaml
-from sluice.errors import DeclarationError, SluiceError
+from sluice.config.mistakes import LITERAL_SECRET, explain
+from sluice.config.yaml_file import IDENTIFIER, Lines, Problem, read_yaml
+from sluice.errors import DeclarationError, did_you_mean
 
 Mask = Literal["hash", "partial", "generalise", "null"]
 Treatment = Literal["clear", "hash", "partial", "generalise", "null"]
@@ -85,10 +86,16 @@ class Audience(Strict):
     """Which rows they see; all, without one."""
     format: Literal["duckdb", "parquet"] = "duckdb"
     """One DuckDB file, or one folder of Parquet files per table."""
-    to: Annotated[str | None, Field(pattern=r"^(s3://[^/]+/.+|/.+|[^/:]+/.+)$")] = None
+    to: Annotated[
+        str | None,
+        Field(pattern=r"^(s3://[^/]+/.+|/.+|[^/:]+/.+)$"),
+        Expected("a folder with a / in its path, or s3://bucket/prefix"),
+    ] = None
     """parquet: a folder or s3://bucket/prefix that gets a copy of each version."""
     connection: str | None = None
     """Name of the connection that holds endpoint and keys of the bucket."""
+    group: str | None = None
+    """Group of this machine whose members may read the files, too; without one, only their owner may."""
     key: Reference = None
     """Encryption key by reference, e.g. ${publish_analysts.key}; without a value the file is not encrypted."""
 
@@ -121,12 +128,13 @@ class Policy:
     audiences: tuple[Audience, ...]
 
     def audience(self, name: str) -> Audience:
-        """The audience called `name`; raises SluiceError that lists the audiences there are."""
+        """The audience called `name`; raises DeclarationError that lists the audiences there are."""
         for audience in self.audiences:
             if audience.name == name:
                 return audience
-        raise SluiceError(
-            f"there is no audience {name!r}; there are {', '.join(a.name for a in self.audiences)}"
+        names = [audience.name for audience in self.audiences]
+        raise DeclarationError(
+            f"there is no audience {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
         )
 
 
@@ -160,6 +168,23 @@ def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
         ]
         return None, found
     return Policy(file, parsed.publish, tuple(parsed.audiences)), []
+
+
+def without_connection(policy: Policy) -> list[Problem]:
+    """Buckets that copies go to and nothing declares the keys of: a publication finds them on some machines at best."""
+    lines = read_yaml(policy.file)
+    assert isinstance(lines, Lines)
+    return [
+        Problem(
+            policy.file,
+            lines.line(["audiences", i, "to"]),
+            f"audiences.{audience.name}.to",
+            f"is {audience.to!r} without a connection: add connection, the name of one with access_key_id and "
+            "secret_access_key",
+        )
+        for i, audience in enumerate(policy.audiences)
+        if audience.to and audience.to.startswith("s3://") and not audience.connection
+    ]
 
 
 def load_policy(file: Path) -> Policy:

@@ -6,10 +6,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sluice.config.declaration import Table
 
 LOADED_AT = "_loaded_at"
 LOAD_ID = "_load_id"
@@ -62,7 +58,11 @@ TECHNICAL = {
 LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l"}
     | {"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Đ": "D", "Ð": "D", "Þ": "Th", "Ł": "L", "ẞ": "SS"})  # fmt: skip
 """Letters that do not come apart into one of ASCII and its accent."""
-SIGNS = str.maketrans("+-*@|", "x_xal")
+SIGNS = {
+    "#": "number", "№": "number", "%": "percent", "&": "and", "+": "plus", "@": "at",
+    "€": "eur", "$": "dollar", "£": "pound", "¥": "yen",
+}  # fmt: skip
+"""Signs that are words of a name: `Margin` and `Margin %` are two columns."""
 OTHERS = re.compile("[^a-zA-Z0-9_]+")
 WORDS = (re.compile("([^_])([A-Z][a-z]+)"), re.compile("([a-z0-9])([A-Z])"))
 UNDERSCORES = re.compile("__+")
@@ -79,13 +79,21 @@ def technical_columns(kind: str, *, finds_deleted: bool) -> dict[str, TechnicalC
 
 @cache
 def normalized(name: str) -> str:
-    """A source column name as raw spells it: snake_case, to the letter as dlt does; letters without accents.
+    """A source column name in snake_case: letters of other scripts and accents become ASCII, some signs words.
 
-    Letters of other scripts become their code points. dlt would make one underscore of any of them, so that another
-    column under another name would pass for the same. ValueError for a name of blanks.
-
-    Not by dlt itself, because sources are read before it is imported; a test compares the two.
+    dlt, by which the name passes, leaves it as it is.
     """
+    name = name.strip() or name
+    plain = _ascii("".join(f"_{SIGNS[c]}_" if c in SIGNS else c for c in name))
+    plain = UNDERSCORES.sub("_", _words(OTHERS.sub("_", plain).strip("_")))
+    if not plain:  # it has no letter, digit or sign with a word
+        return "_".join(f"u{ord(c):04x}" for c in name)
+    return "_" * (name[0] == "_" or plain[0].isdigit()) + plain
+
+
+@cache
+def earlier_name(name: str) -> str:
+    """The name that versions up to 0.2 gave, by dlt's naming; raw tables of that time keep it."""
     if not name.isascii():
         plain = unicodedata.normalize("NFKD", name.translate(LATIN))
         name = "".join(
@@ -93,24 +101,23 @@ def normalized(name: str) -> str:
             for c in plain
             if not unicodedata.combining(c)
         )
-    name = name.strip()
-    if not name:
-        raise ValueError(name)
-    name = OTHERS.sub("_", name.translate(SIGNS))
-    for word in WORDS:
-        name = word.sub(r"\1_\2", name)
-    name = "_" * name[0].isdigit() + name.lower()
+    name = OTHERS.sub("_", name.strip().translate(str.maketrans("+-*@|", "x_xal")))
+    name = "_" * name[:1].isdigit() + _words(name)
     kept = name.rstrip("_")
     return UNDERSCORES.sub("_", kept + "x" * (len(name) - len(kept)))
 
 
-def is_chosen(table: Table[Any], source: str, name: str) -> bool:
-    """Whether the declaration wants the column `source`, in raw called `name`; metadata always."""
-    wanted = table.load.columns
-    if name in (*STAMPS, DELETED_AT) and name in (wanted.exclude or []):  # the source's own
-        return False
-    if source.startswith("_") and name == source:
-        return True
-    if wanted.include is not None:
-        return name in map(normalized, wanted.include)
-    return name not in map(normalized, wanted.exclude or [])
+def _ascii(name: str) -> str:
+    """The name without accents, and with the letters of other scripts transliterated."""
+    if name.isascii():
+        return name
+    from text_unidecode import unidecode
+
+    return str(unidecode(unicodedata.normalize("NFC", name).translate(LATIN)))
+
+
+def _words(name: str) -> str:
+    """The words of a name in camel case, in small letters, with underscores between them."""
+    for word in WORDS:
+        name = word.sub(r"\1_\2", name)
+    return name.lower()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from sluice.errors import ConnectionError
+from sluice.errors import ConnectionError, did_you_mean
 
 REFERENCE = re.compile(r"\$\{([a-zA-Z_][a-zA-Z0-9_]*)\.([a-zA-Z_][a-zA-Z0-9_]*)\}")
 """How a declaration names a value of a connection: `${connection.key}`."""
@@ -42,21 +42,27 @@ class Connections:
 
     def get(self, name: str, key: str, default: str | None = None) -> str | None:
         """The value, or `default`."""
-        value: Any = os.environ.get(_variable(name, key))
-        for table in self._tables:
-            if value is None:
-                value = table.get(name, {}).get(key)
+        value = os.environ.get(_variable(name, key))
+        for file, table in zip(self._files, self._tables, strict=True):
+            if value is None and key in table.get(name, {}):
+                value = _text(table[name][key])
+                if value is None:
+                    raise ConnectionError(
+                        f"{file}: {key} under [connections.{name}] is not a text; write it in quotes"
+                    )
         if value is None:
             return default
-        self._remember(key, str(value))
-        return str(value)
+        self._remember(key, value)
+        return value
 
     def require(self, name: str, key: str) -> str:
-        """The value; raises ConnectionError that says where it may be set."""
+        """The value; raises ConnectionError that says where it may be set. One that is empty was not set."""
         value = self.get(name, key)
-        if value is None:
+        if not value:
+            known = {*(other for table in self._tables for other in table), *_names_in_environment()}
+            hint = did_you_mean(key, self.all(name)) if name in known else did_you_mean(name, known)
             raise ConnectionError(
-                f"the connection {name!r} has no {key!r}: set {self.place(name, key)}.{sandbox_hint()}"
+                f"the connection {name!r} has no {key!r}: set {self.place(name, key)}.{hint}{sandbox_hint()}"
             )
         return value
 
@@ -67,14 +73,15 @@ class Connections:
         for file, table in zip(self._files, self._tables, strict=True):
             if key in table.get(name, {}):
                 return f"{key} under [connections.{name}] in {file}"
-        return f"{_variable(name, key)} in the environment, or {key} under [connections.{name}] in .dlt/secrets.toml"
+        variable = f"{_variable(name, key)} in the environment or .env"
+        return f"{variable}, or {key} under [connections.{name}] in .dlt/secrets.toml"
 
     def all(self, name: str) -> dict[str, str]:
         """Every key of a connection."""
         prefix = _variable(name, "")
         keys = {k.removeprefix(prefix).lower() for k in os.environ if k.startswith(prefix)}
         keys |= {key for table in self._tables for key in table.get(name, {})}
-        return {key: self.require(name, key) for key in sorted(keys)}
+        return {key: self.get(name, key) or "" for key in sorted(keys)}
 
     def fill(self, value: Any) -> Any:
         """A declaration with every `${connection.key}` replaced by its value."""
@@ -121,11 +128,44 @@ def _variable(name: str, key: str) -> str:
     return f"CONNECTIONS__{name}__{key}".upper()
 
 
+def _names_in_environment() -> set[str]:
+    return {key.split("__")[1].lower() for key in os.environ if re.match(r"CONNECTIONS__\w+?__\w", key)}
+
+
+def _text(value: Any) -> str | None:
+    """A value of TOML as text; None where it is not one value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else None
+
+
 def _connections_of(file: Path) -> dict[str, dict[str, Any]]:
     if not file.is_file():
         return {}
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("connections", {})
+        text = file.read_bytes().decode("utf-8-sig")
+        content = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        before = error.object.count(b"\n", 0, error.start)
+        raise ConnectionError(f"{file}:{before + 1}: is not UTF-8; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConnectionError(f"{file.name} cannot be read: {error}") from None
-    return {name: keys for name, keys in tables.items() if isinstance(keys, dict)}
+        why, _, place = str(error).partition(" (at ")
+        line = (
+            place.removeprefix("line ").partition(",")[0]
+            if place.startswith("line")
+            else len(text.splitlines())
+        )
+        raise ConnectionError(
+            f'{file}:{line}: is not TOML: {why[:1].lower()}{why[1:]}; write [connections.shop], and below it url = "…"'
+        ) from None
+    for name in content:
+        if "connections" not in content and did_you_mean(name, ["connections"]):
+            raise ConnectionError(f"{file}: [{name}.…] is not read. Did you mean connections?")
+    tables = content.get("connections", {})
+    for name, keys in tables.items() if isinstance(tables, dict) else [("", tables)]:
+        if not isinstance(keys, dict):
+            where = f"connections.{name}".rstrip(".")
+            raise ConnectionError(
+                f'{file}: {where} is one value; write [connections.shop], and below it url = "…"'
+            )
+    return dict(tables)

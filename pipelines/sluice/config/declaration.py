@@ -6,89 +6,46 @@ everything else, so unknown keys outside of `load` pass, inside of `load` they a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from sluice.config.blocks import Columns, Duration, Expected, Names, Open, Strict, Tolerance
+from sluice.config.column_names import DELETED_AT, STAMPS, earlier_name, normalized
+from sluice.config.file_formats import check_format
+from sluice.config.known_keys import MOMENT_KEYS
+from sluice.config.marks import NOT_READING, Reads, own_type, place, without_access
 from sluice.config.yaml_file import IDENTIFIER
-
-DURATION = re.compile(r"^(\d+)\s*(s|m|h|d)$")
-
-
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, str) and (match := DURATION.match(value.strip())):
-        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
-        return timedelta(**{unit: int(match[1])})
-    if isinstance(value, timedelta):
-        return value
-    raise ValueError("write a number and a unit: 30s, 15m, 6h or 2d")
-
-
-Tolerance = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})([.][0-9]+)?\s*%$")]
-Names = Annotated[list[str], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=DURATION.pattern)]),
-]
-
-
-class Strict(BaseModel):
-    """A block of Sluice's own: a key that is not declared here is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-
-class Open(BaseModel):
-    """A block of dbt's: only the keys we read are named here."""
-
-    model_config = ConfigDict(extra="allow", defer_build=True)
-
-
-class Columns(Strict):
-    """Which columns of the source's table are loaded; all, if neither is given."""
-
-    include: list[str] | None = None
-    """Only these columns."""
-    exclude: list[str] | None = None
-    """All columns but these."""
-
-    @model_validator(mode="after")
-    def _either(self) -> Columns:
-        if self.include is not None and self.exclude is not None:
-            raise ValueError("give include or exclude, not both")
-        return self
 
 
 class TableLoad(Strict):
     """How one table is loaded; the keys every kind has."""
 
-    primary_key: Names = []
+    primary_key: Names = Field(default=[])
     """Columns that identify a row; rows with a known key replace the old row (merge)."""
     cursor: str | None = None
     """Column that rises whenever a row changes; only rows at or above the highest loaded value are read."""
-    lookback: Duration = timedelta(0)
+    lookback: Annotated[Duration, NOT_READING] = timedelta(0)
     """How far below the highest loaded cursor to read again, for rows committed late: 30s, 15m, 6h, 2d."""
     write_disposition: Literal["merge", "replace", "append"] | None = None
     """Default: merge with a primary key; else append with a cursor; else replace."""
     columns: Columns = Columns()
     """Which columns of the source's table are loaded."""
-    shrink_limit: float = Field(default=0.5, ge=0, le=1)
+    shrink_limit: Annotated[float, NOT_READING] = Field(default=0.5, ge=0, le=1)
     """Share of raw's rows that must remain; a load that would replace or delete more of them is refused."""
 
-    tolerance: Tolerance = 0
+    tolerance: Annotated[Tolerance, NOT_READING] = 0
     """Bad rows a load may have and still pass, as a number or as a percentage of the rows read: 10, 0.5%."""
     soft_delete: str | None = None
     """Column in which the source marks deleted rows, by a time, true or a number other than 0: sets `_deleted_at`."""
-    drift: Literal["evolve", "freeze", "quarantine"] = "evolve"
+    deletes: Annotated[Literal["compare_keys"] | None, NOT_READING] = None
+    """compare_keys: every run compares the keys; rows gone at the source get `_deleted_at` in raw."""
+    drift: Annotated[Literal["evolve", "freeze", "quarantine"], NOT_READING] = "evolve"
     """New columns at the source: evolve adds them, freeze refuses the load, quarantine keeps rows with them apart."""
 
     @model_validator(mode="after")
@@ -103,7 +60,23 @@ class TableLoad(Strict):
             raise ValueError(
                 "soft_delete needs a primary_key: a row that is marked takes the place of the old one"
             )
+        keys_come_apart = isinstance(self, DatabaseTable)
+        if self.deletes and self.has_range() and not keys_come_apart:
+            raise ValueError(
+                "deletes: compare_keys needs a table that is read whole; with a cursor, and of a stream, only what is "
+                "new is read, and deleted rows cannot be distinguished from old ones. Drop one of the two"
+            )
+        if self.deletes and not self.primary_key:
+            raise ValueError("deletes: compare_keys needs a primary_key")
+        if self.deletes and self.disposition() == "replace":
+            raise ValueError(
+                "deletes: compare_keys means nothing for a table that is replaced; drop one of the two"
+            )
         return self
+
+    def marks_deleted(self) -> bool:
+        """Whether rows may get `_deleted_at`."""
+        return bool(self.deletes or self.soft_delete)
 
     def tolerated(self, rows: int) -> float:
         """The number of bad rows allowed among `rows` that were read."""
@@ -129,14 +102,6 @@ class DatabaseTable(TableLoad):
     """Name at the source, `schema.table` or `table`; default: the name of the dbt source table."""
     filter: str | None = None
     """SQL condition over the source's columns (DuckDB's dialect); rows outside are not loaded."""
-    deletes: Literal["compare_keys"] | None = None
-    """compare_keys: every run compares the keys; rows gone at the source get `_deleted_at` in raw."""
-
-    @model_validator(mode="after")
-    def _deletes_need_a_key(self) -> DatabaseTable:
-        if self.deletes and not self.primary_key:
-            raise ValueError("deletes: compare_keys needs a primary_key")
-        return self
 
 
 class FilesTable(TableLoad):
@@ -145,64 +110,51 @@ class FilesTable(TableLoad):
     path: str
     """Glob below the source's url, e.g. `orders/*.csv` or `logs/**/*.log.gz`."""
     format: Literal["csv", "jsonl", "json", "parquet", "excel", "lines"]
-    """Format of the files; .gz and .zst are decompressed."""
+    """Format of the files; .gz and .zst are decompressed, and the members of .zip are read."""
+    members: str | None = None
+    """.zip: glob over the names of the archive's members, e.g. *.csv; default: all, where they are of one kind."""
     delimiter: str = ","
-    """csv: the character between fields."""
+    """csv: the character or characters between fields."""
+    row_terminator: str | None = Field(default=None, min_length=1)
+    """csv: what ends a row, e.g. &|; a line break right behind it belongs to it. Default: a line break."""
+    escape: Annotated[str | None, Expected("one character")] = Field(default=None, min_length=1, max_length=1)
+    """csv: the character before one that stands for itself, e.g. a backslash; default: none."""
     quote: str = '"'
     """csv: the character around fields with a delimiter; empty for none."""
     encoding: str = "utf-8"
-    """csv, lines, json, jsonl: name of a Python codec, e.g. windows-1252."""
+    """csv, lines, json, jsonl: name of a Python codec, e.g. windows-1252; a byte order mark comes first."""
     header: bool = True
     """csv, excel: whether the first line names the columns; without one, the YAML's columns do, in order."""
     decimal: Literal[".", ","] = "."
     """csv, excel, lines: the decimal mark of columns declared as numbers."""
-    nulls: list[str] = [""]
+    date_format: str | None = None
+    """Not parquet: how texts write columns declared as date, as strptime names it, e.g. %d.%m.%Y; default: ISO."""
+    timestamp_format: str | None = None
+    """Not parquet: how texts write columns declared as timestamp, e.g. %d.%m.%Y %H:%M:%S; default: ISO."""
+    time_format: str | None = None
+    """Not parquet: how texts write columns declared as time, e.g. %I:%M %p; default: ISO."""
+    formats: dict[str, str] = Field(default={})
+    """Not parquet: the format of single columns, by name, where it is another."""
+    nulls: list[str] = Field(default=[""])
     """csv, excel, lines: texts that stand for null."""
     skip_lines: int = Field(default=0, ge=0)
     """csv, excel, lines: how many lines to skip before the header or the first row."""
     sheet: str | None = None
     """excel: name of the sheet; default: the first."""
-    range: str | None = Field(default=None, pattern=r"^[A-Za-z]{1,3}\d+:[A-Za-z]{1,3}\d+$")
+    range: Annotated[str | None, Expected("a range of cells: A3:F200")] = Field(
+        default=None, pattern=r"^[A-Za-z]{1,3}\d+:[A-Za-z]{1,3}\d+$"
+    )
     """excel: range of cells, e.g. A3:F200; default: all that are used."""
     pattern: str | None = None
     """lines: regular expression with named groups; each group is a column."""
     records: str | None = None
     """json: dotted path of the list of records in the document, e.g. data.items; default: the document."""
+    missing_files: Annotated[Literal["keep", "delete", "fail"], NOT_READING] = "keep"
+    """Files that are gone: keep their rows, delete (set `_deleted_at` on their rows) or fail."""
 
     @model_validator(mode="after")
     def _fits_format(self) -> FilesTable:
-        if self.format == "lines":
-            if not self.pattern:
-                raise ValueError("format lines needs a pattern: a regular expression with named groups")
-            try:
-                groups = re.compile(self.pattern).groupindex
-            except re.error as error:
-                raise ValueError(f"pattern is not a regular expression: {error}") from None
-            if not groups:
-                raise ValueError("pattern has no named group; write (?P<name>...) for each column")
-        if len(self.delimiter) != 1 or len(self.quote) > 1:
-            raise ValueError("delimiter is one character, quote one or none")
-        try:
-            "".encode(self.encoding)
-        except LookupError:
-            raise ValueError(f"encoding {self.encoding!r} is unknown; write utf-8, windows-1252, …") from None
-        for key, formats in {
-            "pattern": ["lines"],
-            "sheet": ["excel"],
-            "range": ["excel"],
-            "records": ["json"],
-            "delimiter": ["csv"],
-            "quote": ["csv"],
-            "header": ["csv", "excel"],
-            "decimal": ["csv", "excel", "lines"],
-            "nulls": ["csv", "excel", "lines"],
-            "skip_lines": ["csv", "excel", "lines"],
-            "encoding": ["csv", "lines", "json", "jsonl"],
-        }.items():
-            if key in self.model_fields_set and self.format not in formats:
-                raise ValueError(
-                    f"{key} means nothing for format {self.format}; it is for {', '.join(formats)}"
-                )
+        check_format(self)
         if self.cursor:
             raise ValueError("files have no cursor: each file is loaded once, and again when it changes")
         if self.write_disposition == "replace":
@@ -210,6 +162,10 @@ class FilesTable(TableLoad):
                 "a file replaces the rows it brought before, and no others; drop the write_disposition"
             )
         return self
+
+    def marks_deleted(self) -> bool:
+        """Rows of missing files may be marked, too."""
+        return super().marks_deleted() or self.missing_files == "delete"
 
     def disposition(self) -> Literal["merge", "replace", "append"]:
         """Merge by key; without a key, a file's rows are added to those of other files."""
@@ -219,7 +175,7 @@ class FilesTable(TableLoad):
 class RestTable(TableLoad):
     """Records of one endpoint."""
 
-    endpoint: dict[str, Any]
+    endpoint: Annotated[dict[str, Any], Reads(without_access)]
     """dlt's rest_api `endpoint`: path, method, params, json, paginator, data_selector, incremental, …"""
     include_from_parent: list[str] | None = None
     """dlt's rest_api key: fields of the parent's record that the child's records carry."""
@@ -251,6 +207,21 @@ class RestTable(TableLoad):
         return super().disposition()
 
 
+class Start(Strict):
+    """A place in a stream: give one of the two."""
+
+    time: str | None = None
+    """ISO time with zone: messages from this time on."""
+    sequence: int | None = Field(default=None, ge=0)
+    """nats: stream sequence; kafka: offset, in every partition."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Start:
+        if (self.time is None) == (self.sequence is None):
+            raise ValueError("give either time or sequence")
+        return self
+
+
 class StreamTable(TableLoad):
     """Messages of one subject or topic."""
 
@@ -260,13 +231,13 @@ class StreamTable(TableLoad):
     """nats: subject filter, e.g. sensors.berlin or sensors.>; default: the whole stream."""
     topic: str | None = None
     """kafka: topic."""
-    consumer: str | None = None
+    consumer: Annotated[str | None, NOT_READING] = None
     """Durable consumer (nats) or consumer group (kafka); default: sluice_<source>_<table>."""
-    max_messages: int = Field(default=1_000_000, gt=0)
+    max_messages: Annotated[int, NOT_READING] = Field(default=1_000_000, gt=0)
     """Maximum number of messages per load; the next load reads the rest."""
     start: Start | None = None
     """Where the first load begins; default: the oldest message kept."""
-    on_gap: Literal["fail", "continue"] = "fail"
+    on_gap: Annotated[Literal["fail", "continue"], NOT_READING] = "fail"
     """What to do if messages expired before they were loaded: fail, or warn and load the rest."""
 
     @model_validator(mode="after")
@@ -288,27 +259,12 @@ class StreamTable(TableLoad):
         return "merge"
 
 
-class Start(Strict):
-    """A place in a stream: give one of the two."""
-
-    time: str | None = None
-    """ISO time with zone: messages from this time on."""
-    sequence: int | None = Field(default=None, ge=0)
-    """nats: stream sequence; kafka: offset, in every partition."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Start:
-        if (self.time is None) == (self.sequence is None):
-            raise ValueError("give either time or sequence")
-        return self
-
-
 class PythonTable(TableLoad):
     """Items of a dlt resource."""
 
     resource: str
     """Dotted path to a dlt resource, or to a function that returns one or yields items."""
-    arguments: dict[str, Any] = {}
+    arguments: Annotated[dict[str, Any], Reads(without_access)] = Field(default={})
     """Arguments of the resource."""
 
 
@@ -316,7 +272,7 @@ class DatabaseSource(Strict):
     """A database: PostgreSQL, MySQL/MariaDB and SQLite directly, any other SQLAlchemy URL through dlt."""
 
     kind: Literal["database"]
-    connection: str
+    connection: Annotated[str, NOT_READING]
     """Name of the connection whose `url` is read."""
 
 
@@ -324,9 +280,9 @@ class FilesSource(Strict):
     """Files in a folder, a bucket or on an SFTP server."""
 
     kind: Literal["files"]
-    url: str
+    url: Annotated[str, Reads(place)]
     """Root of the tables' paths: a folder (below the project), s3://bucket/prefix, sftp://host/path."""
-    connection: str | None = None
+    connection: Annotated[str | None, NOT_READING] = None
     """Name of the connection that holds endpoint and keys."""
 
     @model_validator(mode="after")
@@ -340,9 +296,9 @@ class RestSource(Strict):
     """A web API, in the keys of dlt's rest_api source."""
 
     kind: Literal["rest"]
-    client: dict[str, Any]
+    client: Annotated[dict[str, Any], Reads(without_access)]
     """dlt's rest_api `client`: base_url, auth, headers, paginator; `${connection.key}` stands for a secret."""
-    resource_defaults: dict[str, Any] = {}
+    resource_defaults: Annotated[dict[str, Any], NOT_READING] = Field(default={})
     """dlt's rest_api `resource_defaults`, e.g. an `endpoint` block every table shares."""
 
 
@@ -350,7 +306,7 @@ class StreamSource(Strict):
     """A durable log: NATS JetStream or Kafka."""
 
     kind: Literal["stream"]
-    connection: str
+    connection: Annotated[str, NOT_READING]
     """Name of the connection: `url` (nats://…) or `bootstrap_servers` (kafka), and credentials."""
     protocol: Literal["nats", "kafka"]
     """The protocol of the stream."""
@@ -376,10 +332,10 @@ class ColumnConfig(Open):
 
 
 class Column(Open):
-    name: str
-    data_type: str | None = None
+    name: Annotated[str, NOT_READING]
+    data_type: Annotated[str | None, Reads(own_type)] = None
     """Type in raw; without one the source's own type is kept (files: text)."""
-    config: ColumnConfig = ColumnConfig()
+    config: Annotated[ColumnConfig, NOT_READING] = ColumnConfig()
 
     @property
     def data_class(self) -> str | None:
@@ -397,7 +353,7 @@ class TableConfig(Open, Generic[T]):
 class TableEntry(Open, Generic[T]):
     name: Annotated[str, Field(pattern=IDENTIFIER.pattern)]
     config: TableConfig[T]
-    columns: list[Column] = []
+    columns: list[Column] = Field(default=[])
 
 
 class SourceMeta(Open, Generic[S]):
@@ -446,6 +402,56 @@ class Table(Generic[T]):
     columns: tuple[Column, ...]
     file: Path
     line: int
+    raw_columns: frozenset[str] = frozenset()
+    """Columns of the table in raw, known while it is loaded."""
+
+    def raw_name(self, source: str) -> str:
+        """What raw calls a column of the source; a name from before version 0.3 stays where it is in use."""
+        if source in self.load.columns.rename:
+            return self.load.columns.rename[source]
+        name, earlier = normalized(source), earlier_name(source)
+        return earlier if earlier in self._names_in_use and name not in self._names_in_use else name
+
+    def moment_format(self, name: str, kind: str) -> tuple[str, str] | None:
+        """The key and the format in which texts of a column (raw's name and type) write a date or time; None: ISO."""
+        if not isinstance(self.load, FilesTable):
+            return None
+        own = {self.raw_name(column): form for column, form in self.load.formats.items()}
+        key = "timestamp_format" if kind.startswith("TIMESTAMP") else f"{kind.lower()}_format"
+        form = own.get(name) or (getattr(self.load, key) if key in MOMENT_KEYS else None)
+        return ("formats" if name in own else key, form) if form else None
+
+    def shown(self, sources: Iterable[str]) -> str:
+        """Columns as the source has them, and after an arrow the name to declare where it is another."""
+        names = ((source, self.raw_name(source)) for source in sources)
+        return ", ".join(source if source == raw else f"{source!r} → {raw}" for source, raw in names)
+
+    @cached_property
+    def _names_in_use(self) -> frozenset[str]:
+        """Names in raw and in the declaration."""
+        load = self.load
+        declared = {c.name for c in self.columns} | {
+            *load.primary_key,
+            load.cursor or "",
+            load.soft_delete or "",
+        }
+        return self.raw_columns | declared | {*(load.columns.include or ()), *(load.columns.exclude or ())}
+
+    @cached_property
+    def excluded(self) -> frozenset[str]:
+        """Raw's names of the columns that are left out."""
+        return frozenset(map(self.raw_name, self.load.columns.exclude or ()))
+
+    def is_chosen(self, source: str, name: str) -> bool:
+        """Whether the declaration wants the column `source`, in raw called `name`; metadata always."""
+        wanted = self.load.columns
+        if name in (*STAMPS, DELETED_AT) and name in (wanted.exclude or []):  # the source's own
+            return False
+        if source.startswith("_") and name == source:
+            return True
+        if wanted.include is not None:
+            return name in map(self.raw_name, wanted.include)
+        return name not in self.excluded
 
     @property
     def qualified(self) -> str:
@@ -455,12 +461,12 @@ class Table(Generic[T]):
     @property
     def data_types(self) -> dict[str, str]:
         """Declared SQL type by raw column name."""
-        return {c.name: c.data_type for c in self.columns if c.data_type}
+        return {self.raw_name(c.name): c.data_type for c in self.columns if c.data_type}
 
     @property
     def classed(self) -> set[str]:
         """Columns that hold personal data; their values never appear in a message."""
-        return {c.name for c in self.columns if c.data_class}
+        return {self.raw_name(c.name) for c in self.columns if c.data_class}
 
 
 @dataclass(frozen=True)

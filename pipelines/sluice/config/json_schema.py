@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sluice.config.declaration import KINDS, Open, Strict, table_model
+from sluice.config.blocks import Open, Strict
+from sluice.config.declaration import KINDS, table_model
 
 
 def json_schema() -> dict[str, Any]:

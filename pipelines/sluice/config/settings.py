@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
+from dotenv import load_dotenv
+from dotenv.parser import parse_stream
+
+from sluice.errors import DeclarationError, UsageError, nearest
+from sluice.system import keep_new_files_private, tighten
+
+PREFIX, LOCK_SECONDS = "SLUICE_", "SLUICE_LOCK_SECONDS"
+HOME, DEFAULT_HOME = "SLUICE_HOME", "warehouse"
+"""The environment variable that says where a run writes, and the folder of the project without it."""
+PROJECT = "dbt_project.yml"
 AUDIENCES = "audiences.yml"
 GLOSSARY = "docs/glossary.yml"
 
@@ -43,6 +54,10 @@ class Settings:
         """The versions that readers get."""
         return self.home / "published"
 
+    def published_path(self, audience: str, file_format: str) -> Path:
+        """What an audience reads: a DuckDB file, or a folder of Parquet."""
+        return self.published / "current" / (f"{audience}.duckdb" if file_format == "duckdb" else audience)
+
     @property
     def tokens(self) -> Path:
         """Who may connect to `sluice serve`."""
@@ -56,6 +71,11 @@ class Settings:
     @property
     def ledger(self) -> Path:
         return self.home / "ledger.sqlite"
+
+    @property
+    def serve_audit(self) -> Path:
+        """What happened in the sessions of `sluice serve`."""
+        return self.home / "serve.sqlite"
 
     @property
     def lineage_cache(self) -> Path:
@@ -75,7 +95,11 @@ class Settings:
     @property
     def lock_seconds(self) -> float:
         """How long a command waits for another one that holds the warehouse."""
-        return float(os.environ.get("SLUICE_LOCK_SECONDS", "60"))
+        given = os.environ.get(LOCK_SECONDS) or "60"
+        with suppress(ValueError):
+            if (seconds := float(given)) >= 0:
+                return seconds
+        raise DeclarationError(f"{LOCK_SECONDS} is {given!r}: write a number of seconds, such as 60")
 
     @property
     def connections(self) -> Path:
@@ -83,25 +107,65 @@ class Settings:
         return self.home / "connections.toml"
 
 
-def find_project(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (default: the working directory) with a `dbt_project.yml`."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "dbt_project.yml").is_file():
-            return folder
-    return start
+def find_project(start: Path) -> Path | None:
+    """The nearest folder at or above `start` with a `dbt_project.yml`."""
+    start = start.resolve()
+    return next((f for f in (start, *start.parents) if (f / PROJECT).is_file()), None)
 
 
-def make_importable(root: Path) -> None:
-    """Let the project's own Python be imported by its path, e.g. `pipelines.reference` for `pipelines/reference.py`."""
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+def keep_private(settings: Settings) -> None:
+    """Let only the owner read what this process writes from now on, and what earlier versions wrote for everyone.
+
+    Published files and the sandbox's servers have rights of their own.
+    """
+    keep_new_files_private()
+    tighten(settings.home, leave=("published", "sandbox"))
+    for folder in (settings.target, settings.root / "logs"):  # compiled SQL may hold values, and messages do
+        tighten(folder)
 
 
-def load_settings(root: Path | None = None) -> Settings:
-    """Settings from the environment: `SLUICE_HOME` (default `warehouse/` in the project)."""
-    root = find_project(root)
-    return Settings(root=root, home=(root / os.environ.get("SLUICE_HOME", "warehouse")).resolve())
+def load_settings(start: Path | None = None) -> Settings:
+    """Settings of the project at or above `start` (default: the working directory).
+
+    `SLUICE_HOME` says where a run writes (default `warehouse/` in the project). The project's file `.env` completes the
+    environment, as dbt lets it. Raises UsageError outside of a project.
+    """
+    start = start or Path.cwd()
+    if (root := find_project(start)) is None:
+        raise UsageError(f"No Sluice project here: {PROJECT} not found in {start} or above")
+    _complete_environment(root / ".env")
+    endings = [setting.removeprefix(PREFIX) for setting in (HOME, LOCK_SECONDS)]
+    for name in os.environ:
+        ending = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and ending not in endings and (meant := nearest(ending, endings)):
+            raise DeclarationError(
+                f"{name} in the environment or .env is not a setting of Sluice. Did you mean {PREFIX}{meant[0]}?"
+            )
+    if (given := os.environ.get(HOME) or DEFAULT_HOME).startswith("~"):
+        os.environ[HOME] = given = str(Path(given).expanduser())  # dbt's profile reads it, too
+    home = (root / given).resolve()
+    if home.exists() and not home.is_dir():
+        raise DeclarationError(f"{HOME} is {os.environ[HOME]!r}: write the path of a folder, this is a file")
+    return Settings(root=root, home=home)
+
+
+def _complete_environment(file: Path) -> None:
+    """Take over what the environment does not have from a file `.env`; raises DeclarationError for a mistake."""
+    if not file.is_file():
+        return
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DeclarationError(f"{file} cannot be read: it is not valid UTF-8") from None
+    for entry in parse_stream(StringIO(text)):
+        if entry.error:
+            written = entry.original.string
+            blank = written[: len(written) - len(written.lstrip())]
+            line = entry.original.line + blank.count("\n")
+            raise DeclarationError(
+                f"{file}:{line}: is not NAME=value. A value with blanks, # or quotes stands in quotes that are closed."
+            )
+    load_dotenv(stream=StringIO(text), override=False)
 
 
 def quiet_tools() -> None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
-from sluice.config.connections import SECRET_KEYS, URL_PASSWORD
+from sluice.config.yaml_syntax import Mistake, explain_syntax
 
+GLUED = re.compile(r"([A-Za-z_]\w*):(?!//)(\S+)")
+"""A key and a value without a space between, which YAML takes for a key inside of { }."""
 IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*$")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LITERAL_SECRET = "literal_secret"  # noqa: S105 - the name of an error
-"""Type of a validation error about a secret that is written out: the value is not repeated."""
-EXPECTED = {
-    "list_type": "write a list",
-    "dict_type": "write a mapping, key: value",
-    "model_type": "write a mapping, key: value",
-    "string_type": "write a text",
-}
-"""Types of pydantic's errors whose own words are a programmer's."""
+OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 @dataclass(frozen=True)
@@ -44,27 +38,59 @@ class Lines:
 
     def __init__(self, node: yaml.Node | None) -> None:
         self.line_of: dict[tuple[str | int, ...], int] = {}
+        self.text_of: dict[tuple[str | int, ...], str] = {}
+        """Scalars as they are written, without quotes."""
+        self._above: list[yaml.Node] = []
         self.value = None if node is None else self._convert(node, ())
 
     def _convert(self, node: yaml.Node, path: tuple[str | int, ...]) -> Any:
         self.line_of[path] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            mapping: dict[str, Any] = {}
-            own = [str(key.value) for key, _ in node.value]
-            for key, _ in node.value:
-                if own.count(str(key.value)) > 1 and key.value != "<<":
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} occurs twice", problem_mark=key.start_mark
-                    )
-            yaml.SafeLoader("").flatten_mapping(node)
-            for key, value in node.value:
-                name = str(key.value)
-                mapping[name] = self._convert(value, (*path, name))
-                self.line_of[(*path, name)] = key.start_mark.line + 1
-            return mapping
-        if isinstance(node, yaml.SequenceNode):
-            return [self._convert(item, (*path, i)) for i, item in enumerate(node.value)]
-        return yaml.SafeLoader("").construct_object(node)  # a scalar, by YAML's own rules
+        if isinstance(node, yaml.ScalarNode):
+            self.text_of[path] = node.value
+            return _scalar(node)
+        if any(node is other for other in self._above):
+            raise Mistake("an anchor that contains itself", node.start_mark)
+        self._above.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            items: list[yaml.Node] = node.value
+            _refuse_commas(node, [(item, item) for item in items])
+            return [self._convert(item, (*path, i)) for i, item in enumerate(items)]
+        finally:
+            self._above.pop()
+
+    def _mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
+        _refuse_commas(node, node.value)
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            if _is_plain(key) and key.value != (name := key.value.strip("\u00a0\u200b\ufeff")):
+                raise Mistake(
+                    f"the key {name!r} has an invisible character beside it; delete that", key.start_mark
+                )
+            if (
+                node.flow_style
+                and _is_plain(key)
+                and value.value == ""
+                and (split := GLUED.fullmatch(key.value))
+            ):
+                message = f"a space is missing after the colon: {split[1]}: {split[2]}"
+                raise Mistake(message, key.start_mark)
+            if not isinstance(key, yaml.ScalarNode):
+                raise Mistake(
+                    "a list or mapping as a key; a text that begins with { or [ needs quotes", key.start_mark
+                )
+            if key.value in first and key.value != "<<":
+                earlier = f"first in line {first[key.value]}"
+                raise Mistake(f"the key {key.value!r} occurs twice, {earlier}", key.start_mark)
+            first[key.value] = key.start_mark.line + 1
+        yaml.SafeLoader("").flatten_mapping(node)
+        mapping: dict[str, Any] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            mapping[name] = self._convert(value, (*path, name))
+            self.line_of[(*path, name)] = key.start_mark.line + 1
+        return mapping
 
     def line(self, path: Sequence[str | int]) -> int:
         """Line of the deepest part of `path` that is in the file."""
@@ -74,96 +100,57 @@ class Lines:
         return 1
 
 
+def _scalar(node: yaml.ScalarNode) -> Any:
+    """The value, by YAML's own rules."""
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except ValueError:
+        kind = "date or time" if node.tag.endswith("timestamp") else "number"
+        raise Mistake(f"{node.value} is not a {kind}; as a text it needs quotes", node.start_mark) from None
+
+
+def _refuse_commas(node: yaml.Node, entries: Sequence[tuple[yaml.Node, yaml.Node]]) -> None:
+    """Refuse `{type: decimal(9, 2)}`: inside of { } and [ ] the comma ends the value, and `2)` is a key of its own."""
+    if not getattr(node, "flow_style", False):
+        return
+    for n, (key, value) in enumerate(entries):
+        if not _is_plain(value) or value.value.count("(") <= value.value.count(")"):
+            continue
+        whole = str(value.value)
+        for following, _ in entries[n + 1 :]:
+            if not _is_plain(following):
+                break
+            whole = f"{whole}, {following.value}"
+            if whole.count("(") == whole.count(")"):
+                name = f"{key.value}: " if key is not value else ""
+                advice = f'put it in quotes: {name}"{whole}"'
+                raise Mistake(f"the comma ends the text {value.value!r}; {advice}", value.start_mark)
+
+
+def _is_plain(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not node.style
+
+
 def read_yaml(file: Path) -> Lines | Problem:
     """The file's values with their lines, or why it cannot be read."""
     try:
-        return Lines(yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER))
-    except yaml.MarkedYAMLError as error:
-        line = (error.problem_mark.line + 1) if error.problem_mark else 1
-        return Problem(file, line, "file", f"is not YAML: {error.problem}")
+        data = file.read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        return Problem(file, 1, "file", f"cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
-        return Problem(file, error.object[: error.start].count(b"\n") + 1, "file", "is not UTF-8")
-
-
-def explain(
-    error: ValidationError,
-    model: type[BaseModel],
-    file: Path,
-    lines: Lines,
-    at: Sequence[str | int] = (),
-) -> list[Problem]:
-    """Pydantic's findings about the value at the path `at`, in words for the person who wrote the file."""
-    value: Any = lines.value
-    for part in at:
-        value = value[part]
-    return [_problem(detail, model, value, file, lines, at) for detail in error.errors()]
-
-
-def _problem(
-    detail: Any, model: type[BaseModel], entry: Any, file: Path, lines: Lines, at: Sequence[str | int]
-) -> Problem:
-    location = [part for part in detail["loc"] if part != "[key]"]
-    *_, value = [entry, *_along(entry, location)]
-    name = str(entry.get("name", "")) if isinstance(entry, dict) else ""
-    where = ".".join(filter(None, [name, *_spoken(entry, location)])) or "file"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        message = f"is not a key here; allowed are {', '.join(_allowed(model, location))}"
-    elif kind == "missing":
-        message = "is missing"
-    elif kind != LITERAL_SECRET and not (kind == "value_error" and isinstance(value, dict)):
-        message = EXPECTED.get(kind, message[0].lower() + message[1:]).replace(
-            "input should be", "allowed is"
-        )
-        if kind == "string_pattern_mismatch" and detail["ctx"]["pattern"] == IDENTIFIER.pattern:
-            message = "write lower-case letters, digits and _, beginning with a letter"
-        secret = any(SECRET_KEYS.search(str(part)) for part in location)
-        message = f"is {'a secret' if secret else shown(value)}: {message}"
-    return Problem(file, lines.line([*at, *location]), where, message)
-
-
-def shown(value: Any) -> str:
-    """A value as it may stand in a message: without a password inside."""
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return "empty" if value is None else URL_PASSWORD.sub("***", repr(value))
-
-
-def _along(value: Any, location: Sequence[str | int]) -> Iterator[Any]:
-    """The value at each step of a path; None from the first step that leads nowhere."""
-    for part in location:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            value = None
-        yield value
-
-
-def _spoken(entry: Any, location: Sequence[str | int]) -> Iterator[str]:
-    """`("tables", 3, "config", …)` as `orders.config…`: tables and columns by their names."""
-    for part, value in zip(location, _along(entry, location), strict=True):
-        if isinstance(part, int):
-            yield str(value.get("name", part)) if isinstance(value, dict) else str(part)
-        elif location[-1] == part or part not in ("tables", "columns") or not isinstance(value, list):
-            yield part
-
-
-def _allowed(model: Any, location: Sequence[str | int]) -> list[str]:
-    """Keys that may stand where `location` found one that may not."""
-    for part in location[:-1]:
-        if isinstance(part, str):
-            fields = {field.alias or name: field for name, field in model.model_fields.items()}
-            model = _model_in(fields[part].annotation)
-    return sorted(model.model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    """The block that an annotation such as `list[Block]` or `Block | None` holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inside = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
-    return next(filter(None, map(_model_in, inside)), None)
+        before = error.object[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        other = OTHER_ENCODINGS.get(data[:2])
+        found = f"it is {other}" if other else f"column {column} has the byte 0x{data[error.start]:02x}"
+        return Problem(file, line, "file", f"is not UTF-8 ({found}); save it as UTF-8")
+    try:
+        return Lines(yaml.compose(text, Loader=LOADER))
+    except RecursionError:
+        return Problem(file, 1, "file", "is nested too deeply")
+    except yaml.YAMLError as error:
+        line, message = explain_syntax(error, text)
+        return Problem(file, line, "file", message)
 
 
 def dig(value: Any, *keys: str) -> Any:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
-from sluice.config.settings import Settings
-from sluice.config.yaml_file import Problem
-from sluice.conventions import access_rules, data_test_rules, model_rules, property_rules
+from sluice.config.settings import PROJECT, Settings
+from sluice.config.yaml_file import Problem, dig, read_yaml
+from sluice.conventions import access_rules, data_test_rules, model_rules, property_rules, seed_rules
 from sluice.conventions.bouncer import bouncer_failures
 from sluice.conventions.project import Project, Rule
 from sluice.dbt.compiling import compile_error, compile_projects
 from sluice.dbt.manifest import read_manifest
-from sluice.errors import SluiceError
+from sluice.errors import DeclarationError, SluiceError
 
 RULES: tuple[Rule, ...] = (
     model_rules.readable_sql,
     model_rules.staging_model,
     model_rules.grain_line,
     model_rules.import_ctes,
+    model_rules.referenced_tables,
     model_rules.described_columns,
     model_rules.portable_sql,
     model_rules.record_ids,
@@ -29,12 +28,16 @@ RULES: tuple[Rule, ...] = (
     property_rules.grain_and_key,
     property_rules.property_files,
     property_rules.source_columns,
-    property_rules.seed_reasons,
+    seed_rules.seed_reasons,
+    seed_rules.seed_types,
     property_rules.complete_exposures,
     property_rules.described_selectors,
     property_rules.disabled_for_a_reason,
     data_test_rules.algebraic_test,
+    data_test_rules.row_floor,
+    data_test_rules.snapshot_history,
     data_test_rules.unit_test_names,
+    data_test_rules.exact_fixtures,
     data_test_rules.fixture_rows,
     data_test_rules.singular_tests,
     access_rules.audiences,
@@ -69,8 +72,8 @@ def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
 
 
 def _has_models(root: Path) -> bool:
-    file = root / "dbt_project.yml"
-    paths = (
-        (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("model-paths") if file.is_file() else []
-    )
+    read = read_yaml(root / PROJECT)
+    if isinstance(read, Problem):
+        raise DeclarationError(str(read))
+    paths = dig(read.value, "model-paths")
     return any(next((root / path).rglob("*.sql"), None) for path in (["models"] if paths is None else paths))

@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from sluice.conventions.project import Finding, Project
+from sluice.dbt.manifest import meta
 
 
 def algebraic_test(project: Project) -> Iterator[Finding]:
     """Every mart has a test of its figures."""
-    tests = project.nodes("test")
     for mart in project.layer("marts"):
-        kinds = {
-            (test.get("test_metadata") or {}).get("name", "singular")
-            for test in tests
-            if mart["unique_id"] in test["depends_on"]["nodes"]
-        }
-        if not kinds & {"expression_is_true", "singular"}:
+        if not project.tests[mart["unique_id"]] & {"expression_is_true", "singular"}:
             yield project.at(
                 mart,
                 f"{mart['name']} has no algebraic test. Keys and types hold for wrong numbers, too: add an "
                 "expression_is_true, such as subtotal + tax = total, or a singular test that reconciles it.",
+            )
+
+
+def row_floor(project: Project) -> Iterator[Finding]:
+    """Every mart, also one in Python, has a test that fails when it is empty, or says why it may be."""
+    for mart in project.nodes("model"):
+        if not mart["path"].startswith("marts/"):
+            continue
+        if "min_rows" not in project.tests[mart["unique_id"]] and not meta(mart).get("may_be_empty"):
+            yield project.at(
+                mart,
+                f"{mart['name']} has no min_rows test. An empty table passes every test that looks for wrong rows: add "
+                "min_rows (docs/style.md), or write into config.meta.may_be_empty why it may have no row.",
+            )
+
+
+def snapshot_history(project: Project) -> Iterator[Finding]:
+    """Snapshots cannot write a history that overlaps, and have a test that says so."""
+    for node in project.nodes("snapshot"):
+        config = node["config"]
+        deletes = config.get("hard_deletes") or (
+            "invalidate" if config.get("invalidate_hard_deletes") else "ignore"
+        )
+        if config.get("strategy") == "check" and config.get("updated_at"):
+            yield project.at(
+                node,
+                f"{node['name']} takes its times from {config['updated_at']}. A row that comes with an earlier time "
+                "than before makes the history overlap: leave out updated_at, and dbt writes when it saw the change.",
+            )
+        if config.get("strategy") == "timestamp" and deletes != "ignore":
+            yield project.at(
+                node,
+                f"{node['name']} has strategy: timestamp with hard_deletes: {deletes}. A row that is deleted and comes "
+                "back with its old time makes the history overlap: use strategy: check without updated_at.",
+            )
+        if "valid_intervals" not in project.tests[node["unique_id"]]:
+            yield project.at(
+                node,
+                f"{node['name']} has no valid_intervals test. A row that is valid twice at a time is counted twice by "
+                "every join: add valid_intervals (docs/style.md).",
             )
 
 
@@ -46,6 +83,37 @@ def unit_test_names(project: Project) -> Iterator[Finding]:
                 f"{name} has a fixture that is not a list of rows. One notation reads fastest: one {{column: value}} "
                 "per line.",
             )
+
+
+def exact_fixtures(project: Project) -> Iterator[Finding]:
+    """Unit tests expect numbers that their model's column can hold."""
+    for test in project.nodes("unit_test"):
+        model = project.manifest.entries["nodes"][test["depends_on"]["nodes"][0]]
+        types = {name.lower(): column["data_type"] or "" for name, column in model["columns"].items()}
+        rows = test["expect"]["rows"] if isinstance(test["expect"]["rows"], list) else []
+        for name, value in (item for row in rows for item in row.items()):
+            type_ = types.get(name.lower(), "")
+            if _decimals(value) > _scale(type_):
+                message = f"{test['name']} expects {name} {value}, which {type_} cannot hold. dbt rounds it: without"
+                yield project.at(
+                    test, f"{message} the macro format_row (docs/style.md) a wrong result passes."
+                )
+
+
+def _scale(data_type: str) -> int:
+    """Decimals that a type keeps; very many unless it is an integer or a decimal."""
+    if match := re.fullmatch(r"(?:decimal|numeric)\s*\(\s*\d+\s*,\s*(\d+)\s*\)", data_type.lower()):
+        return int(match[1])
+    return 0 if re.fullmatch(r"u?(tiny|small|big|huge)?int|integer", data_type.lower()) else sys.maxsize
+
+
+def _decimals(value: object) -> int:
+    """Decimals that a number has, without zeros at the end."""
+    try:
+        exponent = Decimal(str(value)).normalize().as_tuple().exponent
+    except InvalidOperation:
+        return 0
+    return -exponent if isinstance(exponent, int) else 0
 
 
 def fixture_rows(project: Project) -> Iterator[Finding]:

@@ -10,7 +10,11 @@ from sqlglot.optimizer.qualify import qualify
 
 from sluice.conventions.portability import not_portable
 from sluice.conventions.project import Finding, Project
+from sluice.dbt.manifest import bare
+from sluice.lineage.functions import function_name
 
+ROWS_ONLY = ("generate_series", "range", "unnest", "json_each", "json_tree", "generate_subscripts", "repeat")
+"""Table functions that yield what their arguments say."""
 GRAIN = re.compile(r"\{# one row per .+ #\}")
 """The first line of an intermediate model, a mart or a utility."""
 RECORD_ID = re.compile(r"\b\w+_id\s*(?:=|<>|in)\s*\(?\s*['\d]")
@@ -69,6 +73,42 @@ def import_ctes(project: Project) -> Iterator[Finding]:
                 f"reads {len(read)} models and imports {len(imported)}. Import CTEs at the top, "
                 '`orders as (select * from {{ ref("…") }})`, show at once what a model reads.',
             )
+
+
+def referenced_tables(project: Project) -> Iterator[Finding]:
+    """Models read tables by ref() and source() alone."""
+    for node in project.models:
+        if (tree := project.trees.get(node["unique_id"])) is None:
+            continue
+        keys = [node["unique_id"], *node["depends_on"]["nodes"]]
+        allowed: set[str] = set()
+        for key in keys:
+            if known := project.manifest.tables.get(key):
+                allowed.add(bare(known.relation))
+                keys += known.parents if known.materialized == "ephemeral" else ()
+        allowed |= {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+        for name in dict.fromkeys(map(_table_read, tree.find_all(exp.Table))):
+            if name and name not in allowed:
+                message = (
+                    f"reads {name} without ref() or source(). Then dbt does not build it first, and lineage, tests and "
+                    "data classes may miss it: personal data would pass unseen. Declare the table as a source, or "
+                    "call ref()."
+                )
+                yield Finding(node["original_file_path"], _line_of(node["raw_code"], name), message)
+
+
+def _table_read(table: exp.Table) -> str:
+    """The name of a table or of a function that reads one; "" for functions that only make rows."""
+    if not isinstance(table.this, exp.Func):
+        return ".".join(part.name for part in table.parts).lower()
+    name = function_name(table.this)
+    return "" if name in ROWS_ONLY or isinstance(table.this, exp.GenerateSeries) else f"{name}()"
+
+
+def _line_of(sql: str, name: str) -> int:
+    """The first line with the last part of a table's name."""
+    found = sql.lower().find(name.rstrip("()").rsplit(".", 1)[-1])
+    return sql.count("\n", 0, found) + 1 if found >= 0 else 1
 
 
 def described_columns(project: Project) -> Iterator[Finding]:

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.spark import Spark
 from sqlglot.errors import ErrorLevel, UnsupportedError
+
+from sluice.lineage.parser_gaps import parse_one
 
 # Functions of Spark 3.5 that models may use. One that Spark has and that is missing here may be added; see
 # https://spark.apache.org/docs/3.5.0/api/sql/ for the list.
@@ -131,7 +132,7 @@ def _unknown_function(node: exp.Expression) -> tuple[str, str] | None:
 
 def not_portable(sql: str) -> Iterator[NotPortable]:
     """Everything in `sql` (DuckDB's dialect, compiled) that would not run or not mean the same on Spark."""
-    tree = sqlglot.parse_one(sql, dialect="duckdb")
+    tree = parse_one(sql)
     try:
         tree.sql(dialect=StandardSpark, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from sluice.config.yaml_file import Lines, read_yaml
 from sluice.dbt.manifest import Manifest
+from sluice.lineage.parser_gaps import parse_one
 
 Node = Mapping[str, Any]
 
@@ -56,7 +57,16 @@ class Project:
         found = {}
         for node in self.models:
             with suppress(SqlglotError):
-                found[node["unique_id"]] = sqlglot.parse_one(node["compiled_code"], dialect="duckdb")
+                found[node["unique_id"]] = parse_one(node["compiled_code"])
+        return found
+
+    @cached_property
+    def tests(self) -> Mapping[str, set[str]]:
+        """Data tests by the unique id of what they read: the name of a generic test, or "singular"."""
+        found = defaultdict(set)
+        for test in self.nodes("test"):
+            for key in test["depends_on"]["nodes"]:
+                found[key].add((test.get("test_metadata") or {}).get("name", "singular"))
         return found
 
     def files(self, *patterns: str) -> list[Path]:
@@ -80,9 +90,9 @@ class Project:
         return lines.line(path) if lines else 1
 
     def at(self, node: Node, message: str, column: str = "") -> Finding:
-        """A finding about what YAML says of a node, or of one of its columns."""
+        """A finding about what YAML says of a node, or of one of its columns; else about the node's own file."""
         file = str(node.get("patch_path") or node["original_file_path"]).split("://")[-1]
-        lines = self.yaml(file)
+        lines = self.yaml(file) if file.endswith((".yml", ".yaml")) else None
         found = _entry(lines.value, node["name"]) if lines and lines.value else None
         if lines is None or found is None:
             return Finding(file, 1, message)

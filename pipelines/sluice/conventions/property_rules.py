@@ -1,4 +1,4 @@
-"""Conventions of what YAML says: descriptions, keys, sources, seeds, exposures, selectors, names of files."""
+"""Conventions of what YAML says: descriptions, keys, sources, exposures, selectors, names of files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def first_sentence(project: Project) -> Iterator[Finding]:
         for column in node["columns"].values():
             name = f"{node['name']}.{column['name']}"
             first = re.split(r"(?<=[.])\s", column["description"].strip())[0]
-            if not first.endswith("."):
+            if not first:
+                yield project.at(node, f"{name} has no description.", column["name"])
+            elif not first.endswith("."):
                 message = f"{name}: {first!r} is not a sentence: end it with a full stop."
                 yield project.at(node, message, column["name"])
             if len(first) >= 60:
@@ -62,9 +64,14 @@ def grain_and_key(project: Project) -> Iterator[Finding]:
                 f"{node['name']} has the parts {parts}. A reader looks for them in one order: grain, "
                 f"{', '.join(PARTS)}.",
             )
-        key = re.findall(r"`(\w+)`", description.split("**Primary key**:")[-1])
+        key = re.findall(r"`(\w+)`", description.partition("**Primary key**:")[2])
         tested = list(_tested_keys(entry))
-        if key not in tested:
+        if not key:
+            message = (
+                "names no key. Readers join by it: write **Primary key**: `column` into its description."
+            )
+            yield project.at(node, f"{node['name']} {message}")
+        elif key not in tested:
             message = f"{node['name']} names the key {key}, but tested are {tested}. Test the key you name."
             yield project.at(node, message)
 
@@ -112,17 +119,6 @@ def source_columns(project: Project) -> Iterator[Finding]:
             if not column["description"]:
                 message = f"{name} has no description: a reader would guess what it means."
                 yield project.at(node, message, column["name"])
-
-
-def seed_reasons(project: Project) -> Iterator[Finding]:
-    """Seeds say why each of their rows is there."""
-    for node in project.nodes("seed"):
-        if "reason" not in node["columns"]:
-            yield project.at(
-                node,
-                f"{node['name']} has no `reason` column. A list that a person keeps has one, or nobody dares to "
-                "change it.",
-            )
 
 
 def complete_exposures(project: Project) -> Iterator[Finding]:

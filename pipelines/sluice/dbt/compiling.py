@@ -26,7 +26,9 @@ SILENT = ["--quiet", "--log-level", "none"]
 STRICT = "--strict"
 NO_DEPRECATIONS = ["--warn-error-options", '{"error": ["Deprecations"]}']
 INCREMENTAL = ["--select", "config.materialized:incremental"]
-WITHOUT_TESTS = ["--exclude", "resource_type:test", "resource_type:unit_test"]
+WITHOUT_UNIT_TESTS = ["--exclude", "resource_type:unit_test"]
+COMPILED = "compiled.json"
+"""What a compile leaves beside the manifest, once all is done."""
 TRUE_INCREMENTAL = """{% macro is_incremental() %}
     {{ return(model is defined and model.config.materialized == "incremental" and execute) }}
 {% endmacro %}
@@ -37,8 +39,9 @@ def compile_projects(folders: Sequence[tuple[Path, Path]], *, strict: bool = Fal
     """Compile projects (root, target); each target then holds `manifest.json`, or dbt's message in `error.txt`.
 
     A project starts from the parse that lies in its target (`partial_parse.msgpack`), else from that of the project
-    before it. `incremental.json` holds the compiled code, by unique id, of incremental models in a run that adds to a
-    table that exists. strict: compile tests too and let deprecated syntax be an error; no `incremental.json`.
+    before it. `compiled.json` holds `incremental`, the compiled code, by unique id, of incremental models in a run that
+    adds to a table that exists, and `failed_tests`, dbt's message for each data test that does not compile. strict: let
+    that and deprecated syntax be an error; no `compiled.json`.
     """
     for _, target in folders:
         target.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ def compile_projects(folders: Sequence[tuple[Path, Path]], *, strict: bool = Fal
         check=False,
     )
     for _, target in folders:
-        if done.returncode and (strict or not (target / "incremental.json").is_file()):
+        if done.returncode and (strict or not (target / COMPILED).is_file()):
             (target / "error.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
 
 
@@ -89,9 +92,9 @@ def compile_project(root: Path, target: Path, *, strict: bool = False) -> str:
         (target / PARSED).unlink(missing_ok=True)  # what was parsed is not looked at again
         return _message(parsed)
     manifest: Any = parsed.result
-    what = ["--no-introspect"] if strict else WITHOUT_TESTS
-    done = dbtRunner(manifest=manifest).invoke([*SILENT, *compiling, *what])
-    if not done.success:
+    done = dbtRunner(manifest=manifest).invoke([*SILENT, *compiling, *([] if strict else WITHOUT_UNIT_TESTS)])
+    failed_tests = {} if strict else _failed_tests(done)
+    if not done.success and (done.exception or len(_failed(done)) > len(failed_tests)):
         return _message(done)
     if strict:
         return ""
@@ -105,12 +108,22 @@ def compile_project(root: Path, target: Path, *, strict: bool = False) -> str:
         if not done.success:
             return _message(done)
         added = {k: manifest.nodes[k].compiled_code for k in incremental}
-    (target / "incremental.json").write_text(json.dumps(added), encoding="utf-8")
+    left = {"incremental": added, "failed_tests": failed_tests}
+    (target / COMPILED).write_text(json.dumps(left), encoding="utf-8")
     return ""
 
 
+def _failed(done: Any) -> list[Any]:
+    return [r for r in getattr(done.result, "results", []) if r.status == "error"]
+
+
+def _failed_tests(done: Any) -> dict[str, str]:
+    """dbt's message, by unique id, for data tests that do not compile: often they ask the warehouse for something."""
+    return {r.node.unique_id: str(r.message) for r in _failed(done) if r.node.resource_type == "test"}
+
+
 def _message(done: Any) -> str:
-    failed = [r.message for r in getattr(done.result, "results", []) if r.status == "error"]
+    failed = [r.message for r in _failed(done)]
     return str(done.exception or "\n".join(failed) or "a node does not compile")
 
 

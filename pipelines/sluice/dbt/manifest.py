@@ -11,12 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from sluice.errors import SluiceError
 
 Json = Mapping[str, Any]
 
 LAYERS = ("source", "seed", "staging", "intermediate", "utilities", "snapshot", "marts", "exposure")
 """From left to right; a folder below models/ that is not named here is shown between intermediate and marts."""
+WRITING_SECONDS = 2.0
+"""How long dbt may take to write a file."""
 TABLE_KINDS = ("seed", "snapshot", "model")
 COMMENT = re.compile(r"^\s*\{#-?\s*(.+?)\s*-?#\}", re.DOTALL)
 SENTENCE = re.compile(r"^(.+?[.!?])(\s|$)", re.DOTALL)
@@ -152,11 +156,11 @@ class Manifest:
 
     def descendants(self, unique_ids: Iterable[str]) -> set[str]:
         """`unique_ids` and all tables that are made from them."""
-        return _reach(unique_ids, self._children)
+        return reached(unique_ids, self._children)
 
     def ancestors(self, unique_ids: Iterable[str]) -> set[str]:
         """`unique_ids` and all they are made from."""
-        return _reach(unique_ids, {table.id: table.parents for table in self.tables.values()})
+        return reached(unique_ids, {table.id: table.parents for table in self.tables.values()})
 
     @cached_property
     def _children(self) -> dict[str, list[str]]:
@@ -175,17 +179,32 @@ def read_manifest(
     compiled: SQL of nodes by unique id, in place of the manifest's. command: what an error says writes the manifest.
     Raises SluiceError where there is none, or a broken one.
     """
-    file = target / "manifest.json"
-    if not file.is_file():
-        raise SluiceError(f"{file} does not exist, so nothing is known of the models. Run `{command}` first.")
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise SluiceError(f"{file} is broken: {error}. Run `{command}` again.") from error
+    entries = read_artifact(target / "manifest.json", command)
+    if entries is None:
+        raise SluiceError(
+            f"{target / 'manifest.json'} does not exist, so nothing is known of the models. Run `{command}` first."
+        )
     for unique_id, sql in (compiled or {}).items():
         if sql and unique_id in entries["nodes"]:
             entries["nodes"][unique_id]["compiled_code"] = sql
     return Manifest(entries)
+
+
+def read_artifact(file: Path, command: str = "sluice build") -> dict[str, Any] | None:
+    """A JSON file of dbt's, or None without one; waits a little where another dbt is just writing it."""
+    written = Retrying(
+        retry=retry_if_exception_type(ValueError),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(WRITING_SECONDS),
+        reraise=True,
+    )
+    try:
+        found: dict[str, Any] = written(lambda: json.loads(file.read_text(encoding="utf-8")))
+        return found
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise SluiceError(f"{file} is broken: {error}. Run `{command}` again.") from None
 
 
 def meta(entry: Json) -> dict[str, Any]:
@@ -199,7 +218,8 @@ def grants(entry: Json) -> tuple[str, ...]:
     return (select,) if isinstance(select, str) else tuple(select)
 
 
-def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+def reached(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """`start`, and all that its edges lead to."""
     found: set[str] = set()
     waiting = list(start)
     while waiting:
@@ -453,6 +473,10 @@ def _claim(entry: Json, metadata: Json, kwargs: Json, column: str, refers_to: st
             return f"Every {column} is a {kwargs.get('field')} of {refers_to or kwargs.get('to')}."
         case "expression_is_true":
             return f"{_flat(str(kwargs.get('expression')))} holds for every row."
+        case "min_rows":
+            return f"The table has at least {kwargs.get('rows', 1)} row{'s' * (kwargs.get('rows', 1) != 1)}."
+        case "valid_intervals":
+            return f"No two rows of the same {', '.join(map(str, kwargs.get('key') or ()))} are valid at the same time."
         case name:
             shown = {k: v for k, v in kwargs.items() if k not in ("model", "column_name")}
             arguments = ", ".join(f"{k} {v}" for k, v in shown.items())

@@ -7,17 +7,32 @@ build a part; earlier results still hold for the rest.
 from __future__ import annotations
 
 import json
+import os
+import re
+import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sluice.config.settings import Settings
+from sluice.dbt.manifest import read_artifact
+from sluice.errors import DamagedError
 
+Json = dict[str, Any]
+RECORDED = "DBT_ENV_CUSTOM_ENV_"
+"""dbt writes the variables that begin like this into the metadata of what it writes."""
+PROCESS = ("SLUICE_PROCESS", f"{os.getpid()}-{time.time_ns()}")
+"""Such a variable: it tells the results of this process's dbt from those of another's."""
 BUILDING = {"build", "run", "test", "seed", "snapshot", "retry"}
 """dbt commands whose results say something of the warehouse."""
 FAILED = {"fail", "error", "runtime error"}
 """dbt's words for what failed: a test, a model, and a node dbt could not run."""
 COMPILED = {"model", "snapshot", "test"}
+ADDING = {"incremental", "snapshot"}
+"""Materializations that keep the rows of earlier runs."""
+OF_A_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![\w.\"#[])\d[\dT.:+ -]*")
+"""What differs between two runs of the same SQL: ids of runs, times, numbers."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,11 @@ class Outcome:
     completed_at: str
     compiled: str | None = None
     """The SQL that ran; the manifest holds that of the last command's nodes only."""
+    started_at: str = ""
+    changed_at: str = ""
+    """When this SQL ended for the first time; empty where it is not known."""
+    earlier: tuple[str, ...] = ()
+    """Other SQL whose rows an incremental model or a snapshot still holds."""
 
     @property
     def failed(self) -> bool:
@@ -50,18 +70,26 @@ class BuildResult:
         return not self.failures
 
 
-def read(settings: Settings) -> dict[str, Any] | None:
-    """`run_results.json` of the last dbt command; None without one."""
-    file = settings.target / "run_results.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+def read(settings: Settings) -> Json | None:
+    """`run_results.json` of the last dbt command, whoever ran it; None without one."""
+    return read_artifact(settings.target / "run_results.json")
 
 
-def build_result(settings: Settings) -> BuildResult:
-    """What the last `dbt build` made; nothing where dbt has never run."""
+def read_own(settings: Settings) -> Json | None:
+    """`run_results.json` if this process's dbt wrote it; None where it could not, or another one has overwritten it."""
+    results = read(settings)
+    name, value = PROCESS
+    return results if results and results["metadata"].get("env", {}).get(name) == value else None
+
+
+def build_result(code: int, run: Json | None) -> BuildResult:
+    """What a `dbt build` made that ended with `code`, from its run results."""
     models: Counter[str] = Counter()
     tests: Counter[str] = Counter()
     failures = []
-    for result in (read(settings) or {"results": []})["results"]:
+    if run is None and code in (0, 1):
+        failures.append("another dbt command has overwritten the results of this build: see logs/dbt.log")
+    for result in (run or {"results": []})["results"]:
         kind = result["unique_id"].split(".")[0]
         (tests if kind in ("test", "unit_test") else models)[result["status"]] += 1
         if result["status"] in FAILED:
@@ -69,33 +97,77 @@ def build_result(settings: Settings) -> BuildResult:
     return BuildResult(models, tests, failures)
 
 
-def merge(settings: Settings) -> dict[str, Outcome]:
-    """Add the last dbt command's results to those kept; returns all of them by unique id."""
+def merge(settings: Settings, run: Json | None = None) -> dict[str, Outcome]:
+    """Add results (default: the last dbt command's) to those kept; returns all of them by unique id."""
     kept_file = settings.home / "build_results.json"
-    kept: dict[str, Any] = json.loads(kept_file.read_text("utf-8")) if kept_file.is_file() else {"nodes": {}}
-    results = read(settings)
+    kept = _kept(kept_file)
+    results = run or read(settings)
     if results and results["args"].get("which") in BUILDING:
         generated = results["metadata"]["generated_at"]
         if generated > kept.get("generated_at", ""):
+            nodes = (read_artifact(settings.target / "manifest.json") or {}).get("nodes", {})
             for result in results["results"]:
+                key = result["unique_id"]
+                before = kept["nodes"].get(key, {})
                 _add(kept["nodes"], result, generated)
+                config = nodes.get(key, {}).get("config", {})
+                if config.get("materialized") in ADDING and not _is_replaced(config, results["args"], result):
+                    kept["nodes"][key]["earlier"] = _earlier(before, kept["nodes"][key]["compiled"])
             kept["generated_at"] = generated
             settings.home.mkdir(parents=True, exist_ok=True)
             new = kept_file.with_suffix(".new")
             new.write_text(json.dumps(kept), encoding="utf-8")
             new.replace(kept_file)
-    return {unique_id: Outcome(**fields) for unique_id, fields in kept["nodes"].items()}
+    return {
+        unique_id: Outcome(**{**fields, "earlier": tuple(fields.get("earlier", ()))})
+        for unique_id, fields in kept["nodes"].items()
+    }
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {"nodes": {}}
+    try:
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        kept["nodes"].items()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(
+            file,
+            f"{type(error).__name__}: {error}",
+            "Delete it and run `sluice build`: until a model and its tests are built again, nothing is known of them",
+        ) from None
+    return kept
 
 
 def _add(nodes: dict[str, Any], result: Any, generated: str) -> None:
     key = result["unique_id"]
-    ended = [t["completed_at"] for t in result["timing"] if t["name"] == "execute"]
+    ran = [t for t in result["timing"] if t["name"] == "execute"]
+    ended = ran[0]["completed_at"] if ran else generated
     # what was skipped after a failure is still the table that other SQL made
-    compiled = result.get("compiled_code") or nodes.get(key, {}).get("compiled")
+    before = nodes.get(key, {})
+    compiled = result.get("compiled_code") or before.get("compiled")
+    is_same = not before or compiled == before.get("compiled")
     nodes[key] = {
         "status": result["status"],
         "message": result["message"] or "",
         "failures": result["failures"] or 0,
-        "completed_at": (ended or [generated])[0],
+        "completed_at": ended,
+        "started_at": (ran[0].get("started_at") if ran else None) or ended,
+        "changed_at": before.get("changed_at", "") if is_same else ended,
         "compiled": compiled if key.split(".")[0] in COMPILED else None,
     }
+
+
+def _is_replaced(config: Json, arguments: Json, result: Json) -> bool:
+    """Whether a run made the table again, without the rows it had."""
+    own = config.get("full_refresh")
+    is_full = arguments.get("full_refresh") if own is None else own
+    return bool(is_full) and config["materialized"] != "snapshot" and result["status"] == "success"
+
+
+def _earlier(before: Json, compiled: str | None) -> list[str]:
+    """The SQL other than `compiled` that wrote rows which the table still has, each but once."""
+    written = [sql for sql in (*before.get("earlier", ()), before.get("compiled")) if sql]
+    different = {OF_A_RUN.sub("0", sql): sql for sql in written}
+    different.pop(OF_A_RUN.sub("0", compiled or ""), None)
+    return list(different.values())

@@ -11,28 +11,51 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
-from sluice.config.settings import Settings
+from sluice.config.settings import DEFAULT_HOME, HOME, Settings, keep_private
 from sluice.dbt.compiling import PARSED
 from sluice.dbt.manifest import Manifest, read_manifest
+from sluice.dbt.run_results import PROCESS, RECORDED
+from sluice.engine import engine
 from sluice.engine.locks import locked
 
 
-def dbt(settings: Settings, arguments: Sequence[str], *, quiet: bool = False) -> int:
+def _nothing() -> None:
+    pass
+
+
+class Dbt(Protocol):
+    """Runs a dbt command, as `dbt` does."""
+
+    def __call__(self, arguments: Sequence[str], then: Callable[[], None] = _nothing) -> int:
+        """Its exit code."""
+
+
+def dbt(
+    settings: Settings,
+    arguments: Sequence[str],
+    then: Callable[[], None] = _nothing,
+    *,
+    quiet: bool = False,
+) -> int:
     """Run dbt in the project with `arguments`; returns its exit code (0 fine, 1 nodes failed, 2 cannot run).
 
-    Raises LockedError when another command holds the warehouse for longer than `settings.lock_seconds`.
+    then: is called as soon as dbt has ended, before another command of ours can overwrite what it wrote. Raises
+    LockedError when another command holds the warehouse for longer than `settings.lock_seconds`.
     """
     command = [str(Path(sys.executable).with_name("dbt")), *(["--quiet"] if quiet else []), *arguments]
 
     with _locked(settings, arguments[0]):
-        return subprocess.run(command, cwd=settings.root, env=_environment(settings), check=False).returncode
+        done = subprocess.run(command, cwd=settings.root, env=_environment(settings), check=False)
+        then()
+        return done.returncode
 
 
 @contextmanager
-def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
+def dbt_session(settings: Settings) -> Iterator[Dbt]:
     """A dbt that parses the project while something else works; yields what runs a command in it, as `dbt` does."""
     answers, answer = os.pipe()
     process = subprocess.Popen(
@@ -45,13 +68,14 @@ def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
     )
     os.close(answer)
 
-    def run(arguments: Sequence[str]) -> int:
+    def run(arguments: Sequence[str], then: Callable[[], None] = _nothing) -> int:
         assert process.stdin is not None
         with _locked(settings, arguments[0]):
             with suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(["--quiet", *arguments]) + "\n")
                 process.stdin.flush()
             code = replies.readline()
+            then()
         return int(code) if code else 2  # it ended, and has reported why
 
     try:
@@ -68,30 +92,45 @@ def dbt_session(settings: Settings) -> Iterator[Callable[[Sequence[str]], int]]:
             process.wait()
 
 
-def _locked(settings: Settings, verb: str) -> AbstractContextManager[None]:
-    return locked(settings.home, f"dbt {verb}", settings.lock_seconds)
+@contextmanager
+def _locked(settings: Settings, verb: str) -> Iterator[None]:
+    keep_private(settings)
+    with locked(settings.home, f"dbt {verb}", settings.lock_seconds):
+        # dbt would try for half a minute, and name nobody
+        engine().wait_until_free(settings.warehouse, settings.lock_seconds)
+        yield
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    return {**os.environ, "SLUICE_HOME": str(settings.home)}
+    """This process's environment where it says the same: dbt parses the whole project again for another spelling."""
+    named = settings.root / os.environ.get(HOME, DEFAULT_HOME)
+    home = {} if named.resolve() == settings.home else {HOME: str(settings.home)}
+    return {**os.environ, **home, f"{RECORDED}{PROCESS[0]}": PROCESS[1]}
 
 
 def compiled_manifest(settings: Settings) -> Manifest:
     """The manifest with the SQL of every model compiled.
 
     After a build of a part of it, dbt's manifest has compiled only that part; the whole is then compiled in a folder
-    of its own, so that the results of the build stay where they are.
+    of its own, so that the results of the build stay where they are, and kept until the next dbt command.
     """
     manifest = read_manifest(settings.target)
     if not manifest.uncompiled:
         return manifest
     aside = settings.target / "catalog"
     aside.mkdir(exist_ok=True)
+    kept, last = aside / "manifest.json", settings.target / "manifest.json"
+    if kept.is_file() and kept.stat().st_mtime_ns > last.stat().st_mtime_ns:
+        earlier = read_manifest(aside)
+        if not earlier.uncompiled:
+            return earlier
     if (parsed := settings.target / PARSED).is_file():
         shutil.copy(parsed, aside)  # dbt then reads only the files that changed since
-    if dbt(settings, ["compile", "--no-populate-cache", "--target-path", str(aside)], quiet=True):
+    compiled: list[Manifest] = []
+    compiling = ["compile", "--no-populate-cache", "--target-path", str(aside)]
+    if dbt(settings, compiling, lambda: compiled.append(read_manifest(aside)), quiet=True):
         return manifest  # what is not compiled is of unknown lineage, and hidden where it could be personal
-    return read_manifest(aside)
+    return compiled[0]
 
 
 def excluding(failed_tables: Sequence[str]) -> list[str]:

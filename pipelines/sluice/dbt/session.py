@@ -33,8 +33,9 @@ def _release() -> None:
 
 def main() -> None:
     """Parse, then serve until the input ends."""
+    # without JSON: another command may be reading what its own dbt wrote;
     # a mistake in the project is not reported here: the first command finds it again and reports it
-    parsed = dbtRunner().invoke(["--quiet", "--log-level", "none", "parse"])
+    parsed = dbtRunner().invoke(["--quiet", "--log-level", "none", "--no-write-json", "parse"])
     with os.fdopen(int(sys.argv[1]), "w") as answers:
         for line in sys.stdin:
             runner = dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # type: ignore[arg-type]

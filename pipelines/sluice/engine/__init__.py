@@ -32,6 +32,14 @@ class Engine(Protocol):
     def attach(self, con: duckdb.DuckDBPyConnection, file: Path, name: str, seconds: float) -> None:
         """Let an open connection read a database under `name`."""
 
+    def wait_until_free(self, file: Path, seconds: float) -> None:
+        """Return as soon as no other process has a database open."""
+
+    def refuse_damage(
+        self, con: duckdb.DuckDBPyConnection, file: Path | None = None, error: Exception | None = None
+    ) -> None:
+        """Raise DamagedError if a database file attached to `con` cannot be read; `error`: what a query ended with."""
+
     def load_extension(self, con: duckdb.DuckDBPyConnection, name: str) -> None:
         """Add what the engine keeps apart, such as reading another database; needs no network."""
 
@@ -44,8 +52,13 @@ class Engine(Protocol):
     def declared_type(self, data_type: str) -> RawType:
         """The type in raw for a `data_type` a project declares; raises ValueError for an unknown one."""
 
-    def cast(self, expression: str, source: str, target: str, decimal_mark: str = ".") -> Cast:
-        """SQL that converts a value, with the condition under which nothing of it is lost."""
+    def cast(
+        self, expression: str, source: str, target: str, decimal_mark: str = ".", form: str | None = None
+    ) -> Cast:
+        """SQL that converts a value, with the condition under which nothing of it is lost.
+
+        `form`: how texts write a date or time, as `strptime` names it; default: ISO.
+        """
 
 
 @cache

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +15,7 @@ import duckdb
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from sluice.engine.types import cast, declared_type, raw_type
-from sluice.errors import LockedError
+from sluice.errors import DamagedError, LockedError, SluiceError
 from sluice.sql import literal, quoted
 
 __all__ = [
@@ -24,6 +27,8 @@ __all__ = [
     "open_raw",
     "open_read_only",
     "raw_type",
+    "refuse_damage",
+    "wait_until_free",
 ]
 
 WRITER_MEMORY = "1500MB"
@@ -31,6 +36,25 @@ WRITER_MEMORY = "1500MB"
 READER_MEMORY = "2GB"
 READER_THREADS = 2
 POLL_SECONDS = 0.2
+HELD = (errno.EAGAIN, errno.EWOULDBLOCK)
+"""The system's numbers for a file that another process has locked."""
+STORAGE_ERRORS = (
+    duckdb.IOException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+    duckdb.SerializationException,
+)
+"""What DuckDB raises where a file holds something else than was written; a full disk and the network raise some too."""
+HEADERS = 3 * 4096
+"""Bytes of a DuckDB file before its blocks."""
+WAYS_BACK = {
+    "raw.duckdb": "Restore it from a backup, and the next load brings what is newer. Without one, move it away and run "
+    "`sluice load`: every source is read from its beginning; what only raw held is lost (deleted rows, files that have "
+    "left, old messages)",
+    "warehouse.duckdb": "Move it away and run `sluice build`: it is made from raw. Snapshots and incremental models "
+    "begin again, unless the file is restored from a backup",
+}
+"""By the name of a damaged file."""
 
 Result = TypeVar("Result")
 
@@ -40,16 +64,25 @@ def open_raw(file: Path, temp: Path, seconds: float) -> duckdb.DuckDBPyConnectio
 
     dlt opens and closes the file for every package. While this connection is open all of them share one
     database instance, so pipelines may run in threads. Times are UTC. Raises LockedError, with the other
-    process in it, when the file is in use for longer than `seconds`.
+    process in it, when the file is in use for longer than `seconds`, and DamagedError.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     temp.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        # DuckDB writes its headers one by one: killed in between it could not open the file again
+        new = file.with_name(f".{file.name}.new")
+        new.unlink(missing_ok=True)
+        duckdb.connect(str(new)).close()
+        new.replace(file)
     con = _once_free(
         lambda: duckdb.connect(str(file)),
+        file,
         f"{file} is open in another process, {{}}, and DuckDB lets only one process in while it writes. Waited "
         f"{seconds:.0f} s; wait for it to end, or close the program that reads the file",
         seconds,
+        "",
     )
+    refuse_damage(con, file)
     con.execute("set global TimeZone = 'UTC'")
     con.execute(f"set global temp_directory = {literal(temp)}")
     con.execute(f"set global memory_limit = '{WRITER_MEMORY}'")
@@ -62,54 +95,136 @@ def open_read_only(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection in memory with `databases`, files by name, attached read-only. Times are UTC.
 
-    Raises LockedError as `attach` does.
+    Raises LockedError and DamagedError as `attach` does, the latter also for what its user meets.
     """
     with duckdb.connect(":memory:", config={"temp_directory": str(temp), "threads": READER_THREADS}) as con:
         con.execute(f"set TimeZone = 'UTC'; set memory_limit = '{READER_MEMORY}'")
         for name, file in databases.items():
             attach(con, file, name, seconds)
-        yield con
+        try:
+            yield con
+        except STORAGE_ERRORS as error:
+            refuse_damage(con, error=error)
+            raise
+
+
+def wait_until_free(file: Path, seconds: float) -> None:
+    """Return as soon as no other process has a database file open, which may be missing.
+
+    Raises LockedError when one has it open for longer than `seconds`, and DamagedError.
+    """
+    if not file.is_file():
+        return
+    with duckdb.connect(":memory:") as con:
+        _once_free(
+            lambda: con.execute(f"attach {literal(file)} as file"),
+            file,
+            f"{file} is open in another process, {{}}. Waited {seconds:.0f} s; close it there and try again",
+            seconds,
+            "",
+        )
 
 
 def attach(con: duckdb.DuckDBPyConnection, file: Path, name: str, seconds: float) -> None:
-    """Let `con` read a database file as `name`; raises LockedError when it is written for longer than `seconds`."""
+    """Let `con` read a database file as `name`; raises as `attach_when_free` does."""
     attach_when_free(con, f"attach {literal(file)} as {quoted(name)} (read_only)", file, seconds)
 
 
-def attach_when_free(
-    con: duckdb.DuckDBPyConnection, statement: str, file: Path | str, seconds: float
-) -> None:
-    """Run an ATTACH of `file` as soon as no other process writes it."""
+def attach_when_free(con: duckdb.DuckDBPyConnection, statement: str, file: Path, seconds: float) -> None:
+    """Run an ATTACH of `file` as soon as no other process writes it.
+
+    Raises LockedError when it is written for longer than `seconds`, and DamagedError.
+    """
     _once_free(
         lambda: con.execute(statement),
+        file,
         f"{file} is being written by another process, {{}}, most likely a load or a build. Waited {seconds:.0f} s; "
         "try again when it has ended",
         seconds,
+        "(read_only)",
     )
+    refuse_damage(con, file)
 
 
-def _once_free(opens: Callable[[], Result], message: str, seconds: float) -> Result:
+def _once_free(opens: Callable[[], Result], file: Path, message: str, seconds: float, mode: str) -> Result:
     """The result of `opens`, tried again while another process has the file; `message` takes the name of that."""
     tries = Retrying(
-        retry=retry_if_exception(lambda error: _holder(error) is not None),
+        retry=retry_if_exception(lambda error: _reason(error, file, mode)[0] in HELD),
         wait=wait_fixed(POLL_SECONDS),
         stop=stop_after_delay(seconds),
         reraise=True,
     )
     try:
         return tries(opens)
-    except duckdb.IOException as error:
-        if (holder := _holder(error)) is None:
-            raise
-        raise LockedError(message.format(holder)) from None
+    except duckdb.Error as error:
+        number, text = _reason(error, file, mode)
+        if number in HELD:
+            holder = re.search(r"held in (.*? \(PID \d+\))", text)
+            raise LockedError(message.format(holder[1] if holder else "unknown")) from None
+        if number or not file.exists():
+            raise SluiceError(f"{file} cannot be opened: {os.strerror(number or errno.ENOENT)}") from None
+        raise DamagedError(file, text.splitlines()[0], way_back(file)) from None
 
 
-def _holder(error: BaseException) -> str | None:
-    """The process that keeps DuckDB from opening a file, in DuckDB's words; None when the error is another one."""
-    if not isinstance(error, duckdb.IOException) or "lock" not in str(error).lower():
-        return None
-    found = re.search(r"held in (.*? \(PID \d+\))", str(error))
-    return found[1] if found else "unknown"
+def _reason(error: BaseException, file: Path, mode: str) -> tuple[int, str]:
+    """The operating system's number of the error that opening `file` ended with, 0 without one, and DuckDB's text.
+
+    DuckDB gives the number only in errors as JSON, so the file is attached once more.
+    """
+    if not isinstance(error, duckdb.IOException):
+        return 0, str(error)
+    with duckdb.connect(":memory:", config={"errors_as_json": True}) as con:
+        try:
+            con.execute(f"attach {literal(file)} as file {mode}")
+        except duckdb.IOException as again:
+            said = json.loads(str(again).partition(": ")[2])
+            return int(said.get("errno", 0)), said["exception_message"]
+        except duckdb.Error as again:
+            return 0, str(again)
+    return errno.EAGAIN, str(error)  # it has become free
+
+
+def refuse_damage(
+    con: duckdb.DuckDBPyConnection, file: Path | None = None, error: Exception | None = None
+) -> None:
+    """Raise DamagedError if a database file attached to `con` (by default any) cannot be read.
+
+    `error`: the one met while working; without one all of a file is read only if it is shorter than it says.
+    """
+    attached = con.execute("select database_name, path, type from duckdb_databases() where path is not null")
+    for name, path, kind in attached.fetchall():
+        if file and not file.samefile(path):
+            continue
+        if kind != "duckdb":
+            raise DamagedError(Path(path), f"it is a file of {kind}, not of DuckDB", way_back(Path(path)))
+        if (error or _is_short(con, name, Path(path))) and (why := _unreadable(con, name)):
+            raise DamagedError(Path(path), why, way_back(Path(path))) from None
+
+
+def _is_short(con: duckdb.DuckDBPyConnection, name: str, file: Path) -> bool:
+    blocks = con.execute(
+        "select block_size * total_blocks from pragma_database_size() where database_name = ?", [name]
+    ).fetchone()
+    return blocks is not None and file.stat().st_size < HEADERS + blocks[0]
+
+
+def _unreadable(con: duckdb.DuckDBPyConnection, database: str) -> str | None:
+    """Why not every value of a database can be read, in DuckDB's words; reads all of them."""
+    try:
+        tables = con.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = ?", [database]
+        ).fetchall()
+        for schema, table in tables:
+            address = ".".join(map(quoted, (database, schema, table)))
+            con.execute(f"select count(hash(whole)) from {address} as whole").fetchall()
+    except STORAGE_ERRORS as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def way_back(file: Path) -> str:
+    """What to do about a damaged database file."""
+    return WAYS_BACK.get(file.name, "Restore it from a backup")
 
 
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:

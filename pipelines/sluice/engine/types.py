@@ -12,9 +12,14 @@ from functools import cache
 from typing import Any
 
 from sluice.config.data_types import duckdb_type
+from sluice.sql import literal
 
 NESTED = re.compile(r"^(STRUCT|MAP|UNION)\b|\]$")
 DECIMAL = re.compile(r"^DECIMAL\((\d+),\s*(\d+)\)$")
+RUNS = re.compile("(?:%[YymdHIMSj]){2,}")
+"""Numbers of a date or time that follow each other without a sign between them, in a format of `strptime`."""
+WIDTHS = {"Y": 4, "j": 3}
+"""Digits of those numbers, where they are not two."""
 INTEGERS = {
     "TINYINT": 8,
     "SMALLINT": 16,
@@ -99,10 +104,15 @@ class Cast:
     """None: always."""
 
 
-def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> Cast:
-    """`expression` of DuckDB type `source` as raw type `target` (both as DuckDB writes them)."""
+def cast(expression: str, source: str, target: str, decimal_mark: str = ".", form: str | None = None) -> Cast:
+    """`expression` of DuckDB type `source` as raw type `target` (both as DuckDB writes them).
+
+    `form`: how texts write a date or time, as `strptime` names it; default: ISO.
+    """
     if source == target:
         return Cast(expression)
+    if "FLOAT" in source:
+        expression, source = as_written(expression, source)
     if target == "JSON":
         if source == "VARCHAR":
             return Cast(f"try_cast({expression} as json)", f"json_valid({expression})")
@@ -111,7 +121,7 @@ def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> 
         scalar = json_scalar(expression)
         if target == "VARCHAR":
             return Cast(scalar)
-        inner = cast(scalar, "VARCHAR", target)
+        inner = cast(scalar, "VARCHAR", target, decimal_mark, form)
         keeps = f"json_type({expression}) not in ('OBJECT', 'ARRAY')"
         return Cast(inner.value, f"({keeps} and {inner.keeps})" if inner.keeps else keeps)
     if target == "VARCHAR":
@@ -120,16 +130,34 @@ def cast(expression: str, source: str, target: str, decimal_mark: str = ".") -> 
         if source == "BLOB":  # `cast` would write non-ASCII bytes as codes
             return Cast(f"try(decode({expression}))", f"try(decode({expression})) is not null")
         return Cast(f"cast({expression} as varchar)")
+    if source == "VARCHAR" and form:
+        return _cast_moment(expression, target, form)
     if source == "VARCHAR":
         return _cast_text(expression, target, decimal_mark)
     if source in INTEGERS and target == "DOUBLE":
         return Cast(f"cast({expression} as double)", f"abs({expression}::hugeint) <= {EXACT_IN_DOUBLE}")
     there = f"try_cast({expression} as {target})"
-    if source == "FLOAT" or (INTEGERS.get(source, 99) <= INTEGERS.get(target, 0)):
+    if INTEGERS.get(source, 99) <= INTEGERS.get(target, 0):
         return Cast(f"cast({expression} as {target})")
     # a double stands for the number its shortest text names
     back = f"cast({there} as varchar)" if DECIMAL.match(source) and target == "DOUBLE" else there
     return Cast(there, f"try_cast({back} as {source}) is not distinct from {expression}")
+
+
+_FLOAT = re.compile(r'("(?:[^"]|"")*")|\bFLOAT\b')
+"""The type of single precision within a nested type, and the quoted names to pass over."""
+
+
+def as_written(expression: str, source: str) -> tuple[str, str]:
+    """Numbers of single precision as the doubles that their shortest texts name (9.8 stays 9.8), and their type."""
+
+    def with_numbers_as(kind: str) -> str:
+        return _FLOAT.sub(lambda match: match[1] or kind, source)
+
+    if "UNION" in source:  # its members cannot be cast one by one
+        return expression, source
+    wide = with_numbers_as("DOUBLE")
+    return f"cast(cast({expression} as {with_numbers_as('VARCHAR')}) as {wide})", wide
 
 
 def json_scalar(expression: str) -> str:
@@ -143,6 +171,8 @@ def json_scalar(expression: str) -> str:
 
 _DAY = "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
 _CLOCK = "[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.][0-9]{0,6}0*)?)?"
+_SECOND = "____-__-_____:__:__"
+"""A day and time without a fraction, as LIKE matches them; a text of these places names one, or casts to nothing."""
 _SPELLINGS = {
     "DATE": _DAY,
     "TIME": _CLOCK,
@@ -182,7 +212,30 @@ def _cast_text(expression: str, target: str, decimal_mark: str) -> Cast:
     if target == "DOUBLE":
         same = f"{_digits(text)} = {_digits(f'cast({value} as varchar)')}"
         conditions.append(f"({_spelled(text, '[0-9.+-]{1,15}')} or {same})")
-    return Cast(value, f"({' and '.join(conditions)})")
+    keeps = f"({' and '.join(conditions)})"
+    if decimal_mark == "." and (match or target in ("DATE", "DOUBLE", *STORED_INTEGERS.values())):
+        # written as DuckDB writes it; so are most, and that is found out faster than by a pattern
+        keeps = f"(cast({value} as varchar) = {text} or {keeps})"
+    if target.startswith("TIMESTAMP"):
+        usual = " or ".join(f"{text} like '{_SECOND}{zone}'" for zone in ("", "Z", "+00"))
+        keeps = f"((({usual}) and {value} is not null) or {keeps})"
+    return Cast(value, keeps)
+
+
+def _cast_moment(text: str, target: str, form: str) -> Cast:
+    """Text as a date or time in a declared format; without a zone it is UTC."""
+    moment = f"try_strptime({text}, {literal(form)})"
+    conditions = [f"{moment} is not null"]
+    if "%Y" in form:  # DuckDB takes 24 for the year 24
+        conditions.append(f"contains({text}, lpad(cast(year({moment}) as varchar), 4, '0'))")
+    if "%j" in form:  # DuckDB takes day 366 of a year of 365 for its first
+        conditions.append(f"strftime({moment}, {literal(form)}) = trim({text})")
+    if runs := RUNS.findall(form):  # without all of its digits, 2024121 may be any of two days
+        digits = max(sum(WIDTHS.get(letter, 2) for letter in run[1::2]) for run in runs)
+        conditions.append(f"regexp_matches({text}, '(^|[^0-9])[0-9]{{{digits}}}')")
+    if target == "DATE":
+        conditions.append(f"{moment} = date_trunc('day', {moment})")
+    return Cast(f"cast({moment} as {target})", f"({' and '.join(conditions)})")
 
 
 def _spelled(text: str, pattern: str) -> str:

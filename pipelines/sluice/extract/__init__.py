@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sluice.config.checks import located, unportable
 from sluice.config.declaration import Source
 from sluice.config.yaml_file import Problem
 from sluice.extract.contract import Extractor
@@ -39,9 +40,12 @@ def extractor(source: Source[Any, Any]) -> Extractor:
 
 
 def declaration_problems(source: Source[Any, Any]) -> list[Problem]:
-    """Mistakes in a declaration that only the extractor's libraries can find; needs no network."""
+    """Mistakes that do not keep a source from being loaded here, or that only the extractor's libraries can find.
+
+    Needs no network.
+    """
     if source.kind == "rest":
         from sluice.extract import rest
 
-        return list(rest.problems(source))
-    return []
+        return rest.problems(source)
+    return located(source, unportable(source))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,14 @@ import duckdb
 from sluice.config.column_names import FILE
 from sluice.config.connections import Connections
 from sluice.config.declaration import Source, Table
+from sluice.config.reading import Changes
 from sluice.engine.raw import RawTables
 from sluice.extract.retries import log_retry
+
+READ_WITH = "_read_with"
+"""Key of a table's state: what its rows in raw were read with, as JSON text."""
+AFTER_COMMIT = "_after"
+"""Key of a table's state: steps of the last load that may not have been taken after its commit."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class LoadOptions:
     """A range of the cursor (from, to) to load again, whatever raw has."""
     retry_quarantine: bool = False
     """Read again what was quarantined: files with such rows, tables with such rows from their beginning."""
+    keep_rows: bool = False
+    """Keep rows as they were read, although their table's declaration has changed."""
 
 
 @dataclass
@@ -54,11 +62,23 @@ class ExtractContext:
     options: LoadOptions = LoadOptions()
     retried: Callable[[str, str], None] = log_retry
     """Reports that something is tried again for a table (its name), and why: a sentence without secrets."""
+    warned: Callable[[str, str], None] = lambda table, what: None
+    """Notes what is doubtful about a table, although it loads: its name, and a sentence without secrets."""
     memory: MemoryBudget = field(default_factory=MemoryBudget)
+    reloaded: dict[str, Changes] = field(default_factory=dict)
+    """Tables, by their names, that are read from scratch because their declaration changed since they were loaded."""
 
     @cached_property
     def raw(self) -> RawTables:
-        return RawTables(self.con, full_refresh=self.options.full_refresh)
+        return RawTables(self.con, is_ignored=lambda table: self.refreshes(table.name))
+
+    def refreshes(self, table: str) -> bool:
+        """Whether a table, by its name, is read from scratch, as if raw and the state knew nothing of it."""
+        return self.options.full_refresh or table in self.reloaded
+
+    def kept(self, table: str) -> dict[str, Any]:
+        """What the last load kept in the state of a table, by its name; empty if it is read from scratch."""
+        return {} if self.refreshes(table) else self.state(table)
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,13 @@ class Files:
 
     columns: ClassVar[tuple[str, ...]] = (FILE,)
     names: tuple[str, ...]
-    """Every file that was read, also one without a good row."""
+    """Every file that was read whole, also one without a good row."""
+    missing: tuple[str, ...] = ()
+    """Files that were loaded before and are gone; raw's rows of them get `_deleted_at`."""
+    continued: tuple[str, ...] = ()
+    """Files of which only what was appended was read; raw has the rest."""
+    whole: Callable[[], TypedRows | JsonRecords | None] | None = None
+    """Reads continued files whole: their rows cannot be judged alone. None if no file was continued."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,8 @@ class Extracted:
     relation: str
     """A SELECT."""
     origin: Files | Messages | None = None
+    is_whole: bool = False
+    """Whether these are all rows that the source has, so that others in raw are gone there. Never true of files."""
     rejected: str | None = None
     """A SELECT of rows that could not be read: `_reason`, `_record` (the original text), and their position."""
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -105,6 +133,10 @@ class Extracted:
     """Called after the rows are committed to raw, e.g. to acknowledge messages."""
     release: Callable[[], None] = lambda: None
     """Frees the staged rows; called once the relation has been read."""
+    unreadable: tuple[str, ...] = ()
+    """Why parts of the table, such as files, could not be read: the load is refused after the rest has been checked."""
+    message: str | None = None
+    """What is worth saying about what was read, if it is loaded."""
     explain: Callable[[Exception], Exception] = lambda error: error
     """Turns an error met while the relation is read into one for people, where the extractor knows better."""
 
@@ -118,6 +150,14 @@ class TypedRows(Extracted):
     alive_keys: str | None = None
     """A SELECT of all primary keys that exist at the source; raw rows without one get `_deleted_at`."""
     fallback: LosslessFallback | None = None
+    con: duckdb.DuckDBPyConnection | None = None
+    """A connection that reads the relation with less work than the context's, which can read it, too."""
+    expected: int | None = None
+    """How many rows there are with those rejected; where the relation brings more or fewer, the fallback is used."""
+    may_lack_columns: bool = False
+    """Whether a column that raw has may be missing: of some rows, read from the middle on, no row may have it."""
+    left_out: Collection[str] = ()
+    """Columns that the source has and the relation lacks, because the declaration leaves them out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,20 +30,12 @@ FIELD_FUNCTIONS = frozenset(
     "json_extract json_extract_string json_value struct_extract array_extract json_extract_path "
     "json_extract_path_text map_extract_value element_at".split()
 )
-WHOLE_FUNCTIONS = frozenset(
-    "json from_json from_json_strict json_transform json_transform_strict to_json".split()
-)
-"""Functions that keep the document or struct as it is, so that fields can be followed through them."""
-
 FIELD_NODES = (
     exp.JSONExtract,
     exp.JSONExtractScalar,
     exp.JSONBExtract,
     exp.JSONBExtractScalar,
     exp.StructExtract,
-)
-AGGREGATE_MACROS = frozenset(
-    "geomean geometric_mean wavg weighted_avg json_group_array json_group_object json_group_structure".split()
 )
 
 
@@ -87,6 +79,13 @@ class Expressions:
             ((exp.Window,), self._window),
             ((exp.Lambda, exp.Comprehension), lambda node, scope: self._lambda(node, scope, EMPTY)),
             ((exp.Struct, exp.PropertyEQ, exp.Kwarg), self._struct),
+            ((exp.Tuple,), self._row),
+            ((exp.ToMap,), self._map),
+            # grouping(a) tells which columns a row is grouped by, and nothing of their values
+            (
+                (exp.Grouping, exp.GroupingId),
+                lambda n, scope: self.children(n, scope).as_influence(Kind.GROUP),
+            ),
             ((exp.Explode,), lambda node, scope: self.expression(node.this, scope).step("[]")),
             ((exp.PositionalColumn,), self._positional),
             ((exp.WithinGroup,), self._aggregate),
@@ -173,7 +172,14 @@ class Expressions:
 
     def _cast(self, node: exp.Expression, scope: Scope) -> Dep:
         inner = self.expression(node.this, scope)
-        return replace(inner.computed(), navigable=inner.navigable, fields=inner.fields, type=node.args["to"])
+        if any(part.this == exp.DataType.Type.USERDEFINED for part in node.args["to"].find_all(exp.DataType)):
+            inner = union(
+                [inner, unknown_dep("this type is not one of DuckDB's own: it may list values", node)]
+            )
+        fields = inner.with_names(node.args["to"]).fields
+        if not node.args["to"].is_type(exp.DataType.Type.STRUCT, exp.DataType.Type.JSON):
+            fields = None
+        return replace(inner.computed(), navigable=inner.navigable, fields=fields, type=node.args["to"])
 
     def _field(self, node: exp.Expression, scope: Scope) -> Dep:
         """`s.a`, `s['a']`, `l[1]`, `doc->'$.a'`, `struct_extract(s, 'a')`, and chained calls `name.upper()`."""
@@ -221,6 +227,16 @@ class Expressions:
             named.append((name, self.expression(part, scope)))
         return replace(union(dep for _, dep in named).computed(), fields=tuple(named))
 
+    def _row(self, node: exp.Expression, scope: Scope) -> Dep:
+        """`row(a, b)` and `(a, b)`: a struct whose fields have no names."""
+        parts = tuple(("", self.expression(part, scope)) for part in node.expressions)
+        return replace(union(dep for _, dep in parts).computed(), fields=parts)
+
+    def _map(self, node: exp.Expression, scope: Scope) -> Dep:
+        """`map {key: value}`: the parser writes it like a struct, but its keys are expressions."""
+        entries = [part for pair in node.this.expressions for part in pair.iter_expressions()]
+        return union(self.expression(part, scope) for part in entries or [node.this]).computed()
+
     def _positional(self, node: exp.PositionalColumn, scope: Scope) -> Dep:
         columns = [column for item in scope.items for column in item.relation.columns]
         index = int(node.this.name) - 1 if str(node.this.name).isdigit() else -1
@@ -237,7 +253,9 @@ class Expressions:
             macro = self.scalar_macros.get(name)
             if macro is not None:
                 return self._macro(node, macro, scope)
-            if name in AGGREGATE_MACROS:
+            if name == "row":
+                return self._row(node, scope)
+            if name in functions.AGGREGATE_MACROS:
                 return self._aggregate(node, scope)
             if name in FIELD_FUNCTIONS and len(node.expressions) == 2:
                 return self._extract(node, scope)
@@ -250,10 +268,12 @@ class Expressions:
         if arguments and isinstance(arguments[0], exp.Lambda):
             first = self._argument(arguments[0], scope, EMPTY, takes_lambda)
         dep = union([first, *rest]).computed()
-        if name in WHOLE_FUNCTIONS or isinstance(node, exp.ParseJSON):
+        if name in functions.WHOLE_FUNCTIONS or isinstance(node, exp.ParseJSON):
             structure = node.expressions[1].name if len(node.expressions) > 1 else ""
             kind = functions.json_structure_type(structure) if structure else None
             dep = replace(dep, navigable=first.navigable, fields=first.fields, type=kind)
+        if name in functions.STATEFUL_FUNCTIONS:
+            dep = union([dep, unknown_dep(f"{name} yields what another statement has put there", node)])
         if isinstance(node, exp.Anonymous) and not functions.is_builtin(name):
             reason = (
                 f"function {name} is not one of DuckDB's own (a macro?): it may read more than its arguments"

@@ -34,6 +34,18 @@ PICKING_AGGREGATES = frozenset(
 )
 """f(value, by): the second argument only decides which value is taken."""
 
+STATEFUL_FUNCTIONS = frozenset("getvariable current_setting getenv nextval currval".split())
+"""Functions whose result was put somewhere by another statement."""
+
+WHOLE_FUNCTIONS = frozenset(
+    "json from_json from_json_strict json_transform json_transform_strict to_json".split()
+)
+"""Functions that keep the document or struct as it is, so that fields can be followed through them."""
+
+AGGREGATE_MACROS = frozenset(
+    "geomean geometric_mean wavg weighted_avg json_group_array json_group_object json_group_structure".split()
+)
+
 # The in-memory connection is shared by threads; DuckDB connections are not safe to share without a lock.
 _lock = threading.Lock()
 

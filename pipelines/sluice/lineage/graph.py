@@ -80,6 +80,9 @@ class Node:
     """True if it may have columns that are not listed."""
     unknowns: tuple[Unknown, ...] = ()
     column_unknowns: dict[str, tuple[Unknown, ...]] = field(default_factory=dict)
+    """By column: what hides where its value may come from."""
+    unreferenced: tuple[str, ...] = ()
+    """Tables its SQL names without `ref` or `source`."""
 
 
 class _State(NamedTuple):
@@ -164,11 +167,17 @@ class Graph:
             known = ", ".join(node.columns) or "no columns known"
             meant = _meant(get_close_matches(column.lower(), node.columns, 3))
             raise SluiceError(f"{node.name} has no column {column}.{meant} It has: {known}.")
+        if whole := self._names.get(text.lower()):
+            known = ", ".join(whole.columns) or "no columns known"
+            raise SluiceError(
+                f"{text} is a table. Name one of its columns: <table>.<column>. It has: {known}."
+            )
         name, _, column = text.lower().rpartition(".")
         near = [self._names[n] for n in get_close_matches(name or column, self._names, 3)]
         meant = _meant([f"{node.name}.{column}" if name else node.name for node in near])
         raise SluiceError(
-            f"No node of the project is named like the start of {text!r}.{meant} Write <model>.<column>."
+            f"{name or text} is no model, source table, seed, snapshot or exposure here.{meant} Name a column: "
+            "<model>.<column>, or <source>.<table>.<column>."
         )
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Names that the parser drops from a query: what they do there is not known."""
+"""What the parser does not read or keep: frames by GROUPS, and names that it drops from a query."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import ParseError, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from sluice.lineage.query_lineage import Unknown
@@ -17,6 +18,41 @@ UNITS = frozenset(
 )
 COUNTS = (TokenType.NUMBER, TokenType.STRING, TokenType.R_PAREN)
 """What stands before the unit in `interval 1 day`, `interval '1' day` and `interval (n) day`."""
+
+
+def parse(sql: str, dialect: str = "duckdb") -> list[exp.Expression]:
+    """The statements of a text; raises SqlglotError where it cannot be read.
+
+    The parser knows window frames by ROWS and RANGE. A frame by GROUPS becomes one by a keyword of that name.
+    """
+    known = Dialect.get_or_raise(dialect)
+    tokens = known.tokenize(sql)
+    for index, token in enumerate(tokens):
+        if (
+            token.text.upper() == "GROUPS"
+            and token.token_type == TokenType.VAR
+            and _is_frame(tokens, index + 1)
+        ):
+            token.token_type = TokenType.ROWS
+    return [statement for statement in known.parser().parse(tokens, sql) if statement is not None]
+
+
+def parse_one(sql: str, dialect: str = "duckdb") -> exp.Expression:
+    """The one statement of a text; raises SqlglotError where it cannot be read, or there is not exactly one."""
+    statements = parse(sql, dialect)
+    if len(statements) != 1:
+        raise ParseError(f"{len(statements)} statements instead of one")
+    return statements[0]
+
+
+def _is_frame(tokens: Sequence[Token], start: int) -> bool:
+    """Whether the bounds of a frame follow: `between 1 preceding and …`, `unbounded preceding`, `current row`."""
+    text = [token.text.upper() for token in tokens[start : start + 60]]
+    text = text[1:] if text[:1] == ["BETWEEN"] else text
+    if text[:2] == ["CURRENT", "ROW"]:
+        return True
+    end = next((i for i, word in enumerate(text) if word in ("PRECEDING", "FOLLOWING", "AND")), 0)
+    return end > 0 and text[end] != "AND"
 
 
 def dropped_names(sql: str, statement: exp.Expression, dialect: str, columns: set[str]) -> list[Unknown]:

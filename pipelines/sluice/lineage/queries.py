@@ -7,16 +7,15 @@ visible (named windows, USING, aliases used in WHERE) and knows values only, not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from sluice.lineage import functions
 from sluice.lineage.macros import ScalarMacro, TableMacro, read_macros
-from sluice.lineage.parser_gaps import dropped_names
+from sluice.lineage.parser_gaps import dropped_names, parse, parse_one
 from sluice.lineage.query_lineage import ROWS, ColumnLineage, Kind, QueryLineage, Unknown
 from sluice.lineage.schema import Schema, TableColumns
 from sluice.lineage.scope import (
@@ -44,6 +43,7 @@ def column_lineage(
     schema: Mapping[str, TableColumns],
     dialect: str = "duckdb",
     macros: Sequence[str] = (),
+    database: str = "",
 ) -> QueryLineage:
     """For every output column of a query: where its value comes from and what influences it.
 
@@ -51,18 +51,19 @@ def column_lineage(
         column named `*` says that the table may have more columns than listed.
     macros: `create macro` statements the query may use; functions that are neither DuckDB's nor among these are
         reported as unknown.
+    database: the one the query runs in; names that are not complete then mean what the engine takes them for.
 
     SQL that cannot be parsed yields no columns and one Unknown; this function does not raise on any SQL.
     """
     try:
-        statements = [part for part in sqlglot.parse(sql, dialect=dialect) if part is not None]
+        statements = parse(sql, dialect)
     except (SqlglotError, RecursionError) as error:
         first_line = str(error).split("\n")[0]
         return QueryLineage((), unknowns=(unknown(f"not parsed: {first_line}", sql),))
     if len(statements) != 1:
         return QueryLineage((), unknowns=(unknown("not exactly one statement", sql),))
     dropped = dropped_names(sql, statements[0], dialect, {c.lower() for t in schema.values() for c in t})
-    return query_lineage(statements[0], schema, macros, dropped)
+    return query_lineage(statements[0], schema, macros, dropped, database)
 
 
 def query_lineage(
@@ -70,6 +71,7 @@ def query_lineage(
     schema: Mapping[str, TableColumns],
     macros: Sequence[str] = (),
     more_unknown: Iterable[Unknown] = (),
+    database: str = "",
 ) -> QueryLineage:
     """The same for a statement already parsed."""
     if isinstance(statement, (exp.Create, exp.Insert)) and isinstance(statement.expression, exp.Expression):
@@ -77,19 +79,20 @@ def query_lineage(
     if not isinstance(statement, (exp.Query, exp.Pivot, exp.Values)):
         return QueryLineage((), unknowns=(unknown("not a query", statement), *more_unknown))
     scalar_macros, table_macros, bad = read_macros(macros)
-    walker = QueryWalker(Schema(schema), scalar_macros, table_macros)
+    walker = QueryWalker(Schema(schema, database), scalar_macros, table_macros)
     try:
         relation = walker.query(statement, Scope())
     except RecursionError:
         return QueryLineage((), unknowns=(unknown("nested too deeply", statement), *more_unknown))
-    lost = Dep(unknown=frozenset([*bad, *more_unknown]))
-    return _published(relation.influenced(lost), statement)
+    return _published(relation, frozenset([*bad, *more_unknown]), statement)
 
 
-def _published(relation: Relation, statement: exp.Expression) -> QueryLineage:
+def _published(relation: Relation, lost: frozenset[Unknown], statement: exp.Expression) -> QueryLineage:
+    """`lost`: parts of the query that no clause can be told of, so any value may come from them."""
+    relation = relation.influenced(Dep(unknown=lost))
     rows = relation.rows.influences
-    columns = tuple(_column(column.name, column.dep, relation.rows) for column in relation.columns)
-    opening = _column(ROWS, relation.open, relation.rows) if relation.open is not None else None
+    columns = tuple(_column(column.name, column.dep, relation.rows, lost) for column in relation.columns)
+    opening = _column(ROWS, relation.open, relation.rows, lost) if relation.open is not None else None
     unknowns = set(relation.rows.unknown)
     for column in (*columns, *([opening] if opening else [])):
         unknowns |= column.unknown
@@ -98,7 +101,7 @@ def _published(relation: Relation, statement: exp.Expression) -> QueryLineage:
     return QueryLineage(columns, rows, opening, tuple(sorted(unknowns)))
 
 
-def _column(name: str, dep: Dep, rows: Dep) -> ColumnLineage:
+def _column(name: str, dep: Dep, rows: Dep, lost: frozenset[Unknown]) -> ColumnLineage:
     return ColumnLineage(
         name=name,
         values=dep.values,
@@ -106,7 +109,27 @@ def _column(name: str, dep: Dep, rows: Dep) -> ColumnLineage:
         rows=rows.influences,
         unknown=dep.unknown | rows.unknown,
         navigable=dep.navigable,
+        unresolved=dep.unknown | lost,
     )
+
+
+def without_ephemerals(sql: str, dialect: str, ephemerals: Collection[str]) -> str:
+    """dbt writes ephemeral models into the WITH clause; taken out, they stay nodes of the graph."""
+    if not ephemerals:
+        return sql
+    try:
+        statement = parse_one(sql, dialect)
+    except SqlglotError:
+        return sql
+    with_ = statement.args.get("with_")
+    if with_ is None:
+        return sql
+    kept = [cte for cte in with_.expressions if cte.alias.lower() not in ephemerals]
+    if kept:
+        with_.set("expressions", kept)
+    else:
+        statement.set("with_", None)
+    return statement.sql(dialect=dialect)
 
 
 class QueryWalker(SelectList):
@@ -152,7 +175,7 @@ class QueryWalker(SelectList):
         relation = self.query(node.this, scope)
         alias = node.args.get("alias")
         names = [identifier.name for identifier in alias.args.get("columns") or []] if alias else []
-        return rename_columns(relation, names)
+        return rename_columns(relation, names, node)
 
     # -- WITH
 
@@ -165,7 +188,7 @@ class QueryWalker(SelectList):
                 relation = self._recursive(cte, name, names, scope)
             else:
                 relation = self.query(cte.this, scope)
-            scope.ctes[name] = rename_columns(rename_duplicates(relation), names)
+            scope.ctes[name] = rename_columns(rename_duplicates(relation), names, cte)
 
     def _recursive(self, cte: exp.CTE, name: str, names: list[str], scope: Scope) -> Relation:
         """The smallest answer that contains the start and whatever a further round adds."""
@@ -177,7 +200,7 @@ class QueryWalker(SelectList):
             union_node, self.query(union_node.this, inner), Relation(), inner, start=True
         )
         for _ in range(MAX_RECURSION):
-            inner.ctes[name] = rename_columns(rename_duplicates(relation), names)
+            inner.ctes[name] = rename_columns(rename_duplicates(relation), names, cte)
             step = self.query(union_node.expression, inner)
             following = self._set_sides(union_node, relation, step, inner)
             if cte.args.get("key_expressions"):
@@ -264,15 +287,17 @@ class QueryWalker(SelectList):
         """Output names that other clauses may use. Each is worked out when first used, and not inside itself."""
         for part in node.expressions:
             if isinstance(part, exp.Alias) and part.alias.lower() not in scope.aliases:
-                scope.aliases[part.alias.lower()] = self._lazy_alias(part, scope)
+                scope.aliases[part.alias.lower()] = self._lazy_alias(part, scope, dict(scope.aliases))
 
-    def _lazy_alias(self, part: exp.Alias, scope: Scope) -> Callable[[], Dep]:
+    def _lazy_alias(
+        self, part: exp.Alias, scope: Scope, before: dict[str, Callable[[], Dep]]
+    ) -> Callable[[], Dep]:
+        """`before`: the names to the left, the only ones that the expression sees."""
         cached: list[Dep] = []
 
         def value() -> Dep:
             if not cached:
-                hidden = {k: v for k, v in scope.aliases.items() if k != part.alias.lower()}
-                inner = replace(scope, aliases=hidden, aliases_first=False)
+                inner = replace(scope, aliases=before, aliases_first=False)
                 cached.append(self.expression(part.this, inner))
             return cached[0]
 

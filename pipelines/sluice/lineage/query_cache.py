@@ -61,7 +61,11 @@ def _code_version() -> str:
 
 
 def cache_key(
-    sql: str, schema: Mapping[str, Mapping[str, str]], dialect: str, macros: tuple[str, ...]
+    sql: str,
+    schema: Mapping[str, Mapping[str, str]],
+    dialect: str,
+    macros: tuple[str, ...],
+    database: str,
 ) -> str:
-    text = json.dumps([_code_version(), dialect, list(macros), sql, schema])
+    text = json.dumps([_code_version(), dialect, list(macros), sql, schema, database])
     return hashlib.sha256(text.encode()).hexdigest()

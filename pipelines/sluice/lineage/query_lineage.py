@@ -7,7 +7,7 @@ decides which rows exist or which value is picked without being copied itself ("
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -113,6 +113,8 @@ class ColumnLineage:
     unknown: frozenset[Unknown] = frozenset()
     navigable: bool = False
     """True if a field of this column is the same field of each of its sources (paths may be appended)."""
+    unresolved: frozenset[Unknown] = frozenset()
+    """Those of `unknown` that may hide where its value comes from; the others concern its rows alone."""
 
     @cached_property
     def influences(self) -> frozenset[Influence]:
@@ -130,13 +132,14 @@ class ColumnLineage:
         return frozenset((i.table, i.column) for i in self.influences)
 
     def to_json(self) -> dict[str, Any]:
-        """Shape: {name, values: [[table, column, path, how]], own: [[table, column, kind, path]], unknown}."""
+        """Shape: {name, values: [[table, column, path, how]], own: [[table, column, kind, path]], unknown, ...}."""
         return {
             "name": self.name,
             "values": sorted([v.table, v.column, list(v.path), v.how.value] for v in self.values),
             "own": _influences_to_json(self.own),
             "unknown": _unknown_to_json(self.unknown),
             "navigable": self.navigable,
+            "unresolved": _unknown_to_json(self.unresolved),
         }
 
     @classmethod
@@ -149,6 +152,7 @@ class ColumnLineage:
             rows=rows,
             unknown=_unknown_from_json(data["unknown"]),
             navigable=data["navigable"],
+            unresolved=_unknown_from_json(data["unresolved"]),
         )
 
 
@@ -196,6 +200,37 @@ class QueryLineage:
             open=ColumnLineage.from_json(data["open"], rows) if data["open"] else None,
             unknowns=tuple(Unknown(reason, sql) for reason, sql in data["unknowns"]),
         )
+
+
+def merged(lineages: Sequence[QueryLineage]) -> QueryLineage:
+    """The lineage of a table whose rows several queries wrote: their columns meet by name.
+
+    A query of which nothing is known, without columns, is the result: any column may hold its values.
+    """
+    for lineage in lineages:
+        if not lineage.columns and lineage.open is None:
+            return lineage
+    names = dict.fromkeys(column.name.lower() for lineage in lineages for column in lineage.columns)
+    rows = frozenset[Influence]().union(*(lineage.rows for lineage in lineages))
+    openings = [lineage.open for lineage in lineages if lineage.open]
+    return QueryLineage(
+        tuple(_together([c for line in lineages if (c := line.column(name))], rows) for name in names),
+        rows,
+        _together(openings, rows) if openings else None,
+        tuple(sorted({unknown for lineage in lineages for unknown in lineage.unknowns})),
+    )
+
+
+def _together(columns: Sequence[ColumnLineage], rows: frozenset[Influence]) -> ColumnLineage:
+    return ColumnLineage(
+        columns[0].name,
+        frozenset(value for column in columns for value in column.values),
+        frozenset(influence for column in columns for influence in column.own),
+        rows,
+        frozenset(unknown for column in columns for unknown in column.unknown),
+        all(column.navigable for column in columns),
+        frozenset(unknown for column in columns for unknown in column.unresolved),
+    )
 
 
 def _influences_to_json(influences: frozenset[Influence]) -> list[list[Any]]:

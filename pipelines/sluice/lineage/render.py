@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path as FilePath
 from typing import Any
 
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, Reached, Ref
-from sluice.lineage.project_graph import read_project
 from sluice.lineage.query_lineage import ROWS, Kind, Path, field_path, paths_overlap
 
 
-def describe(
-    target: FilePath, column: str, up: bool = True, as_json: bool = False, cache_file: FilePath | None = None
-) -> str:
+def describe(graph: Graph, column: str, up: bool = True, as_json: bool = False) -> str:
     """What `sluice lineage <column>` prints: the tree, or JSON. Raises SluiceError for an unknown column."""
-    graph = read_project(target, cache_file)
     if as_json:
         return json.dumps(closure_json(graph, column, up), ensure_ascii=False, indent=2)
     return text_tree(graph, column, up)

@@ -63,6 +63,18 @@ class Dep:
                 return kind
         return None
 
+    def with_names(self, kind: exp.DataType | None) -> Dep:
+        """A struct cast to a type: the fields of `row(a, row(b))` get their names from it, at any depth."""
+        names = struct_fields(kind)
+        if self.fields is None or not names:
+            return self
+        is_row = not any(name for name, _ in self.fields)
+        fields = (
+            zip((n for n, _ in names), (d for _, d in self.fields), strict=False) if is_row else self.fields
+        )
+        kinds = {name.lower(): part for name, part in names}
+        return replace(self, fields=tuple((n, dep.with_names(kinds.get(n.lower()))) for n, dep in fields))
+
     def named(self, column: str) -> Dep:
         """For the column of an unknown table: the placeholder `*` becomes the column's name."""
         if all(v.column != ROWS for v in self.values):
@@ -173,14 +185,19 @@ def rename_duplicates(relation: Relation) -> Relation:
     return replace(relation, columns=tuple(columns))
 
 
-def rename_columns(relation: Relation, names: list[str]) -> Relation:
-    """`as t(a, b)`: the first columns get new names, the rest keep theirs."""
+def rename_columns(relation: Relation, names: list[str], node: exp.Expression) -> Relation:
+    """`as t(a, b)`: the first columns get new names, the rest keep theirs.
+
+    Of a table whose columns are not all known, nobody knows which ones are the first.
+    """
+    if relation.open is not None and names:
+        lost = unknown_dep("which columns get these names is not known", node)
+        dep = union([relation.every_column(), lost])
+        return replace(relation, columns=tuple(Column(name, dep) for name in names), open=dep)
     columns = [
         replace(column, name=names[i], auto=False) if i < len(names) else column
         for i, column in enumerate(relation.columns)
     ]
-    if relation.open is not None:
-        columns += [Column(name, relation.open) for name in names[len(columns) :]]
     return replace(relation, columns=tuple(columns))
 
 

@@ -19,8 +19,12 @@ class SelectList(Tables):
     def projections(self, node: exp.Select, scope: Scope) -> Relation:
         columns: list[Column] = []
         openings: list[Dep] = []
+        visible: set[str] = set()
         for part in node.expressions:
-            relation = self.projection(part, scope)
+            # an expression sees the names to its left, and not those to its right
+            visible.add(part.alias.lower() if isinstance(part, exp.Alias) else "")
+            aliases = {name: dep for name, dep in scope.aliases.items() if name in visible}
+            relation = self.projection(part, replace(scope, aliases=aliases))
             columns += relation.columns
             if relation.open is not None:
                 openings.append(relation.open)

@@ -28,6 +28,7 @@ from sluice.lineage.scope import (
     unknown_dep,
     walk,
 )
+from sluice.sql import quoted
 
 JSON_EACH_COLUMNS = ("key", "value", "type", "atom", "id", "parent", "fullkey", "path")
 SERIES_NAMES = {True: "range", False: "generate_series"}
@@ -142,7 +143,7 @@ class Tables(Pivots):
             if alias.name:
                 qualifier = (alias.name.lower(),)
             names = [identifier.name for identifier in alias.args.get("columns") or []]
-            relation = rename_columns(relation, names)
+            relation = rename_columns(relation, names, node)
         return Scope(items=[Item(qualifier, relation)], rows=relation.rows, order=relation.order)
 
     def _parenthesised(self, node: exp.Subquery, scope: Scope) -> Scope:
@@ -183,7 +184,7 @@ class Tables(Pivots):
     def base_table(self, parts: tuple[str, ...]) -> Relation:
         """A table of the schema; of any other table, only the columns that the query names are known."""
         found = self.schema.find(parts)
-        name, columns = found if found is not None else (".".join(parts), {ROWS: ""})
+        name, columns = found if found is not None else (_written(parts), {ROWS: ""})
         rows = Dep(influences=frozenset({Influence(name, ROWS, Kind.ROWS)}))
         listed = tuple(
             Column(
@@ -208,7 +209,7 @@ class Tables(Pivots):
         relation = Relation(tuple(columns))
         alias = node.args.get("alias")
         names = [identifier.name for identifier in alias.args.get("columns") or []] if alias else []
-        return rename_columns(relation, names)
+        return rename_columns(relation, names, node)
 
     def _unnest(
         self, arguments: list[exp.Expression], scope: Scope, ordinality: exp.Expression | bool | None = None
@@ -290,6 +291,11 @@ class Tables(Pivots):
     def common_tables(self, with_: exp.With, scope: Scope) -> None:
         """Adds the relations of a WITH clause to the scope."""
         raise NotImplementedError
+
+
+def _written(parts: tuple[str, ...]) -> str:
+    """A name as one text; a part with a dot is quoted, or it would be taken for another table's name."""
+    return ".".join(quoted(part) if "." in part else part for part in parts)
 
 
 def _first(items: list[Item], name: str) -> Dep | None:

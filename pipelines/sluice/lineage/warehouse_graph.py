@@ -8,6 +8,7 @@ import duckdb
 
 from sluice.config.settings import Settings
 from sluice.dbt.manifest import Manifest, bare
+from sluice.dbt.run_results import merge
 from sluice.lineage.graph import Graph
 from sluice.lineage.project_graph import load_graph
 
@@ -21,6 +22,7 @@ def warehouse_graph(
         _catalog(connection, manifest) if connection else {},
         cache_file=settings.lineage_cache,
         root=settings.root,
+        earlier={key: outcome.earlier for key, outcome in merge(settings).items()},
     )
 
 

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from sluice.config.column_names import DELETED_AT, STAMPS, is_chosen, normalized
+from sluice.config.column_names import DELETED_AT, LOAD_ID, LOADED_AT, STAMPS
 from sluice.errors import LoadError
-from sluice.extract.contract import Files, TypedRows
-from sluice.load.staging import Target, copy_to, read_parquet
-from sluice.sql import literal, quoted
+from sluice.extract.contract import Extracted, Files, TypedRows
+from sluice.load.quarantine import ROW_KEY, key_text
+from sluice.load.staging import QuarantineFile, Target, copy_to, read_parquet
+from sluice.sql import listed, literal, one_row, quoted
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rows that change raw."""
+
+    file: Path
+    rows: int
+    deleted: int = 0
+    """How many of them were found deleted."""
+    emptied: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Files that no longer bring rows, so that raw's are to be deleted, by the column that names them."""
+    gone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The source's files of which only some rows are written, with the lines that they no longer have: all after
+    `after`, and `lines`. Rows of other files take the place of all that raw has of these."""
+    moved: int = 0
+    """How many of the rows raw has already, on another line."""
+    message: str | None = None
+    """What is worth saying about rows that are gone."""
+
+    @property
+    def loses_lines(self) -> bool:
+        """Whether raw has rows on lines that their files no longer have."""
+        return any(left["after"] is not None or left["lines"] for left in self.gone.values())
 
 
 def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, int]:
@@ -29,7 +56,7 @@ def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, 
             for c in delivered
             if c in known
             and c not in key
-            and is_chosen(table, c, c)
+            and table.is_chosen(c, c)
             and not (c == DELETED_AT and table.load.soft_delete)
         ]
         if table.load.soft_delete and DELETED_AT in known:  # the time comes from the load
@@ -58,11 +85,12 @@ def _boundary(target: Target, file: Path) -> tuple[str | None, str, str]:
 
     Rows with a higher cursor than any in raw are new, without reading raw, which may be large.
     """
-    cursor = target.table.load.cursor
-    kind = target.columns.get(normalized(cursor)) if cursor else None
+    table = target.table
+    cursor = table.load.cursor
+    kind = target.columns.get(table.raw_name(cursor)) if cursor else None
     if cursor is None or kind is None:
         return None, "true", "true"
-    cursor = quoted(normalized(cursor))
+    cursor = quoted(table.raw_name(cursor))
     # as DuckDB's own text: Python has no infinite dates
     select = f"select cast(max({cursor}) as varchar) from {target.address}"
     (highest,) = target.con.execute(select).fetchone() or (None,)
@@ -79,29 +107,50 @@ def _boundary(target: Target, file: Path) -> tuple[str | None, str, str]:
     return f"{cursor} > {reached}", older, " or ".join(among) or "false"
 
 
-def with_deleted(
-    target: Target, alive_keys: str, key: Sequence[str], changes: Path, rows: int
-) -> tuple[Path, int, int]:
-    """Add raw's rows whose key the source no longer has, with `_deleted_at`.
+def living_keys(
+    target: Target, extracted: Extracted, key: Sequence[str], file: Path, bad: QuarantineFile | None
+) -> str | None:
+    """A SELECT of the keys that the source still has, where rows of raw without one are to be marked as deleted.
 
-    `rows`: how many there are in `changes`. Returns the file, its rows, and how many of them are deleted.
+    `file`: all good rows that were read. None where no key may be missed, because not all of them are known.
     """
+    table = target.table
+    if isinstance(extracted, TypedRows) and extracted.alive_keys:
+        declared = ", ".join(f"{quoted(k)} as {quoted(table.raw_name(k))}" for k in table.load.primary_key)
+        return f"select {declared} from ({extracted.alive_keys})"
+    if not table.load.deletes or not extracted.is_whole or not _keys_are_known(target, bad):
+        return None
+    names = ", ".join(map(quoted, key))
+    keys = f"select {names} from {read_parquet(file)}"
+    if bad:
+        spared = f"{key_text(map(quoted, key))} in (select {ROW_KEY} from {read_parquet(bad.file)})"
+        keys += f" union all select {names} from {target.address} where {spared}"
+    return keys
+
+
+def _keys_are_known(target: Target, bad: QuarantineFile | None) -> bool:
+    """Whether each bad row shows its key; if not, any row of raw may be the one that could not be read."""
+    unknown = target.count(f"from {read_parquet(bad.file)} where {ROW_KEY} is null") if bad else 0
+    if unknown:
+        name = target.table.qualified
+        target.context.warned(
+            target.table.name,
+            f"{name}: rows that are gone were not looked for, because {unknown} bad row(s) do not show their key",
+        )
+    return not unknown
+
+
+def with_deleted(target: Target, alive: str, key: Sequence[str], change: Change) -> Change:
+    """Add raw's rows whose key is not among `alive`, with `_deleted_at`."""
     raw, con = target.address, target.con
-    if DELETED_AT not in target.columns:
-        return changes, rows, 0
-    declared = ", ".join(f"{quoted(k)} as {quoted(normalized(k))}" for k in target.table.load.primary_key)
-    alive = f"(select {declared} from ({alive_keys}))"
     on = " and ".join(f"r.{quoted(k)} = a.{quoted(k)}" for k in key)
-    stamps = f"{target.stamps}, {target.now} as {DELETED_AT}"
-    gone = (
-        f"select * replace ({stamps}) from {raw} r anti join {alive} a on {on} where r.{DELETED_AT} is null"
-    )
+    gone = f"select {_marked(target)} from {raw} r anti join ({alive}) a on {on} where {_is_alive(target)}"
     deleted = target.count(f"from ({gone})")
     if not deleted:
-        return changes, rows, 0
-    alive_before = target.count(f"from {raw} where {DELETED_AT} is null")
+        return change
+    alive_before = target.count(f"from {raw} r where {_is_alive(target)}")
     refuse_shrinking(target, alive_before - deleted, alive_before)
-    both = target.file("both")
+    both, changes = target.file("both"), change.file
     on_new = " and ".join(f"g.{quoted(k)} = n.{quoted(k)}" for k in key)
     rows = copy_to(
         con,
@@ -109,26 +158,89 @@ def with_deleted(
         f"select g.* from ({gone}) g anti join {read_parquet(changes)} n on {on_new}",
         both,
     )
-    return both, rows, deleted
+    return replace(change, file=both, rows=rows, deleted=change.deleted + deleted)
 
 
-def emptied_files(target: Target, rows: TypedRows, file: Path, count: int) -> dict[str, list[str]]:
-    """Files that no longer bring rows, so that raw's are to be deleted, by the column that names them.
+def _is_alive(target: Target) -> str:
+    """Whether a row `r` of raw is not marked as deleted; raw has the column from the first such row on."""
+    return f"r.{DELETED_AT} is null" if DELETED_AT in target.columns else "true"
 
-    `count`: rows in `file`. Refuses files that would take too many rows with them.
+
+def _marked(target: Target, when: str = "true") -> str:
+    """The columns of a row `r` of raw, with `_deleted_at` and the stamps of this load where `when` is true."""
+    stamps = [(LOADED_AT, target.now), (LOAD_ID, literal(target.load_id)), (DELETED_AT, target.now)]
+    held = [name for name, _ in stamps if name in target.columns]
+    others = f"r.* exclude ({', '.join(held)})" if held else "r.*"
+    kept = {name: f"r.{name}" if name in held else "null" for name, _ in stamps}
+    return ", ".join(
+        [
+            others,
+            *(f"case when {when} then {value} else {kept[name]} end as {name}" for name, value in stamps),
+        ]
+    )
+
+
+def replaced_files(
+    target: Target, rows: TypedRows, key: Sequence[str], change: Change, bad: QuarantineFile | None
+) -> Change:
+    """Add raw's rows of missing files, with `_deleted_at`, and where `deletes` is declared those that left a file.
+
+    Refuses files that would take too many rows with them.
     """
-    if not target.columns or not isinstance(rows.origin, Files) or not rows.origin.names:
-        return {}
-    (column,) = rows.origin.columns
-    found = target.con.execute(f"select distinct {column} from {read_parquet(file)}").fetchall()
-    names = ", ".join(map(literal, rows.origin.names))
-    before, replaced = target.con.execute(
-        f"select count(*), count(*) filter ({column} in ({names})) from {target.address}"
-    ).fetchone() or (0, 0)
+    origin, table, con = rows.origin, target.table, target.con
+    if not target.columns or not isinstance(origin, Files):
+        return change
+    (column,) = origin.columns
+    names, missing = (f"r.{column} in ({listed(files)})" for files in (origin.names, origin.missing))
+    alive = _is_alive(target)
+    before, replaced = one_row(
+        con, f"select count(*), count(*) filter ({names} or {missing}) from {target.address} r where {alive}"
+    )
+    merged, all_rows, deleted, kept = change.file, change.rows, 0, 0
+    if origin.missing or table.load.deletes:
+        gone = _gone_of_files(
+            target, key, change.file, bad, names if table.load.deletes else "false", missing
+        )
+        deleted, kept = one_row(
+            con,
+            f"select count(*) filter (is_gone), count(*) filter (not is_gone and {DELETED_AT} is null) from ({gone})",
+        )
+        merged = target.file("both")
+        all_rows = copy_to(
+            con,
+            f"from {read_parquet(change.file)} union all by name select * exclude (is_gone) from ({gone})",
+            merged,
+        )
     if replaced:
-        refuse_shrinking(target, before - replaced + count, before)
-    emptied = [name for name in rows.origin.names if (name,) not in set(found)]
-    return {column: emptied} if emptied else {}
+        refuse_shrinking(target, before - replaced + change.rows + kept, before)
+    found = con.execute(f"select distinct {column} from {read_parquet(merged)}").fetchall()
+    emptied = [name for name in origin.names if (name,) not in set(found)]
+    return Change(merged, all_rows, change.deleted + deleted, {column: emptied} if emptied else {})
+
+
+def _gone_of_files(
+    target: Target, key: Sequence[str], file: Path, bad: QuarantineFile | None, names: str, missing: str
+) -> str:
+    """A SELECT of raw's rows, of the files for which `names` or `missing` is true, that no file has any more.
+
+    They keep their place, for a file replaces all of its rows; `is_gone`: the row is marked now.
+    """
+    may_mark = target.context.options.retry_quarantine is False and (
+        names == "false" or _keys_are_known(target, bad)
+    )
+    spared = "false"
+    if key and bad:
+        spared = (
+            f"{key_text(f'r.{quoted(k)}' for k in key)} in (select {ROW_KEY} from {read_parquet(bad.file)})"
+        )
+    left = "true" if may_mark else missing
+    is_gone = f"{left} and not coalesce({spared}, false) and {_is_alive(target)}"
+    same = " and ".join(f"r.{quoted(k)} = n.{quoted(k)}" for k in key)
+    others = f" anti join {read_parquet(file)} n on {same}" if key else ""
+    return (
+        f"select {_marked(target, is_gone)}, {is_gone} as is_gone from {target.address} r{others}"
+        f" where {names} or {missing}"
+    )
 
 
 def holds_the_same(target: Target, file: Path) -> bool:
@@ -142,6 +254,17 @@ def holds_the_same(target: Target, file: Path) -> bool:
     sums = f"select count(*), sum(hash({', '.join(map(quoted, names))})::hugeint)"
     fresh = target.con.execute(f"{sums} from {read_parquet(file)}").fetchone()
     return bool(fresh == target.con.execute(f"{sums} from {target.address}").fetchone())
+
+
+def warn_of_emptiness(target: Target, extracted: Extracted, read: int) -> None:
+    """Say that a source which was read whole has no row any more, while raw has some."""
+    if read or not extracted.is_whole:
+        return
+    if held := target.count(f"from {target.address} r where {_is_alive(target)}"):
+        name = target.table.qualified
+        target.context.warned(
+            target.table.name, f"{name}: the source has no row any more; raw has {held} from earlier loads"
+        )
 
 
 def refuse_shrinking(target: Target, rows: int, before: int) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.config.column_names import DELETED_AT, POSITION, STAMPS, is_chosen, normalized
-from sluice.config.declaration import FilesTable, Table
+from sluice.config.column_names import DELETED_AT, FILE, POSITION, STAMPS
+from sluice.config.declaration import FilesTable, PythonTable, Table
 from sluice.engine import engine
 from sluice.engine.types import Cast, RawType
 from sluice.errors import LoadError
@@ -17,6 +17,8 @@ from sluice.load.staging import Target, read_parquet
 from sluice.sql import quoted
 
 EXAMPLES = 3
+NAMED_FILES = 20
+"""Files named in one message; of the others, their number."""
 NO_COLUMNS = ("_none", "_nothing")
 """Placeholder columns for rows without any column."""
 
@@ -31,6 +33,8 @@ class Column:
     """DuckDB type in the relation."""
     raw: RawType
     cast: Cast
+    form: str = ""
+    """How its texts write a date or time, in words; empty: as ISO does."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +49,21 @@ class Drift:
     """Source names of new columns whose values go to the quarantine."""
 
 
-def choose_columns(target: Target, rows: TypedRows, *, may_lack: bool) -> tuple[list[Column], Drift]:
-    """The columns to load; `may_lack`: as JSON records do, rows may leave out any column.
-
-    Raises LoadError where a column cannot enter raw, or raw would lose one.
-    """
+def choose_columns(target: Target, rows: TypedRows) -> tuple[list[Column], Drift]:
+    """The columns to load; raises LoadError where one cannot enter raw, or raw would lose one."""
     table, known = target.table, target.columns
     described = {name: kind for name, kind, *_ in target.con.execute(f"describe {rows.relation}").fetchall()}
-    names = _names(table, described)
-    chosen = [s for s in described if is_chosen(table, s, names[s]) and s not in NO_COLUMNS]
+    names = _names(table, described, may_lack=rows.may_lack_columns)
+    chosen = [s for s in described if table.is_chosen(s, names[s]) and s not in NO_COLUMNS]
     if ours := [s for s in chosen if names[s] in {*STAMPS, DELETED_AT}]:
         raise LoadError(
             f"{table.qualified}: the source has the column {ours[0]}, which is one of ours. Let the source give it "
             "another name, by a view, or leave it out: columns: {exclude: [...]}"
         )
-    declared = {normalized(name): kind for name, kind in table.data_types.items()}
-    new = [s for s in chosen if known and names[s] not in known and names[s] not in declared and s[0] != "_"]
+    declared = table.data_types
+    held = target.context.raw.held(table)  # also of a table that is refreshed
+    expected = {*held, *(table.raw_name(column.name) for column in table.columns)}
+    new = [s for s in chosen if held and names[s] not in expected and s[0] != "_"]
     if new and table.load.drift == "freeze":
         raise LoadError(
             f"{table.qualified}: the source has the new column {', '.join(new)}, and drift is freeze; nothing was "
@@ -71,27 +74,58 @@ def choose_columns(target: Target, rows: TypedRows, *, may_lack: bool) -> tuple[
     for source in (s for s in chosen if s not in kept_out):
         name, own = names[source], described[source]
         raw = _raw_type(target, rows, name, own, declared)
-        way = engine().cast(
-            quoted(source), own, raw.name, table.load.decimal if isinstance(table.load, FilesTable) else "."
-        )
+        way, form = _cast(table, source, name, own, raw.name)
         asked = name in declared or rows.types.get(name, "VARCHAR") != "VARCHAR"
         if own == "VARCHAR" and raw.name != "VARCHAR" and not asked and way.keeps:
             # the source turned from numbers to text: only texts spelled as raw would write the value are kept
             way = Cast(way.value, f"({way.keeps} and cast({way.value} as varchar) = {quoted(source)})")
-        columns.append(Column(source, name, own, raw, way))
-    if may_lack:
+        columns.append(Column(source, name, own, raw, way, form))
+    loaded = {c.name for c in columns}
+    if lacking := [name for name in table.load.primary_key if table.raw_name(name) not in loaded]:
+        raise LoadError(
+            f"{table.qualified}: primary_key names {', '.join(lacking)}, which is not among the columns that are "
+            f"loaded: {table.shown(c.source for c in columns if not c.name.startswith('_'))}"
+        )
+    if rows.may_lack_columns:
         return columns, Drift(tuple(names[s] for s in new), (), tuple(kept_out))
     lost = _lost(table, columns, declared, known)
     return columns, Drift(tuple(names[s] for s in new), lost, tuple(kept_out))
 
 
-def _names(table: Table[Any], described: Mapping[str, str]) -> dict[str, str]:
+def _cast(table: Table[Any], source: str, name: str, own: str, raw: str) -> tuple[Cast, str]:
+    """How a column enters raw, and how its texts write a date or time, in words."""
+    load, declared = table.load, table.moment_format(name, raw)
+    if not isinstance(load, FilesTable):
+        return engine().cast(quoted(source), own, raw), ""
+    way = engine().cast(quoted(source), own, raw, load.decimal)
+    if declared is None or own not in ("VARCHAR", "JSON"):
+        return way, ""
+    written = engine().cast(quoted(source), own, raw, load.decimal, declared[1])
+    if load.format == "excel":  # a cell that is a date has arrived in ISO form
+        is_iso = f"coalesce({way.keeps}, false)"
+        value = f"case when {is_iso} then {way.value} else {written.value} end"
+        written = Cast(value, f"({is_iso} or {written.keeps})")
+    return written, f" in the form {declared[1]}"
+
+
+def _names(table: Table[Any], described: Mapping[str, str], *, may_lack: bool) -> dict[str, str]:
     """Raw's names by the source's."""
-    names = {source: normalized(source) for source in described}
+    have = [name for name in described if not name.startswith("_")]
+    names = {source: table.raw_name(source) for source in described}
+    wanted = table.load.columns
+    renamed = [("renames", name) for name in wanted.rename if name not in described]
+    included = [("includes", n) for n in wanted.include or () if table.raw_name(n) not in names.values()]
+    if not may_lack and (unknown := [*renamed, *included]):
+        does, name = unknown[0]
+        raise LoadError(
+            f"{table.qualified}: columns {does} {name!r}, which the source does not have; it has "
+            f"{', '.join(map(repr, have))}"
+        )
     for source, name in names.items():
         if twins := [other for other in names if other != source and names[other] == name]:
             raise LoadError(
-                f"{table.qualified}: the columns {source!r} and {twins[0]!r} would both be called {name!r}"
+                f"{table.qualified}: the columns {source!r} and {twins[0]!r} would both be called {name!r}; nothing "
+                f"was loaded. Give one of them another name: columns: {{rename: {{{source!r}: {name}_2}}}}"
             )
     return names
 
@@ -132,21 +166,25 @@ def _lost(
 ) -> tuple[str, ...]:
     """Raw's columns that the source no longer has; LoadError unless they are excluded."""
     delivered = {c.name for c in columns}
-    excluded = {normalized(name) for name in table.load.columns.exclude or []}
+    have = table.shown(c.source for c in columns if not c.name.startswith("_"))
     lost = [n for n in known if n not in {*delivered, *STAMPS, DELETED_AT}]
-    if (unexpected := [n for n in lost if n not in excluded]) and table.load.columns.include is None:
+    if unexpected := [n for n in lost if table.is_chosen(n, n)]:
+        is_python = isinstance(table.load, PythonTable)
+        optional = "; a key that dicts may lack is declared with its data_type" if is_python else ""
         raise LoadError(
             f"{table.qualified}: the source no longer has {', '.join(unexpected)}, which raw has; loading would fill "
-            "it with nulls. If that is meant, name it under columns: {exclude: [...]}"
+            "it with nulls. If that is meant, name it under columns: {exclude: [...]}, and let raw keep what it has: "
+            f"sluice load {table.qualified} --keep-rows{optional}"
         )
-    if absent := [n for n in declared if n not in delivered and n not in excluded]:
-        have = ", ".join(c.name for c in columns if not c.name.startswith("_"))
+    mark = table.load.soft_delete
+    if mark and table.raw_name(mark) not in delivered:
+        raise LoadError(
+            f"{table.qualified}: soft_delete names {mark}, which the source does not have; it has {have}"
+        )
+    if absent := [n for n in declared if n not in delivered and n not in table.excluded]:
         raise LoadError(
             f"{table.qualified}: declares {', '.join(absent)}, which the source does not have; it has {have}"
         )
-    mark = normalized(table.load.soft_delete) if table.load.soft_delete else None
-    if mark and mark not in delivered:
-        raise LoadError(f"{table.qualified}: soft_delete names {mark}, which the source does not have")
     return tuple(lost)
 
 
@@ -172,14 +210,31 @@ def explain_altered(target: Target, columns: Sequence[Column], relation: str) ->
             c.source for c in columns if c.name in table.load.primary_key and c.name not in table.classed
         ]
         shown = [*position, *([] if column.name in table.classed else [column.source])]
-        examples = target.con.execute(
-            f"select {', '.join(map(quoted, shown)) or 'null'} {bad} limit {EXAMPLES}"
-        ).fetchall()
+        examples, more = first_examples(target, shown, bad)
         first = "; ".join(
             ", ".join(f"{n} {v!r}" for n, v in zip(shown, row, strict=False)) for row in examples
         )
+        first += more
         lines.append(
             f"{table.qualified}.{column.name}: {count} value(s) of type {column.own.lower()} are not "
-            f"{column.raw.name.lower()}, e.g. {first or 'not shown, it is personal data'}"
+            f"{column.raw.name.lower()}{column.form}, e.g. {first or 'not shown, it is personal data'}"
         )
     return lines
+
+
+def first_examples(target: Target, shown: Sequence[str], bad: str) -> tuple[list[tuple[Any, ...]], str]:
+    """The columns `shown` of some rows of a FROM clause, and how many files are not named.
+
+    Those are at least the first row of each file, up to NAMED_FILES.
+    """
+    listed = ", ".join(map(quoted, shown)) or "null"
+    if FILE not in shown:
+        return target.con.execute(f"select {listed} {bad} order by all limit {EXAMPLES}").fetchall(), ""
+    others = ", ".join(quoted(n) for n in shown if n != FILE) or "null"
+    rows = target.con.execute(
+        f"select {listed}, row_number() over (partition by {FILE} order by {others}) as nth {bad}"
+        f" order by nth, {FILE}, {others} limit {NAMED_FILES}"
+    ).fetchall()
+    more = target.count(f"from (select distinct {FILE} {bad})") - NAMED_FILES
+    some = [row[:-1] for place, row in enumerate(rows) if row[-1] == 1 or place < EXAMPLES]
+    return some, f"; and {more} more file(s)" if more > 0 else ""

@@ -26,18 +26,27 @@ from dlt.common.storages.load_package import (
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from sluice.config.column_names import LOAD_ID, normalized
+from sluice.config.column_names import DELETED_AT, LOAD_ID
 from sluice.config.declaration import Table
 from sluice.engine import engine
+from sluice.engine.dlt_destination import EXCHANGED, GONE
 from sluice.engine.raw import QUARANTINE, address, quarantine_address
-from sluice.errors import LoadError
-from sluice.extract.contract import Extraction, Failed, JsonRecords, TypedRows
+from sluice.errors import ConnectionError, LoadError, root_error
+from sluice.extract.contract import (
+    AFTER_COMMIT,
+    READ_WITH,
+    Extraction,
+    Failed,
+    JsonRecords,
+    TypedRows,
+)
 from sluice.load.quarantine import ROW_ID
 from sluice.load.read_ahead import SourceReader
+from sluice.load.refresh import nothing_delivered
 from sluice.load.results import SourceResult, TableResult
-from sluice.load.staging import QuarantineFile, StagedFile, read_parquet
+from sluice.load.staging import QuarantineFile, StagedFile
 from sluice.load.startup import package_id
-from sluice.sql import literal, quoted
+from sluice.sql import listed, quoted
 
 
 class SourceLoad:
@@ -62,25 +71,26 @@ class SourceLoad:
         """By table, once it is staged."""
 
     def run(self) -> SourceResult:
-        error, committed = None, False
+        error, committed, is_unconnected = None, False, False
         try:
             _repair(self.reader.folder)
             pipeline = self._pipeline()
             if pipeline.has_pending_data:
                 self.has_finished_packages = True
                 pipeline = self._finish_pending(pipeline)
-            fresh: Any = {"refresh": "drop_resources"} if self.reader.options.full_refresh else {}
             with package_id(self.reader.load_id):
-                pipeline.run(self._dlt_source(), **fresh)
+                pipeline.run(self._dlt_source())
             committed = True
             self._finish()
         except Exception as caught:
             error = self.reader.format_error(caught)
+            is_unconnected = isinstance(root_error(caught), ConnectionError)
         finally:
             self.reader.close()
             self.context.con.close()
         seconds = time.monotonic() - self.reader.started
-        result = SourceResult(self.source.name, list(self.results.values()), seconds, error, committed)
+        tables = list(self.results.values())
+        result = SourceResult(self.source.name, tables, seconds, error, committed, is_unconnected)
         self.reader.listener.finished(result)
         return result
 
@@ -88,6 +98,7 @@ class SourceLoad:
         """Run the steps that wait for the commit; a failed step does not stop the others. Raises the first error."""
         errors = []
         self.context.raw.forget()
+        self.afterwards.extend(partial(self._add_deleted_at, table) for table in self.source.tables)
         for step in self.afterwards:
             try:
                 step()
@@ -113,6 +124,8 @@ class SourceLoad:
         try:
             _refuse_incomplete(pipeline)
             pipeline.run()
+            # a run killed between packing its rows and writing dlt's state left an old one, to which they are new
+            pipeline.sync_destination()
             return pipeline
         except (LoadError, PipelineStepFailed) as error:
             reason = self.reader.format_error(error)
@@ -138,7 +151,7 @@ class SourceLoad:
         """
         if not packages:
             return
-        ids = ", ".join(map(literal, packages))
+        ids = listed(packages)
         loads = f"{quoted(self.source.schema)}._dlt_loads"
         for table in self.source.tables:
             known = self.context.raw.columns(table)
@@ -171,17 +184,18 @@ class SourceLoad:
         before = copy.deepcopy(dict(self.context.state(table.name)))
         extraction: Extraction | None = None
         try:
-            if "_after" in before:  # a killed load may not have reached it
-                self._tidy(table, **before["_after"])
+            if AFTER_COMMIT in before:  # a killed load may not have reached it
+                self._tidy(table, **before[AFTER_COMMIT])
             extraction = self._extracted(table)
             if isinstance(extraction, Failed):
                 raise extraction.error
             if extraction is None:
+                if self.context.refreshes(table.name) and self.context.raw.held(table):
+                    raise nothing_delivered(table)
+                self.context.state(table.name)[READ_WITH] = self.reader.declared[table.name]
                 return
             staged = self._staged(extraction, result)
-            if staged.file and not staged.rows and not self.context.raw.columns(table):
-                self.afterwards.append(partial(self._create, table, staged.file))
-            elif staged.file:
+            if staged.file:
                 result.package = self.reader.load_id
                 yield self._import(table, staged, staged.file, result)
         except Exception as caught:
@@ -191,9 +205,25 @@ class SourceLoad:
             error = (
                 caught if extraction is None or isinstance(extraction, Failed) else extraction.explain(caught)
             )
-            result.error = self.reader.format_error(error, table.qualified)
+            result.error = self._explained(table, error)
+            result.is_unconnected = isinstance(root_error(error), ConnectionError)
         finally:
             self.bad_rows.setdefault(table.name, None)
+
+    def _explained(self, table: Table[Any], error: Exception) -> str:
+        """The text of an error, with the reason and the way out where a changed declaration led to it."""
+        text = self.reader.format_error(error, table.qualified)
+        if not (changed := self.context.reloaded.get(table.name)):
+            return text
+        keep = (
+            "\nOr keep the rows as they were read, and read only new ones as it is declared now: sluice load "
+            f"{table.qualified} --keep-rows"
+        )
+        keep = "" if isinstance(root_error(error), ConnectionError) else keep
+        return (
+            f"{table.qualified}: {changed} changed since its rows were read, so it was read whole again, without "
+            f"success; raw stays as it is: {text.removeprefix(f'{table.qualified}: ')}{keep}"
+        )
 
     def _staged(self, extracted: TypedRows | JsonRecords, result: TableResult) -> StagedFile:
         """Stage the rows, and note what to save or do with them; LoadError for too many bad rows."""
@@ -207,12 +237,17 @@ class SourceLoad:
             self.bad_rows[table.name] = staged.quarantine
         if staged.refused:
             raise LoadError(staged.refused)
+        said = [result.message, staged.message]
+        result.message = "\n".join(filter(None, said)) or None
         state = self.context.state(table.name)
-        state.update(extracted.state)
-        state.pop("_after", None)
+        if self.context.refreshes(table.name):
+            state.clear()
+        state.update(staged.state)
+        state.pop(AFTER_COMMIT, None)
+        state[READ_WITH] = self.reader.declared[table.name]
         if staged.emptied or staged.settled:
             after: dict[str, Any] = {"gone": dict(staged.emptied), "settled": list(staged.settled)}
-            state["_after"] = after
+            state[AFTER_COMMIT] = after
             self.afterwards.append(partial(self._tidy, table, **after))
         if extracted.on_commit:
             self.afterwards.append(extracted.on_commit)
@@ -224,7 +259,7 @@ class SourceLoad:
         if table.name in self.waiting:
             return self.waiting.pop(table.name)
         if self.extractions is None:
-            unsettled = any("_after" in self.context.state(t.name) for t in self.source.tables)
+            unsettled = any(AFTER_COMMIT in self.context.state(t.name) for t in self.source.tables)
             as_before = not self.has_finished_packages and not unsettled
             self.extractions = self.reader.extractions(is_as_before=as_before)
         while self.source_error is None:
@@ -242,14 +277,27 @@ class SourceLoad:
 
     def _highest(self, table: Table[Any]) -> str | None:
         """The cursor raw has reached, as text."""
-        value = self.context.raw.maximum(table, normalized(table.load.cursor)) if table.load.cursor else None
+        value = (
+            self.context.raw.maximum(table, table.raw_name(table.load.cursor)) if table.load.cursor else None
+        )
         return None if value is None else str(value)
 
     def _import(self, table: Table[Any], staged: StagedFile, file: Path, result: TableResult) -> Any:
-        result.rows += staged.rows
+        result.rows += staged.rows - staged.moved
         result.deleted += staged.deleted
         result.bytes += file.stat().st_size
         destination_state().setdefault("tables", []).append(table.name)
+        # a table that is in dlt's schema and not in raw is one that somebody dropped; dlt would not create it again
+        tables = dlt.current.source_schema().tables
+        if staged.is_whole or (table.name in tables and not self.context.raw.held(table)):
+            tables.pop(table.name, None)
+            destination_state().setdefault(EXCHANGED, []).append(table.name)
+        elif self.reader.options.keep_rows and table.name in tables:
+            for column in tables[table.name]["columns"].values():  # the declared key may be another one
+                column.pop("primary_key", None)
+                column.pop("merge_key", None)
+        if staged.gone:
+            destination_state().setdefault(GONE, {})[table.name] = staged.gone
         commit_load_package_state()
         columns: Any = staged.columns
         hints = dlt.mark.make_hints(columns=columns, **staged.hints)
@@ -265,6 +313,18 @@ class SourceLoad:
             hints = dlt.mark.make_hints(columns=columns, write_disposition=merge, primary_key=[ROW_ID])
             yield dlt.mark.with_file_import(str(bad.file), "parquet", bad.rows, hints=hints)
 
+    def _add_deleted_at(self, table: Table[Any]) -> None:
+        """Let raw have the column from the first load on that may mark rows, also if that changed none."""
+        held = self.context.raw.held(table)
+        if (
+            held
+            and DELETED_AT not in held
+            and table.load.marks_deleted()
+            and not self.results[table.name].error
+        ):
+            with self.context.con.cursor() as con:  # an extractor's open transaction may not see it yet
+                con.execute(f"alter table {address(table)} add column if not exists {DELETED_AT} timestamptz")
+
     def _tidy(self, table: Table[Any], gone: Mapping[str, Sequence[str]], settled: Sequence[str]) -> None:
         """Delete, once a load is committed, rows of emptied files and settled ones of the quarantine; repeatable."""
         for column, values in gone.items():
@@ -274,16 +334,9 @@ class SourceLoad:
             self._delete(quarantine_address(table), ROW_ID, settled)
 
     def _delete(self, where: str, column: str, values: Sequence[str]) -> None:
-        listed = ", ".join(map(literal, values))
         # in a separate connection: an extractor's transaction may still be open, and see dropped tables
         with self.context.con.cursor() as con, suppress(duckdb.CatalogException):
-            con.execute(f"delete from {where} where {quoted(column)} in ({listed})")
-
-    def _create(self, table: Table[Any], file: Path) -> None:
-        """Create a table without a row, which dlt would not; models read it."""
-        with self.context.con.cursor() as con:  # an extractor's transaction may still be open
-            con.execute(f"create schema if not exists {quoted(table.schema)}")
-            con.execute(f"create or replace table {address(table)} as select * from {read_parquet(file)}")
+            con.execute(f"delete from {where} where {quoted(column)} in ({listed(values)})")
 
 
 def _repair(folder: Path) -> None:
@@ -294,6 +347,10 @@ def _repair(folder: Path) -> None:
     # the package that a normalised one was made from may be half deleted, and then looks broken
     for package in folder.glob("load/normalized/*"):
         shutil.rmtree(folder / "normalize/extracted" / package.name, ignore_errors=True)
+    # a schema that was being written when the process ended: dlt takes the half file for a schema of that name
+    for file in folder.glob("schemas/*"):
+        if not file.name.endswith(".schema.json"):
+            file.unlink()
     # a package marked as complete but not moved away: completing it again changes nothing
     for mark in folder.glob("load/normalized/*/package_completed.json"):
         mark.unlink()

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from sluice.config.column_names import DELETED_AT, RECORD, STAMPS, is_chosen, normalized
+from sluice.config.column_names import DELETED_AT, RECORD, STAMPS
 from sluice.config.declaration import Table
 from sluice.engine import engine
 from sluice.engine.types import EXACT_IN_DOUBLE, json_scalar
@@ -61,13 +61,13 @@ def as_columns(target: Target, records: JsonRecords, bad: BadRows, *, keep: bool
     found = {k for keys, _ in kinds if keys and len(set(keys)) == len(keys) for k in keys}
     keys = _columns(table, found, meta)
     inexact = any(inexact for _, inexact in kinds)
-    declared = {normalized(name): kind for name, kind in table.data_types.items()}
-    undeclared = [key for key in keys if normalized(key) not in declared]
+    declared = table.data_types
+    undeclared = [key for key in keys if table.raw_name(key) not in declared]
     texts = {
         key
         for key in keys
         if not inexact
-        and (kind := declared.get(normalized(key)))
+        and (kind := declared.get(table.raw_name(key)))
         and engine().declared_type(kind).name != "JSON"
     }
     kept = [*meta, RECORD] if keep else meta
@@ -79,16 +79,21 @@ def as_columns(target: Target, records: JsonRecords, bad: BadRows, *, keep: bool
         _unnest_records(con, view, relation, kept, keys, texts, inexact)
     found_types = _json_types(con, view, undeclared)
     selected, types = _typed(target, keys, found_types, inexact)
-    empty = {normalized(k) for k in undeclared if not found_types[k]}  # no record has a value
-    delivered = {normalized(k) for k in keys} | set(meta)
-    keyed = [n for n in map(normalized, table.load.primary_key) if n not in declared]
+    empty = {table.raw_name(k) for k in undeclared if not found_types[k]}  # no record has a value
+    delivered = {table.raw_name(k) for k in keys} | set(meta)
+    keyed = [n for n in map(table.raw_name, table.load.primary_key) if n not in declared]
     selected += [f"cast(null as varchar) as {quoted(n)}" for n in keyed if n in empty or n not in delivered]
     for name, kind in declared.items():
-        if name not in delivered and is_chosen(table, name, name):
+        if name not in delivered and table.is_chosen(name, name):
             selected.append(f"cast(null as {engine().declared_type(kind).name}) as {quoted(name)}")
     shown = ", ".join([*map(quoted, kept), *selected])
     return TypedRows(
-        table=table, relation=f"select {shown or '*'} from {view}", types=types, origin=records.origin
+        table=table,
+        relation=f"select {shown or '*'} from {view}",
+        types=types,
+        origin=records.origin,
+        may_lack_columns=True,
+        left_out=found - set(keys),
     )
 
 
@@ -98,7 +103,7 @@ def _typed(
     """Expressions of the columns, with a type where the values share one, and raw types of those still in JSON."""
     selected, types = [], {}
     for key in keys:
-        name, column = normalized(key), quoted(key)
+        name, column = target.table.raw_name(key), quoted(key)
         kind = _scalar(found[key]) if key in found else None
         if key not in found or kind == "JSON" or (kind and target.columns.get(name) == "JSON"):
             # in a JSON column a text stays quoted: its characters alone might be another value
@@ -149,13 +154,15 @@ def _columns(table: Table[Any], found: set[str], meta: Sequence[str]) -> list[st
         raise LoadError(f"{table.qualified}: a record has a key without a name, which no column can have")
     folded: dict[str, str] = {}
     for key in sorted(found):
-        if (twin := folded.setdefault(normalized(key), key)) != key:
+        if (twin := folded.setdefault(table.raw_name(key), key)) != key:
             raise LoadError(
-                f"{table.qualified}: the keys {twin!r} and {key!r} would both be the column {normalized(key)!r}"
+                f"{table.qualified}: the keys {twin!r} and {key!r} would both be the column "
+                f"{table.raw_name(key)!r}; nothing was loaded. Give one of them another name: "
+                f"columns: {{rename: {{{key!r}: {table.raw_name(key)}_2}}}}"
             )
     if clash := sorted(set(folded) & {*meta, *STAMPS, DELETED_AT}):
         raise LoadError(f"{table.qualified}: the key {folded[clash[0]]!r} has the name of a column of ours")
-    return [key for key in sorted(found) if is_chosen(table, key, normalized(key))]
+    return [key for key in sorted(found) if table.is_chosen(key, table.raw_name(key))]
 
 
 def _unnested(relation: str, meta: Sequence[str], record: str, keys: Sequence[str], texts: set[str]) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 import duckdb
 
-from sluice.config.column_names import LOAD_ID, normalized
+from sluice.config.column_names import FILE, LOAD_ID
 from sluice.config.declaration import Table
 from sluice.engine.types import INTEGERS
+from sluice.errors import LoadError
 from sluice.extract.contract import Files, Messages, TypedRows
 from sluice.load.staging import Target, copy_to, read_parquet
-from sluice.sql import first_value, quoted
+from sluice.sql import first_value, listed, quoted
 
 BITS_PER_ROW, MOST_BITS = 64, 10**9
 """For a wider range of whole numbers the bits would take more memory than the keys; the second is DuckDB's bound."""
@@ -29,7 +30,7 @@ class DoubledKeyError(Exception):
 
 def merge_key(table: Table[Any], rows: TypedRows) -> list[str]:
     """Raw names of the columns by which rows are merged; empty for a table without a key."""
-    declared = [normalized(name) for name in table.load.primary_key]
+    declared = [table.raw_name(name) for name in table.load.primary_key]
     return declared or (list(rows.origin.columns) if isinstance(rows.origin, Messages) else [])
 
 
@@ -58,6 +59,8 @@ def settle_keys(target: Target, rows: TypedRows, key: Sequence[str], file: Path)
 
     Raises DoubledKeyError where neither leaves one row per key.
     """
+    if isinstance(rows.origin, Files) and rows.origin.continued:
+        _refuse_repeated_keys(target, rows.origin.continued, key, file)
     con, keys = target.con, ", ".join(map(quoted, key))
     all_rows = target.count(f"from {read_parquet(file)}")
     distinct = distinct_keys(con, key, file, all_rows)
@@ -65,7 +68,7 @@ def settle_keys(target: Target, rows: TypedRows, key: Sequence[str], file: Path)
         return all_rows
     version = None
     if target.table.load.cursor:
-        version = quoted(normalized(target.table.load.cursor))
+        version = quoted(target.table.raw_name(target.table.load.cursor))
     elif rows.origin:
         version = quoted(rows.origin.columns[-1])
     newest = (
@@ -81,6 +84,16 @@ def settle_keys(target: Target, rows: TypedRows, key: Sequence[str], file: Path)
         raise DoubledKeyError(f"from {read_parquet(doubled)}")
     settled.replace(file)
     return kept
+
+
+def _refuse_repeated_keys(target: Target, continued: Sequence[str], key: Sequence[str], file: Path) -> None:
+    """Raise LoadError for a key that one of these files, which were appended to, had before."""
+    same = " and ".join(f"h.{quoted(name)} = n.{quoted(name)}" for name in key)
+    names = listed(continued)
+    if target.count(
+        f"from {target.address} h semi join {read_parquet(file)} n on {same} where h.{FILE} in ({names})"
+    ):
+        raise LoadError(f"{target.table.qualified}: a key occurs twice in one of {names}")
 
 
 def distinct_keys(con: duckdb.DuckDBPyConnection, key: Sequence[str], file: Path, rows: int) -> int:

@@ -13,22 +13,33 @@ from pathlib import Path
 
 import duckdb
 
-from sluice.config.column_names import DELETED_AT, LOAD_ID, LOADED_AT, normalized
+from sluice.config.column_names import DELETED_AT, LOAD_ID, LOADED_AT
 from sluice.engine import engine
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext, Files, JsonRecords, TypedRows
+from sluice.load.changed_lines import only_changed_lines
 from sluice.load.changes import (
-    emptied_files,
+    Change,
     holds_the_same,
+    living_keys,
     only_changes,
     refuse_shrinking,
+    replaced_files,
+    warn_of_emptiness,
     with_deleted,
 )
 from sluice.load.columns import Column, choose_columns, column_hints
 from sluice.load.json_records import as_columns
-from sluice.load.keys import DoubledKeyError, merge_key, rows_without_key, settle_keys, table_hints
+from sluice.load.keys import (
+    DoubledKeyError,
+    merge_key,
+    rows_without_key,
+    settle_keys,
+    table_hints,
+)
 from sluice.load.quarantine import BadRows
-from sluice.load.staging import StagedFile, Target, copy_to, end_transaction, read_parquet
+from sluice.load.refresh import exchanged
+from sluice.load.staging import QuarantineFile, StagedFile, Target, copy_to, end_transaction, read_parquet
 from sluice.sql import literal, quoted
 
 UNMARKED = ("", "0", "f", "false", "n", "no")
@@ -41,7 +52,7 @@ class _AlteredValueError(Exception):
 
 
 class _ReadAgainError(Exception):
-    """Some value was altered while it was read; `rows` is the lossless fallback."""
+    """Some value was altered, or some row missed, while it was read; `rows` is the lossless fallback."""
 
     def __init__(self, rows: TypedRows) -> None:
         super().__init__()
@@ -57,8 +68,40 @@ def normalise(
     rows that cannot are in `quarantine`, with `refused` set when they are too many.
     """
     target = Target(extracted.table, context, load_id, loaded_at)
+    origin = extracted.origin
+    if not isinstance(origin, Files) or origin.whole is None:
+        return _normalised(target, extracted)
+    try:
+        staged = _normalised(target, extracted)
+        if not staged.quarantine:
+            return staged
+    except (LoadError, duckdb.Error, UnicodeDecodeError):
+        end_transaction(context.con)
+    # what a file brought before counts for its tolerance and its keys
+    extracted.release()
+    if (whole := origin.whole()) is None:
+        return StagedFile(read=0)
+    try:
+        return _normalised(target, whole)
+    finally:
+        whole.release()
+
+
+def _normalised(target: Target, extracted: TypedRows | JsonRecords) -> StagedFile:
+    """The staged rows, with what goes into the state and what is worth saying."""
+    staged = _lossless(target, extracted)
+    message = "\n".join(filter(None, [extracted.message, staged.message])) or None
+    return replace(staged, state=extracted.state, message=message)
+
+
+def _lossless(target: Target, extracted: TypedRows | JsonRecords) -> StagedFile:
+    """Stage the rows; where values were altered while they were read, read them by the lossless fallback."""
     try:
         return _without_doubled_keys(target, extracted)
+    except LoadError as error:
+        if not extracted.unreadable:
+            raise
+        raise LoadError("\n".join([*extracted.unreadable, str(error)])) from None
     except _ReadAgainError as error:
         lossless = error.rows
     except (
@@ -67,7 +110,7 @@ def normalise(
     ) as error:  # the latter where DuckDB's own text is not valid UTF-8
         if isinstance(extracted, JsonRecords) or extracted.fallback is None:
             raise
-        end_transaction(context.con)
+        end_transaction(target.con)
         found = extracted.fallback.read(error, ())
         if found is None:
             raise
@@ -90,7 +133,7 @@ def _stage(target: Target, extracted: TypedRows | JsonRecords, doubled: str | No
         bad.add(extracted.rejected)
     records = extracted if isinstance(extracted, JsonRecords) else None
     rows = extracted if isinstance(extracted, TypedRows) else as_columns(target, extracted, bad)
-    columns, drift = choose_columns(target, rows, may_lack=records is not None)
+    columns, drift = choose_columns(target, rows)
     key = merge_key(table, rows)
     replaces = table.load.disposition() == "replace"
     needed = [] if replaces else key
@@ -106,42 +149,77 @@ def _stage(target: Target, extracted: TypedRows | JsonRecords, doubled: str | No
         if records:
             rows = replace(rows, relation=as_columns(target, records, BadRows(target), keep=True).relation)
         good = bad.split(columns, rows.relation, needed, drift.kept_out, doubled)
-        read = _write(target, columns, replace(rows, relation=good), file)
+        read = _write(target, columns, replace(rows, relation=good, con=None), file)
     good_rows = read
     bad_file = bad.written()
     if bad_file:
         read += bad_file.rows
+    if rows.expected not in (None, read) and rows.fallback and (again := rows.fallback.read(None, ())):
+        raise _ReadAgainError(again)
     staged = StagedFile(read=read, new_columns=drift.new, lost_columns=drift.lost, quarantine=bad_file)
-    if bad_file and bad_file.rows > table.load.tolerated(read):
-        return replace(staged, refused=bad.explained(bad_file.rows))
+    if refused := _refusal(extracted, bad, read):
+        return replace(staged, refused=refused)
     staged = replace(
         staged, settled=bad.settled(rows, key, file), cursor=_highest_cursor(target, columns, file)
     )
     if needed:
         good_rows = settle_keys(target, rows, key, file)
-    staged = replace(staged, emptied=emptied_files(target, rows, file, good_rows))
-    deleted = 0
-    by_file = isinstance(rows.origin, Files)
-    if known and not by_file and (needed or table.load.cursor):
-        file, good_rows = only_changes(target, key, file)
-        if rows.alive_keys:
-            file, good_rows, deleted = with_deleted(target, rows.alive_keys, key, file, good_rows)
-    if known and not replaces and not good_rows:
+    changes = _changes(target, extracted, rows, key, Change(file, good_rows), bad_file)
+    file, good_rows = changes.file, changes.rows
+    staged = replace(staged, emptied=changes.emptied, moved=changes.moved, message=changes.message)
+    if known:
+        warn_of_emptiness(target, extracted, staged.read)
+    if known and not replaces and not good_rows and not changes.loses_lines and not drift.new:
         return staged
     if known and replaces:
         if holds_the_same(target, file):
             return staged
         refuse_shrinking(target, good_rows, target.count(f"from {target.address}"))
-    if table.load.soft_delete:
-        deleted += target.count(f"from {read_parquet(file)} where {DELETED_AT} is not null")
-    return replace(
+    staged = replace(
         staged,
         file=file,
         rows=good_rows,
-        deleted=deleted,
+        deleted=changes.deleted,
+        gone=changes.gone,
         columns=column_hints(target, file, columns),
         hints=table_hints(target, rows, key),
     )
+    is_whole = target.context.refreshes(table.name) or not (known or good_rows)  # which dlt would not create
+    return exchanged(target, rows, key, staged) if is_whole else staged
+
+
+def _refusal(extracted: TypedRows | JsonRecords, bad: BadRows, read: int) -> str:
+    """Why the table is refused; empty if it is not."""
+    refused = list(extracted.unreadable)
+    if bad.file and bad.file.rows > extracted.table.load.tolerated(read):
+        refused.append(bad.explained(bad.file.rows))
+    return "\n".join(refused)
+
+
+def _changes(
+    target: Target,
+    extracted: TypedRows | JsonRecords,
+    rows: TypedRows,
+    key: Sequence[str],
+    good: Change,
+    bad: QuarantineFile | None,
+) -> Change:
+    """What the good rows change in raw, with the rows that are found deleted."""
+    load, alive, found = target.table.load, None, good
+    is_compared = (key and load.disposition() != "replace") or load.cursor
+    if target.columns and not isinstance(rows.origin, Files) and is_compared:
+        alive = living_keys(target, extracted, key, good.file, bad)
+        found = Change(*only_changes(target, key, good.file))
+    if load.soft_delete:
+        marked = target.count(f"from {read_parquet(found.file)} where {DELETED_AT} is not null")
+        found = replace(found, deleted=marked)
+    if alive:
+        return with_deleted(target, alive, key, found)
+    found = replaced_files(target, rows, key, found, bad)
+    # with `deletes`, a row that is gone may have the line of one that is there
+    if target.columns and isinstance(rows.origin, Files) and not load.deletes:
+        return only_changed_lines(target, rows.origin, found)
+    return found
 
 
 def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Path) -> int:
@@ -162,7 +240,7 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
         selected[column.name] = f"{value} as {quoted(column.name)}"
     if target.table.load.soft_delete:
         selected[DELETED_AT] = f"{_marked(target, columns)} as {DELETED_AT}"
-    if rows.alive_keys:
+    if target.table.load.marks_deleted():
         known.setdefault(DELETED_AT, "TIMESTAMP WITH TIME ZONE")
     for name, kind in known.items():
         selected.setdefault(name, f"cast(null as {kind}) as {quoted(name)}")
@@ -174,7 +252,7 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
     ordered = sorted(selected, key=lambda name: list(known).index(name) if name in known else len(known))
     select = f"select {', '.join(selected[n] for n in ordered)} from ({rows.relation})"
     try:
-        written = copy_to(target.con, select, file)
+        written = copy_to(rows.con or target.con, select, file)
     except duckdb.InvalidInputException as error:
         if _ALTERED not in str(error):
             raise
@@ -186,7 +264,7 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
 
 def _marked(target: Target, columns: Sequence[Column]) -> str:
     """SQL of when a row was deleted at the source, by the column that marks it there; null: it was not."""
-    name = normalized(target.table.load.soft_delete or "")
+    name = target.table.raw_name(target.table.load.soft_delete or "_")
     column = next((c for c in columns if c.name == name), None)
     if column is None:  # a key that no record has
         return "cast(null as timestamptz)"
@@ -229,7 +307,7 @@ def _check_suspects(target: Target, rows: TypedRows, file: Path) -> None:
 
 def _highest_cursor(target: Target, columns: Sequence[Column], file: Path) -> str | None:
     cursor = target.table.load.cursor
-    if not cursor or (name := normalized(cursor)) not in {c.name for c in columns}:
+    if not cursor or (name := target.table.raw_name(cursor)) not in {c.name for c in columns}:
         return None
     row = target.con.execute(f"select max({quoted(name)}) from {read_parquet(file)}").fetchone()
     return None if row is None or row[0] is None else str(row[0])

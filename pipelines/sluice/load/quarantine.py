@@ -26,9 +26,9 @@ from sluice.config.declaration import Source, Table
 from sluice.engine.raw import QUARANTINE, quarantine_address
 from sluice.extract import REREADABLE, extractor
 from sluice.extract.contract import ExtractContext, Extraction, Files, JsonRecords, Messages, TypedRows
-from sluice.load.columns import EXAMPLES, Column, column_hints, explain_altered
+from sluice.load.columns import EXAMPLES, Column, column_hints, explain_altered, first_examples
 from sluice.load.staging import QuarantineFile, Target, copy_to, read_parquet
-from sluice.sql import first_value, literal, quoted
+from sluice.sql import first_value, listed, literal, quoted
 
 ROW_ID = "_row_id"
 ROW_KEY = "_row_key"
@@ -76,12 +76,11 @@ class BadRows:
         self._selects.append(relation)
         described = self.target.con.execute(f"describe {relation}").fetchall()
         position = [n for n, *_ in described if n not in OWN]
-        shown = self.target.con.execute(
-            f"select {', '.join(map(quoted, [*position, REASON]))} from ({relation}) order by all limit {EXAMPLES}"
-        ).fetchall()
+        shown, more = first_examples(self.target, [*position, REASON], f"from ({relation})")
         for *values, reason in shown:
             where = f"{_position(position, values)}: " if position else ""
             self._messages.append(f"{self.target.table.qualified}: {where}{reason}")
+        self._messages += [f"{self.target.table.qualified}{more}"] if more else []
 
     def leave_out(self, relation: str, position: Sequence[str], where: str, what: str) -> str:
         """A relation without the records for which `where` is true; those are bad; `what` says why."""
@@ -90,8 +89,8 @@ class BadRows:
         if not count:
             return relation
         names = ", ".join(map(quoted, position))
-        rows = self.target.con.execute(f"select {names or 'null'} {bad} limit {EXAMPLES}").fetchall()
-        shown = f", e.g. {'; '.join(_position(position, row) for row in rows)}" if position else ""
+        rows, more = first_examples(self.target, position, bad)
+        shown = f", e.g. {'; '.join(_position(position, row) for row in rows)}{more}" if position else ""
         self._messages.append(f"{self.target.table.qualified}: {count} record(s) {what}{shown}")
         self._selects.append(
             f"select {f'{names}, ' if names else ''}{literal(what)} as {REASON}, {RECORD} {bad}"
@@ -125,22 +124,24 @@ class BadRows:
         known = " and ".join(f"{value} is not null" for value in values)
         self._selects.append(
             f"select {position}{REASON}, {text} as {RECORD}"
-            + (f", case when {known} then {_key_text(values)} end as {ROW_KEY}" if key else "")
+            + (f", case when {known} then {key_text(values)} end as {ROW_KEY}" if key else "")
             + f" from {view} where {REASON} is not null"
         )
         if doubled:
             self._messages.append(self._about_doubled(key, doubled))
         self._messages += explain_altered(self.target, columns, f"select * from {view}")
         empty = " or ".join(f"{value} is null" for value in values)
-        if key and (count := self.target.count(f"from {view} where {empty}")):
-            self._messages.append(
-                f"{table.qualified}: {count} row(s) have no value in the primary key ({', '.join(key)})"
-            )
-        for source in kept_out:
-            count = self.target.count(f"from {view} where {quoted(source)} is not null")
-            self._messages.append(
-                f"{table.qualified}: {count} row(s) have a value in the new column {source}"
-            )
+        unfit = {f"have no value in the primary key ({', '.join(key)})": empty} if key else {}
+        unfit |= {
+            f"have a value in the new column {source}": f"{quoted(source)} is not null" for source in kept_out
+        }
+        at = [n for n in (FILE, LINE) if n in described]
+        for what, where in unfit.items():
+            bad = f"from {view} where {where}"
+            if count := self.target.count(bad):
+                rows, more = first_examples(self.target, at, bad)
+                shown = f", e.g. {'; '.join(_position(at, row) for row in rows)}{more}" if at else ""
+                self._messages.append(f"{table.qualified}: {count} row(s) {what}{shown}")
         left_out = [REASON, *kept_out, *([RECORD] if RECORD in described else [])]
         return f"select * exclude ({', '.join(map(quoted, left_out))}) from {view} where {REASON} is null"
 
@@ -184,11 +185,14 @@ class BadRows:
     def explained(self, count: int) -> str:
         """Why the table is refused, and how to see and fix the bad rows."""
         table = self.target.table
+        way = " --full-refresh" if self.target.context.options.full_refresh else " --retry-quarantine"
+        if table.name in self.target.context.reloaded:
+            way = ""  # it is read from scratch as long as it was not loaded so
         return "\n".join(self._messages) + (
             f"\nNothing of {table.qualified} was loaded: {count} bad row(s), its tolerance is {table.load.tolerance}. "
             f"They are kept in raw, with reason and text: select * from {table.schema}.{table.name}{QUARANTINE}. "
-            f"Fix the source, or the declaration in {table.file.name} (a type that raw has already changes only with "
-            f"--full-refresh), and run: sluice load {table.qualified} --retry-quarantine; or allow some by `tolerance`"
+            f"Fix the source, or the declaration in {table.file.name}, and run: sluice load {table.qualified}{way}; "
+            "or allow some by `tolerance`"
         )
 
     def settled(self, rows: TypedRows, key: Sequence[str], good: Path) -> list[str]:
@@ -197,14 +201,14 @@ class BadRows:
         columns = target.context.raw.quarantine_columns(target.table)
         if not columns:
             return []
-        if target.context.options.retry_quarantine:
+        if target.context.options.retry_quarantine and not target.context.refreshes(target.table.name):
             came = "true"
         elif isinstance(rows.origin, Files) and FILE in columns:
-            came = f"{FILE} in ({', '.join(map(literal, rows.origin.names)) or 'null'})"
+            came = f"{FILE} in ({listed(rows.origin.names)})"
         elif target.table.load.disposition() == "replace":
             came = "true"
         elif key:
-            came = f"{ROW_KEY} in (select {_key_text(map(quoted, key))} from {read_parquet(good)})"
+            came = f"{ROW_KEY} in (select {key_text(map(quoted, key))} from {read_parquet(good)})"
         else:
             return []
         again = f"{ROW_ID} in (select {ROW_ID} from {read_parquet(self.file.file)})" if self.file else "false"
@@ -219,7 +223,7 @@ def _reasons(
 ) -> list[str]:
     """Expressions with the reason why a row is bad; null for a good row."""
     conditions = {
-        f"{c.name}: {c.own.lower()} is not {c.raw.name.lower()}": (
+        f"{c.name}: {c.own.lower()} is not {c.raw.name.lower()}{c.form}": (
             f"not ({quoted(c.source)} is null or coalesce({c.cast.keeps}, false))"
         )
         for c in columns
@@ -244,7 +248,7 @@ def _values(columns: Sequence[Column], key: Sequence[str]) -> list[str]:
     return [by_name[name] for name in key]
 
 
-def _key_text(values: Iterable[str]) -> str:
+def key_text(values: Iterable[str]) -> str:
     """A key as one text."""
     return f"cast(to_json([{', '.join(f'cast({value} as varchar)' for value in values)}]) as varchar)"
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,9 +19,10 @@ import pyarrow.dataset
 import pyarrow.parquet  # noqa: F401 - both here: threads that import them at once may see them half done
 
 from sluice.config.connections import Connections
-from sluice.config.declaration import Source
+from sluice.config.declaration import Source, Table
+from sluice.config.reading import Changes, reading
 from sluice.config.settings import Settings
-from sluice.errors import LoadError, SluiceError
+from sluice.errors import DamagedError, LoadError, SluiceError, root_error
 from sluice.extract import REREADABLE, extractor
 from sluice.extract.contract import (
     ExtractContext,
@@ -29,6 +33,7 @@ from sluice.extract.contract import (
     LoadOptions,
     TypedRows,
 )
+from sluice.load.declarations import changes_since_loaded, state_in_file
 from sluice.load.normalise import normalise
 from sluice.load.quarantine import extract_quarantined
 from sluice.load.results import ProgressListener, TableResult
@@ -36,6 +41,8 @@ from sluice.load.staging import StagedFile
 
 REMOTE = ("s3://", "sftp://")
 """Folders whose extractors import large packages of their own."""
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+"""What dlt writes into its files `.version`."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ class SourceReader:
         self._error: Exception | None = None
         """Why reading ahead ended early."""
         self._rows: dict[str, int] = {}
+        self.declared: dict[str, str] = {}
+        """What the rows of each table are read with, as the state keeps it; known once reading begins."""
         self.context = ExtractContext(
             con=con.cursor(),
             folder=settings.landing / source.name,
@@ -98,6 +107,7 @@ class SourceReader:
             root=settings.root,
             options=options,
             retried=self._retried,
+            warned=self._warned,
         )
 
     def begin(self, until: Callable[[], bool]) -> None:
@@ -108,8 +118,8 @@ class SourceReader:
         if self.options.retry_quarantine or self._has_packages():
             return
         try:
-            self._before = self._state_in_file()
-        except (OSError, ValueError):  # dlt reports it
+            self._before = state_in_file(self.folder, self.source.name)
+        except (OSError, ValueError, AttributeError):  # dlt meets it too, and it is reported then
             return
         self._extractions = self._extract()
         try:
@@ -164,19 +174,73 @@ class SourceReader:
         shutil.rmtree(self.context.folder, ignore_errors=True)
         self.context.folder.mkdir(parents=True)
         self.context.raw.forget()
-        return self._extracted(
-            extract_quarantined if self.options.retry_quarantine else extractor(self.source)
-        )
+        for result in self.results.values():
+            result.warnings.clear()
+        changed = self._compare_declarations()
+        extract = extractor(self.source)
+        if self.options.window:
+            return self._within_window(extract, changed)
+        if not self.options.retry_quarantine:
+            return extract(self.source, self.source.tables, self.context)
+        return self._quarantined(extract)
 
-    def _extracted(self, extract: Extractor) -> Generator[Extraction, None, None]:
-        """The extractor's results, and an error for each table without ranges if one was requested."""
-        tables = [t for t in self.source.tables if not self.options.window or t.load.has_range()]
+    def _compare_declarations(self) -> dict[str, Changes]:
+        """Find tables whose rows were read with another declaration; they are read from scratch if that is possible."""
+        self.context.reloaded.clear()
+        found = {}
         for table in self.source.tables:
-            if table not in tables:
+            now = reading(self.source, table, self._connections)
+            self.declared[table.name] = json.dumps(now, sort_keys=True)
+            changed = changes_since_loaded(self.source, table, self.state(table.name), now)
+            if changed := changed.without(partial(self._is_void, table)):
+                found[table.name] = changed
+        if self.options.keep_rows:
+            for name, changed in found.items():
+                self.results[
+                    name
+                ].message = (
+                    f"{self.source.name}.{name}: {changed} changed; rows loaded before stay as they were read"
+                )
+        elif not self.options.full_refresh and not self.options.window:
+            self.context.reloaded.update(found)
+        return found
+
+    def _is_void(self, table: Table[Any], key: str, before: Any, now: Any) -> bool:
+        """Whether a key says for the first time what raw has already: a column's type, or that it is left out."""
+        held = self.context.raw.held(table)
+        if key == "columns.exclude" and now and set(before or ()) <= set(now):
+            return not any(table.raw_name(name) in held for name in set(now) - set(before or ()))
+        types = {f"columns.{c.name}.data_type": held.get(table.raw_name(c.name)) for c in table.columns}
+        return before is None and now is not None and types.get(key) == now
+
+    def _within_window(
+        self, extract: Extractor, changed: dict[str, Changes]
+    ) -> Generator[Extraction, None, None]:
+        """A range of each table that has ranges and is still read as before, and an error for the others."""
+        tables = []
+        for table in self.source.tables:
+            if not table.load.has_range():
                 why = "has no cursor, so a range of it cannot be loaded; leave out --from, --to"
-                yield Failed(table, LoadError(f"{table.qualified}: {why}"))
+            elif table.name in changed:
+                why = (
+                    f"{changed[table.name]} changed since its rows were read, so a range would differ from the rows "
+                    f"around it. First load it whole: sluice load {table.qualified}"
+                )
+            else:
+                tables.append(table)
+                continue
+            yield Failed(table, LoadError(f"{table.qualified}: {why}"))
         if tables:
             yield from extract(self.source, tables, self.context)
+
+    def _quarantined(self, extract: Extractor) -> Generator[Extraction, None, None]:
+        """Tables that are read from scratch, and with them their bad rows; of the others the bad rows."""
+        whole = [t for t in self.source.tables if self.context.refreshes(t.name)]
+        others = [t for t in self.source.tables if t not in whole]
+        if whole:
+            yield from extract(self.source, whole, self.context)
+        if others:
+            yield from extract_quarantined(self.source, others, self.context)
 
     def _has_packages(self) -> bool:
         """Whether an earlier run left something to finish, which comes first."""
@@ -185,13 +249,6 @@ class SourceReader:
             for place in ("normalize/extracted", "load/new", "load/normalized")
             for file in (self.folder / place).glob("*/*")
         )
-
-    def _state_in_file(self) -> dict[str, Any]:
-        file = self.folder / "state.json"
-        state = json.loads(file.read_bytes()) if file.exists() else {}
-        for key in ("sources", self.source.name, "resources"):
-            state = state.get(key, {})
-        return dict(state)
 
     def _state_before(self, table: str) -> dict[str, Any]:
         self._used.add(table)
@@ -206,14 +263,38 @@ class SourceReader:
             self.results[table].retries += 1
         self.listener.retried(self.source.name, table, self._connections.redact(what))
 
+    def _warned(self, table: str, what: str) -> None:
+        what = self._connections.redact(what)
+        if table in self.results and what not in self.results[table].warnings:
+            self.results[table].warnings.append(what)
+
     def format_error(self, error: BaseException, where: str | None = None) -> str:
         """The text of an error for a person: our own unchanged, others with their origin; no secrets."""
-        cause = error
-        while not isinstance(cause, SluiceError) and cause.__cause__:
-            cause = cause.__cause__
+        cause = root_error(error)
+        if not isinstance(cause, SluiceError):
+            cause = damaged_state(self.folder) or cause
         text = (
             str(cause)
             if isinstance(cause, SluiceError)
             else f"{where or self.source.name}: {type(cause).__name__}: {cause}"
         )
         return self._connections.redact(text)
+
+
+def damaged_state(folder: Path) -> DamagedError | None:
+    """The error for the first of dlt's files in a source's working folder that cannot be read, or None."""
+    for file in sorted([*folder.glob("*.json"), *folder.glob("schemas/*.json"), *folder.glob("*/.version")]):
+        try:
+            text = file.read_text(encoding="utf-8")
+            if file.suffix == ".json" and not isinstance(json.loads(text), dict):
+                raise ValueError("it does not hold an object")
+            if file.suffix != ".json" and not VERSION.fullmatch(text.strip()):
+                raise ValueError("it does not hold a version")
+        except ValueError as error:  # also those of UTF-8 and of JSON
+            return DamagedError(
+                file,
+                str(error),
+                f"Move the folder {folder} away and load again: the state is restored from raw, and what was staged "
+                "there is read from the source again",
+            )
+    return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sluice.errors import Exit
 from sluice.extract.retries import log_retry
 
 
@@ -43,6 +45,12 @@ class TableResult:
     package: str | None = None
     cursor: tuple[str | None, str | None] = (None, None)
     error: str | None = None
+    is_unconnected: bool = False
+    """The error is that of a connection or a secret."""
+    message: str | None = None
+    """What is worth saying about a load that succeeded."""
+    warnings: list[str] = field(default_factory=list)
+    """What is doubtful although it succeeded, such as a source that is suddenly empty."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -60,6 +68,8 @@ class SourceResult:
     error: str | None = None
     committed: bool = False
     """Whether raw has the rows, although something after that may have failed."""
+    is_unconnected: bool = False
+    """The error is that of a connection or a secret."""
 
     @property
     def rows(self) -> int:
@@ -71,7 +81,27 @@ class SourceResult:
         return [f"{self.source}.{t.table}" for t in self.tables if t.error or self.error]
 
     @property
+    def messages(self) -> list[str]:
+        """What there is to say about tables whose rows raw has."""
+        has_rows = self.committed or not self.error
+        return [t.message for t in self.tables if t.message and has_rows and not t.error]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful about its tables."""
+        return [warning for t in self.tables for warning in t.warnings]
+
+    @property
     def errors(self) -> list[str]:
         """What went wrong, each once."""
         own = [self.error] if self.error else []
         return list(dict.fromkeys(own + [t.error for t in self.tables if t.error]))
+
+
+def exit_code(results: Sequence[SourceResult]) -> Exit:
+    """OK, CONNECTION where nothing failed but connections, or FAILED."""
+    causes = {result.is_unconnected for result in results if result.error}
+    causes |= {table.is_unconnected for result in results for table in result.tables if table.error}
+    if not causes:
+        return Exit.OK
+    return Exit.CONNECTION if all(causes) else Exit.FAILED

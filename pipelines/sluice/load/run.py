@@ -17,9 +17,10 @@ import duckdb
 
 from sluice.config.connections import Connections
 from sluice.config.declaration import Source
-from sluice.config.settings import Settings
+from sluice.config.settings import Settings, keep_private
 from sluice.engine import engine
 from sluice.engine.locks import locked
+from sluice.engine.raw import with_raw_columns
 from sluice.extract import extractor
 from sluice.extract.contract import LoadOptions
 from sluice.load.read_ahead import SourceReader
@@ -48,13 +49,14 @@ def load(
     connections = Connections(settings.root, settings.connections)
     ledger = RunStore(settings.ledger)
     with locked(settings.home, "sluice load", settings.lock_seconds):
+        keep_private(settings)
         shutil.rmtree(settings.landing, ignore_errors=True)
         con = engine().open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
         began = datetime.now(UTC)
         readers = [
             SourceReader(
                 settings,
-                source,
+                with_raw_columns(con, source),
                 con,
                 connections,
                 options,
@@ -133,6 +135,8 @@ def _record(ledger: RunStore, run_id: str, result: SourceResult) -> None:
             cursor_to=table.cursor[0] if lost else table.cursor[1],
             package=None if lost else table.package,
             error=error,
+            message=None if lost else table.message,
+            warnings="\n".join(table.warnings) or None,
             new_columns=", ".join(table.new_columns) or None,
             lost_columns=", ".join(table.lost_columns) or None,
         )

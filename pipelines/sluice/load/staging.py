@@ -89,18 +89,28 @@ class StagedFile:
     """dlt column hints."""
     hints: Mapping[str, Any] = field(default_factory=dict)
     """dlt table hints: write disposition and keys."""
+    is_whole: bool = False
+    """Whether the file takes the place of the raw table, if there is one, with all of its columns and bad rows."""
     quarantine: QuarantineFile | None = None
     """Rows that may not enter raw as they are."""
     refused: str | None = None
     """Why nothing but the quarantine may be loaded: more bad rows than the table tolerates."""
     settled: Sequence[str] = ()
     """Rows of the quarantine that have arrived well since, by `_row_id`."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """Goes into the table's dlt state together with the rows."""
+    message: str | None = None
+    """What its exchange takes away, and how its columns change."""
     new_columns: tuple[str, ...] = ()
     """Columns raw has not had so far."""
     lost_columns: tuple[str, ...] = ()
     """Columns raw has and the source no longer has."""
     emptied: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Files that no longer bring rows, so that raw's are to be deleted, by the column that names them."""
+    gone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The source's files of which only some rows are staged, with the lines that raw is to delete."""
+    moved: int = 0
+    """How many of the rows raw has already, on another line."""
 
 
 def read_parquet(file: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sluice.config.audiences import Treatment
 from sluice.errors import DeclarationError
 from sluice.sql import quoted
@@ -10,10 +12,25 @@ KEY = "masking_key"
 """SQL variable of the publishing connection: 64 hex digits, so no statement or message holds the key."""
 
 
+ENUM = re.compile(r""""(?:[^"]|"")*"|ENUM\((?:'(?:[^']|'')*'(?:, )?)*\)""")
+"""A quoted name, which is passed over, or an ENUM with its words."""
+NAMED_PARTS = re.compile(r"\b(STRUCT|UNION)\(")
+
+
 def shown_type(data_type: str, treatment: Treatment) -> str:
-    """The type of a column as it is shown; an ENUM's definition holds its values, so only who sees those gets it."""
-    is_text = treatment in ("hash", "partial") or (treatment == "null" and "ENUM(" in data_type)
-    return "VARCHAR" if is_text else data_type
+    """The type of a column as it is shown.
+
+    A type must not tell what the rows that are shown do not: an ENUM lists words of other rows, and the names of
+    fields may have been values once.
+    """
+    if treatment in ("hash", "partial") or (treatment == "null" and has_named_parts(data_type)):
+        return "VARCHAR"
+    return ENUM.sub(lambda found: found[0] if found[0].startswith('"') else "VARCHAR", data_type)
+
+
+def has_named_parts(data_type: str) -> bool:
+    """Whether a type holds names of fields or members."""
+    return NAMED_PARTS.search(re.sub(r"'(?:[^']|'')*'", "", data_type)) is not None
 
 
 def masked(name: str, data_type: str, treatment: Treatment, data_class: str | None) -> str:
@@ -24,7 +41,8 @@ def masked(name: str, data_type: str, treatment: Treatment, data_class: str | No
     column = quoted(name)
     text = f"cast({column} as varchar)"
     if treatment == "clear":
-        return column
+        shown = shown_type(data_type, treatment)
+        return column if shown == data_type else f"cast({column} as {shown})"
     if treatment == "null":
         return f"cast(null as {shown_type(data_type, treatment)})"
     if treatment == "hash":

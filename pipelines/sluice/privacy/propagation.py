@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from sluice.config.audiences import UNCLASSED
 from sluice.dbt.manifest import Manifest
-from sluice.lineage import ROWS, EdgeType, Graph, Ref
+from sluice.lineage import ROWS, EdgeType, Graph, Ref, Unknown
+
+UNRESOLVED = "unknown"
+"""The class of a column that nobody classed and lineage cannot follow to a source: it may be any."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,13 @@ def personal_columns(
 ) -> dict[Ref, Personal]:
     """Every column that has a class other than `none`, or may get its value from one that has.
 
+    What lineage cannot follow to sources or seeds has the class `unknown`.
     ends: columns whose value is what they declare, whatever they are made from.
     """
     reached: dict[Ref, tuple[set[str], set[Ref], set[bool]]] = {}
-    for origin, data_class in declared.items():
+    hidden = dict.fromkeys(_hidden(graph), UNRESOLVED)
+    starts = [*((ref, c) for ref, c in hidden.items() if ref not in ends), *declared.items()]
+    for origin, data_class in starts:
         if data_class == UNCLASSED:
             continue
         for ref, certain in _walk(graph, origin, ends):
@@ -54,7 +60,7 @@ def personal_columns(
                 classes, origins, certainties = reached.setdefault(ref, (set(), set(), set()))
                 classes.add(data_class)
                 origins.add(origin)
-                certainties.add(certain)
+                certainties.add(certain and data_class != UNRESOLVED)
     return {
         ref: Personal(
             frozenset(classes),
@@ -75,6 +81,29 @@ def nearest_class(graph: Graph, declared: Mapping[Ref, str], column: Ref) -> tup
         if ref != column and (data_class := declared.get(ref, UNCLASSED)) != UNCLASSED:
             return ref, data_class, certain
     return None
+
+
+def unresolved_origin(graph: Graph, declared: Mapping[Ref, str], column: Ref) -> tuple[Ref, Unknown] | None:
+    """The nearest column behind a column without a class at which lineage loses its value, and why.
+
+    None where each path ends at a declared class, or at a column of a source or a seed.
+    """
+    for ref, _ in _walk(graph, column, declared, upstream=True):
+        if ref not in declared and ref.column != ROWS:
+            node = graph.nodes[ref.node]
+            if unknowns := node.column_unknowns.get(ref.column):
+                return ref, unknowns[0]
+            if ref.column not in node.columns and node.kind not in ("source", "seed"):
+                return ref, next(
+                    iter(node.unknowns), Unknown("its SQL does not show such a column", ref.column)
+                )
+    return None
+
+
+def _hidden(graph: Graph) -> Iterator[Ref]:
+    """Columns whose values lineage cannot follow."""
+    for node in graph.nodes.values():
+        yield from (Ref(node.id, name) for name, unknowns in node.column_unknowns.items() if unknowns)
 
 
 def _walk(

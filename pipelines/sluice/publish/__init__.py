@@ -6,35 +6,57 @@ one rename; whoever has an older file open keeps it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sluice.config.settings import Settings
-from sluice.errors import PublishError
+from sluice.errors import DeclarationError, PublishError
 
 if TYPE_CHECKING:  # a rollback has to be quick and needs neither DuckDB nor the SQL parser
     from sluice.publish.publication import Published as Published
     from sluice.publish.publication import Rotated
 
 
-def publish(settings: Settings, *, run_id: str | None = None, accept_rows: bool = False) -> Published:
+def publish(
+    settings: Settings,
+    *,
+    run_id: str | None = None,
+    accept_rows: bool = False,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Published:
     """Publish the granted models of the warehouse; `run_id` is the run they come from (default: the last).
 
-    Raises DeclarationError for a wrong policy and PublishError when the audit finds a reason not to; readers then keep
-    the version they have.
+    on_step: is called with what is done next. Raises DeclarationError for a wrong policy and PublishError when the
+    audit finds a reason not to; readers then keep the version they have.
     """
     from sluice.publish.publication import Publication
 
-    publication = Publication(settings)
-    with publication.versions.locked(settings.lock_seconds), publication.recorded("publish") as row:
-        published = publication.run(run_id or publication.run_store.last_run(), accept_rows)
-        row.update(version=published.version, detail="; ".join(published.held) or None)
-        return published
+    with _refused(settings):
+        publication = Publication(settings)
+        with publication.versions.locked(settings.lock_seconds), publication.recorded("publish") as row:
+            published = publication.run(run_id or publication.run_store.last_run(), accept_rows, on_step)
+            row.update(version=published.version, detail="; ".join(published.held) or None)
+            return published
+
+
+@contextmanager
+def _refused(settings: Settings) -> Iterator[None]:
+    """Say of a wrong declaration that nothing was published because of it."""
+    from sluice.publish.operation import refusal
+    from sluice.publish.versions import Versions
+
+    try:
+        yield
+    except DeclarationError as error:
+        raise DeclarationError(refusal(str(error), Versions(settings.published).current)) from None
 
 
 def rollback(settings: Settings, version: str | None = None) -> str:
     """Give readers `version` again (default: the one before the current); returns its name.
 
-    Raises PublishError when there is no such version, or when it shows what today's policy forbids.
+    Raises PublishError when there is no such version, or when it shows what today's policy forbids, and DamagedError
+    when its files are not as they were published.
     """
     from sluice.publish.operation import Operation
     from sluice.publish.policy_changes import forbidden_now
@@ -55,6 +77,7 @@ def rollback(settings: Settings, version: str | None = None) -> str:
         )  # the current one may be older than a grant or a data class
         if reasons := list(forbidden_now(old, operation.policy, newest)):
             raise PublishError(f"{wanted} shows more than is allowed now: {'; '.join(reasons)}")
+        versions.refuse_damage(old, old.audiences)
         versions.switch(wanted)
         for mirror in operation.mirrors:
             mirror.switch(wanted)

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from sluice.config.declaration import Source
+from sluice.config.yaml_file import Problem
 from sluice.dbt.manifest import Test
 from sluice.dbt.run_results import Outcome
 from sluice.publish.granted_models import GrantedModels
@@ -19,6 +20,7 @@ from sluice.runs.status import status
 from sluice.runs.store import RunStore
 from sluice.sql import first_value, quoted
 
+WRONG_DECLARATION = "wrong declaration"
 SAMPLE_ROWS = 3
 """Rows of a failed test that a message shows."""
 
@@ -40,19 +42,43 @@ def audit(
     granted: GrantedModels,
     outcomes: Mapping[str, Outcome],
     sources: Sequence[Source[Any, Any]],
+    problems: Sequence[Problem],
     run_store: RunStore,
     previous: Version | None,
     *,
     accept_rows: bool = False,
 ) -> list[Violation]:
-    """Every broken rule, the most severe kinds first; an empty list means: publish."""
+    """Every broken rule, the most severe kinds first; an empty list means: publish.
+
+    sources: those without a mistake. problems: the mistakes in the others.
+    """
     found = [
+        *_declarations(granted, sources, problems),
         *_tests(con, granted, outcomes),
         *_builds(granted, outcomes),
         *_contracts(con, granted),
         *_freshness(granted, sources, run_store),
     ]
     return found if accept_rows else [*found, *_row_counts(con, granted, previous)]
+
+
+def _declarations(
+    granted: GrantedModels, sources: Sequence[Source[Any, Any]], problems: Sequence[Problem]
+) -> Iterator[Violation]:
+    """Sources with a mistake: what is personal in them, and how old they may be, is not known."""
+    sound = {source.name for source in sources}
+    wrong = sorted(
+        {
+            table.source[0]
+            for table in granted.manifest.tables.values()
+            if problems and table.source and table.source[0] not in sound and table.meta.get("load")
+        }
+    )
+    affected = {key for name in wrong for key in granted.readers_of(name)} & set(granted.models)
+    if affected:
+        mistakes = "".join(f"\n    {problem}" for problem in problems)
+        message = f"{', '.join(wrong)}: the declaration has a mistake, so nobody knows what is personal in it{mistakes}"
+        yield Violation(WRONG_DECLARATION, message, tuple(sorted(affected)))
 
 
 def _tests(
@@ -81,6 +107,13 @@ def _builds(granted: GrantedModels, outcomes: Mapping[str, Outcome]) -> Iterator
             rule = "not built" if built.status == "skipped" else rule
             yield Violation(rule, f"{model.name}: {built.status}: {first}", (model.unique_id,))
             continue
+        for other in granted.made_from(model.unique_id):
+            origin = outcomes.get(other)
+            if origin and origin.changed_at > built.started_at:
+                message = (
+                    f"{model.name} was built with what {other.split('.')[-1]} held before its SQL changed"
+                )
+                yield Violation("not built", f"{message}; run `sluice build`", (model.unique_id,))
         for test in granted.manifest.tests.values():
             if (
                 model.unique_id not in test.affected
@@ -109,7 +142,11 @@ def _contracts(con: duckdb.DuckDBPyConnection, granted: GrantedModels) -> Iterat
     for model in granted.models.values():
         found = warehouse_columns(con, model)
         wrong = []
-        if not found:
+        if model.database.lower() != "warehouse":
+            wrong = [
+                f"dbt builds it in the database {model.database!r}; only tables of the warehouse are published"
+            ]
+        elif not found:
             wrong = [
                 "the warehouse has no such table (a view cannot be published; materialise it as a table)"
             ]

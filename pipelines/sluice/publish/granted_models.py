@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sluice.config.audiences import UNCLASSED, Policy, RowLimits
-from sluice.dbt.manifest import Column, Manifest, Table, meta, read_manifest
+from sluice.dbt.manifest import Column, Manifest, Table, meta, reached, read_manifest
 from sluice.dbt.run_results import Outcome
-from sluice.errors import DeclarationError, SluiceError
+from sluice.errors import DeclarationError
 from sluice.lineage import Graph, Ref, load_graph
-from sluice.privacy.propagation import declared_classes, nearest_class
+from sluice.privacy.propagation import declared_classes, nearest_class, unresolved_origin
 from sluice.sql import quoted
 
 
@@ -24,6 +24,7 @@ class Model:
 
     unique_id: str
     name: str
+    database: str
     schema: str
     columns: Mapping[str, Column]
     """By name, in lower case; a column that the model does not declare is not published."""
@@ -31,6 +32,7 @@ class Model:
     is_contracted: bool
     limits: RowLimits
     partition_by: tuple[str, ...]
+    description: str = ""
 
     @property
     def relation(self) -> str:
@@ -41,9 +43,17 @@ class Model:
 class GrantedModels:
     """dbt's manifest, as publishing sees it."""
 
-    def __init__(self, manifest: Manifest, limits: RowLimits, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        limits: RowLimits,
+        cache: Path | None = None,
+        earlier: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        """`cache` keeps parsed queries; `earlier` is other SQL whose rows a table still holds, by unique id."""
         self.manifest = manifest
         self._cache = cache
+        self._earlier = {key: sql for key, sql in (earlier or {}).items() if sql}
         self._limits = limits
 
     @classmethod
@@ -52,13 +62,12 @@ class GrantedModels:
     ) -> GrantedModels:
         """The granted models of `target/manifest.json`, with the SQL that ran (`outcomes`).
 
-        `cache` keeps parsed queries. Raises DeclarationError when grants and policy do not fit.
+        `cache` keeps parsed queries. Raises DeclarationError when grants and policy do not fit, SluiceError without a
+        manifest.
         """
-        try:
-            manifest = read_manifest(target, {key: outcome.compiled for key, outcome in outcomes.items()})
-        except SluiceError as error:
-            raise DeclarationError(str(error)) from None
-        granted = cls(manifest, policy.publishing.rows, cache)
+        manifest = read_manifest(target, {key: outcome.compiled for key, outcome in outcomes.items()})
+        earlier = {key: outcome.earlier for key, outcome in outcomes.items()}
+        granted = cls(manifest, policy.publishing.rows, cache, earlier)
         if mistakes := list(granted.misdeclared(policy)):
             raise DeclarationError("\n".join(mistakes))
         return granted
@@ -77,6 +86,11 @@ class GrantedModels:
         tables = self.manifest.tables.values()
         return self.manifest.descendants(t.id for t in tables if t.source and t.source[0] == source)
 
+    def made_from(self, unique_id: str) -> list[str]:
+        """All that a model is made from, also tables that its SQL names without `ref`."""
+        parents = {node.id: node.parents for node in self._lineage.nodes.values()}
+        return sorted(reached([unique_id], parents) - {unique_id})
+
     def plain_columns(self, unique_id: str) -> set[str]:
         """Columns a node declares that hold nothing personal, also by lineage."""
         table = self.manifest.tables.get(unique_id)
@@ -89,7 +103,7 @@ class GrantedModels:
             name
             for name, data_class in classes.items()
             if data_class == UNCLASSED
-            or (not data_class and nearest_class(graph, self._classes, Ref(unique_id, name)) is None)
+            or (not data_class and not self._why_personal(graph, Ref(unique_id, name)))
         }
 
     def mistakes(self, policy: Policy) -> Iterable[str]:
@@ -98,7 +112,7 @@ class GrantedModels:
         yield from self.unclassed()
 
     def unclassed(self, held: Collection[str] = ()) -> Iterable[str]:
-        """Columns derived from personal ones without a class of their own, except those of models that are held back.
+        """Columns without a class that are, or may be, personal, except those of models that are held back.
 
         Raises DeclarationError when the SQL of a model is unknown. One skipped after a failure has no SQL, but it
         is held back.
@@ -150,16 +164,42 @@ class GrantedModels:
             yield f"two granted models are called {name}: a published file has one schema, so give one an alias"
 
     def _unclassed(self, model: Model, graph: Graph) -> Iterable[str]:
-        """Columns without a class whose values come from a classed column, or may do so."""
+        """Columns without a class whose values come from a classed column, or from where lineage cannot follow."""
         for name, column in model.columns.items():
-            ref = Ref(model.unique_id, name)
-            if not column.data_class and (origin := nearest_class(graph, self._classes, ref)):
-                where, data_class, is_certain = origin
-                yield (
-                    f"{model.name}.{name} has no data class, but {'comes' if is_certain else 'may come'} from "
-                    f"{where.node.split('.', 2)[-1]}.{where.column}, whose class is {data_class!r}: set "
-                    f"config.meta.data_class to it, or to {UNCLASSED!r} if it is not personal any more"
-                )
+            if not column.data_class and (why := self._why_personal(graph, Ref(model.unique_id, name))):
+                yield f"{model.name}.{name} has no data class, {why}{self._written_before(model)}"
+
+    def _written_before(self, model: Model) -> str:
+        """What to do where it is only rows of earlier SQL that are, or may be, personal."""
+        names = [
+            key.split(".")[-1]
+            for key in (model.unique_id, *self.made_from(model.unique_id))
+            if key in self._earlier
+        ]
+        if not names:
+            return ""
+        return (
+            f". Rows that earlier SQL of {_list(names)} wrote count, too; `sluice build --full-refresh` replaces those "
+            "of incremental models"
+        )
+
+    def _why_personal(self, graph: Graph, column: Ref) -> str:
+        """Why a column without a class may be personal, and what to do; "" if all of its origins are known."""
+        if origin := nearest_class(graph, self._classes, column):
+            where, data_class, is_certain = origin
+            return (
+                f"but {'comes' if is_certain else 'may come'} from {_written(where)}, whose class is {data_class!r}: "
+                f"set config.meta.data_class to it, or to {UNCLASSED!r} if it is not personal any more"
+            )
+        if lost := unresolved_origin(graph, self._classes, column):
+            where, unknown = lost
+            return (
+                f"and where its values come from cannot be followed beyond {_written(where)}: {unknown.reason} "
+                f"({unknown.sql}). It counts as personal: read tables by ref() or source() and in SQL that `sluice "
+                f"lineage` understands, or set config.meta.data_class; {UNCLASSED!r} says that it is not personal, "
+                "and the column's description should say why"
+            )
+        return ""
 
     def _graph(self, models: Iterable[str]) -> Graph:
         tables = self.manifest.tables
@@ -181,7 +221,7 @@ class GrantedModels:
 
     @cached_property
     def _lineage(self) -> Graph:
-        return load_graph(self.manifest, cache_file=self._cache)
+        return load_graph(self.manifest, cache_file=self._cache, earlier=self._earlier)
 
     def _model(self, table: Table) -> Model:
         published = table.meta.get("publish") or {}
@@ -193,6 +233,7 @@ class GrantedModels:
         return Model(
             unique_id=table.id,
             name=table.name,
+            database=str(table.entry.get("database") or ""),
             schema=table.entry["schema"],
             columns=table.columns,
             grants=frozenset(table.audiences),
@@ -201,6 +242,7 @@ class GrantedModels:
             partition_by=tuple(
                 name.lower() for name in ([partition_by] if isinstance(partition_by, str) else partition_by)
             ),
+            description=table.description,
         )
 
 
@@ -212,6 +254,10 @@ def _check_classes(table: Table) -> None:
                 f"{table.id.split('.', 2)[-1]}.{column['name']}: config.meta.data_class is {found!r}: it is one name; "
                 "a column made of several classes gets the one that fewest may see, or one of its own"
             )
+
+
+def _written(column: Ref) -> str:
+    return f"{column.node.split('.', 2)[-1] if column.node.count('.') > 1 else column.node}.{column.column}"
 
 
 def _list(names: Iterable[str]) -> str:

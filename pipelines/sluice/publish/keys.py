@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sluice.config.audiences import Audience, Policy
 from sluice.config.connections import REFERENCE, Connections
-from sluice.errors import ConnectionError, PublishError
+from sluice.errors import ConnectionError, DamagedError, PublishError
 from sluice.publish import keyring
 from sluice.system import write_private
 
@@ -31,9 +31,9 @@ class Keys:
     def find(self, audience: Audience) -> str | None:
         """The key an audience's file is written with; None: it is not encrypted.
 
-        Raises ConnectionError when it should be in the keyring and is not.
+        Raises ConnectionError when it should be in the keyring and is not, or cannot be the key of a file.
         """
-        return self._required(audience.key) or self._kept(audience.name)
+        return _of_files(audience, self._required(audience.key) or self._kept(audience.name))
 
     def masking(self, policy: Policy, published: Path | None) -> str:
         """The hash mask's key as 64 hex digits; generated on first use where none is given.
@@ -69,7 +69,7 @@ class Keys:
         else:
             new = self._kept(f"{audience.name}.next") or self._make()
             write_private(self._folder / f"{audience.name}.next", new)
-        return old, new
+        return old, _of_files(audience, new) or new
 
     def end_rotation(self, audience: Audience, new: str) -> None:
         """Replace the old key by the new one, unless the key is given by reference."""
@@ -154,7 +154,15 @@ class Keys:
 
     def _kept(self, name: str) -> str | None:
         file = self._folder / name
-        return self._secret(file.read_text(encoding="utf-8").strip()) if file.is_file() else None
+        if not file.is_file():
+            return None
+        try:
+            key = file.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            key = ""
+        if not key.isprintable() or not key:  # an empty one would hash as if there were no secret
+            raise DamagedError(file, "it holds no key", "Restore it from a backup, or put the key into it")
+        return self._secret(key)
 
     def _required(self, reference: str | None) -> str | None:
         key = self._given(reference)
@@ -183,6 +191,16 @@ class Keys:
         if key:
             self._connections.conceal(key)
         return key or None
+
+
+def _of_files(audience: Audience, key: str | None) -> str | None:
+    """The key, if files can be encrypted with it; DuckDB takes it for the text of a BLOB. Raises ConnectionError."""
+    if key and not (key.isascii() and key.isprintable() and "\\" not in key):
+        raise ConnectionError(
+            f"a key of {audience.name} ({audience.key or 'in keys/'}) cannot encrypt files: use letters, digits and "
+            "signs of ASCII, without \\"
+        )
+    return key
 
 
 def _next(reference: str | None) -> str | None:

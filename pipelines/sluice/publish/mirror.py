@@ -17,6 +17,7 @@ from sluice.config.audiences import Audience
 from sluice.config.connections import Connections
 from sluice.errors import ConnectionError
 from sluice.publish.versions import Version, Versions
+from sluice.system import group_number, share
 
 OURS = re.compile(r"[^/]+/[0-9a-f]{16}/(.+/)?[^/]+\.parquet|versions/[0-9TZ.]+\.json(\.new)?")
 """Files that are removed once no version needs them; all others in that place belong to somebody else."""
@@ -74,6 +75,7 @@ class Mirror:
         if kept.get(version) is None:
             self.send(self._versions.read(version), self._versions.path(version))
             kept[version] = self._read(f"versions/{version}.json")
+        self._share()
         self._write("current.json", kept[version])
         needed = {
             f"{self._base}/{f}" for v in kept.values() if v for t in v["tables"].values() for f in t["files"]
@@ -105,9 +107,21 @@ class Mirror:
         content = json.dumps(value, indent=2).encode()
         if "file" in self._store.protocol:
             self._store.pipe_file(f"{target}.new", content)
+            self._share()
             self._store.mv(f"{target}.new", target)
         else:
             self._try(self._store.pipe_file, target, content)
+
+    def _share(self) -> None:
+        """Let the owner and the audience's group read the copy in a folder; a bucket has its own rules."""
+        if "file" not in self._store.protocol:
+            return
+        group = group_number(self._audience.group) if self._audience.group else None
+        base = Path(self._base)
+        ours = [p for p in base.rglob("*") if OURS.fullmatch(p.relative_to(base).as_posix())]
+        folders = {f for p in ours for f in p.parents if base in f.parents}
+        for path in [*folders, *ours, *base.glob("current.json*"), *([base] if group is not None else [])]:
+            share(path, group)
 
     def _size(self, path: str) -> int | None:
         try:
@@ -121,6 +135,8 @@ class Mirror:
         except FileNotFoundError:
             raise
         except Exception as error:  # botocore, aiohttp and the operating system raise errors of their own
+            from sluice.extract.unreachable import with_reason
+
             raise ConnectionError(
-                f"{self._audience.name}: {self._audience.to} cannot be used: {error}"
+                f"{self._audience.name}: {self._audience.to} cannot be used: {with_reason(str(error), error)}"
             ) from None

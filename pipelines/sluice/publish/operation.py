@@ -9,7 +9,7 @@ from functools import cached_property
 
 from sluice.config.audiences import load_policy
 from sluice.config.connections import Connections
-from sluice.config.settings import Settings
+from sluice.config.settings import Settings, keep_private
 from sluice.errors import PublishError, RunStoreError
 from sluice.publish.keys import Keys
 from sluice.publish.mirror import Mirror
@@ -21,6 +21,7 @@ class Operation:
     """One publication, rollback or key rotation; raises DeclarationError when the policy is wrong."""
 
     def __init__(self, settings: Settings) -> None:
+        keep_private(settings)
         self.settings = settings
         self.policy = load_policy(settings.audiences)
         self.connections = Connections(settings.root, settings.connections)
@@ -63,6 +64,12 @@ class Operation:
     def _current(self) -> str:
         current = self.versions.current
         return f"version {current}" if current else "nothing yet"
+
+
+def refusal(reasons: str, current: str | None) -> str:
+    """A message for who expects a new version; reasons: a line for each, or several with the further ones indented."""
+    serving = f"; readers keep version {current}" if current else ""
+    return f"nothing was published{serving}:\n  " + reasons.replace("\n", "\n  ")
 
 
 def _message(error: BaseException) -> tuple[bool, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sluice.config.audiences import UNCLASSED, Audience, Policy
+from sluice.privacy.masks import shown_type
 from sluice.publish.versions import PublishedTable, Version
 
 
@@ -30,7 +31,9 @@ def forbidden_columns(
     name: str, table: PublishedTable, audience: Audience, classes: Mapping[str, str]
 ) -> Iterator[str]:
     """Columns of an old table that would be masked differently today; `classes` are today's data classes."""
-    for column in table.columns:
+    for column, data_type in table.columns.items():
+        if shown_type(data_type, "clear") != data_type:
+            yield f"{audience.name} would see the words of an ENUM, {name}.{column}, that are in no row"
         data_class, treatment = table.classed.get(column, (UNCLASSED, "clear"))
         wanted = audience.treatment(classes.get(column, data_class))
         if wanted != treatment:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,20 +14,19 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.audiences import Audience
-from sluice.config.sources import load_sources
+from sluice.config.sources import read_sources
 from sluice.dbt import run_results
 from sluice.dbt.run_results import Outcome
 from sluice.errors import ConnectionError, DeclarationError, PublishError
-from sluice.publish.audit import Violation, audit, orphans
+from sluice.publish.audit import WRONG_DECLARATION, audit, orphans
 from sluice.publish.granted_models import GrantedModels, Model
-from sluice.publish.operation import Operation
+from sluice.publish.operation import Operation, refusal
 from sluice.publish.policy_changes import forbidden_columns
 from sluice.publish.published_files import (
     attached,
     fingerprint,
     link,
     opens,
-    parquet_opens,
     parquet_query,
     rewrite,
     write_duckdb,
@@ -42,9 +42,9 @@ from sluice.publish.selection import (
     selection,
     warehouse_columns,
 )
-from sluice.publish.versions import PublishedAudience, PublishedTable, Version, new_name
+from sluice.publish.versions import PublishedAudience, PublishedTable, Version, file_digests, new_name
 from sluice.sql import quoted
-from sluice.system import git
+from sluice.system import git, group_number, may_share_with
 
 
 @dataclass
@@ -81,14 +81,16 @@ class Publication(Operation):
         cache = self.settings.lineage_cache
         return GrantedModels.read(self.settings.target, self.policy, self.outcomes, cache)
 
-    def run(self, run_id: str | None, accept_rows: bool) -> Published:
+    def run(self, run_id: str | None, accept_rows: bool, on_step: Callable[[str], None]) -> Published:
         """See publish."""
+        groups = self._groups()
         for mirror in self.mirrors:
             mirror.settle()
         previous = self.versions.read_current()
         hashed = self.versions.folder if previous and _has_hashes(previous) else None
         masking_key = self.keys.masking(self.policy, hashed)
         with open_warehouse(self.settings.warehouse, masking_key, self.settings.lock_seconds) as con:
+            on_step("audit")
             held = self._audit(con, previous, accept_rows)
             if unclassed := list(self.granted.unclassed(held)):
                 raise DeclarationError("\n".join(unclassed))
@@ -96,11 +98,10 @@ class Publication(Operation):
             digests = Digests(con)
             held_names = {m.name: held[i] for i, m in self.granted.models.items() if i in held}
             result = Published(new_name(), held=held_names)
-            for audience in self.policy.audiences:
-                copy = _Copy(self, con, digests, audience, previous)
-                result.audiences[audience.name], result.written[audience.name] = copy.write(
-                    building, set(held)
-                )
+            for number, audience in enumerate(self.policy.audiences, 1):
+                on_step(f"{audience.name}, audience {number} of {len(self.policy.audiences)}")
+                copy = _Copy(self, con, digests, audience, previous, held)
+                result.audiences[audience.name], result.written[audience.name] = copy.write(building)
         version = Version(
             version=result.version,
             created_at=datetime.now(UTC),
@@ -111,29 +112,60 @@ class Publication(Operation):
                 i: self.outcomes[i].status for i in sorted(self.granted.manifest.tests) if i in self.outcomes
             },
             held={name: reason.splitlines()[0] for name, reason in result.held.items()},
+            models={t.id: t.checksum for t in self.granted.manifest.tables.values() if t.kind == "model"},
             audiences=result.audiences,
         )
         for mirror in self.mirrors:
+            on_step("copies elsewhere")
             mirror.send(version, building)
         self.versions.seal(version)
+        self.versions.share(groups)
         self.versions.switch(result.version)
         for mirror in self.mirrors:
             mirror.switch(result.version)
         self.versions.prune(self.policy.publishing.keep)
         return result
 
+    def _groups(self) -> dict[str, int]:
+        """The number of each audience's group; raises DeclarationError for a group that this user cannot share with."""
+        found = {}
+        for audience in self.policy.audiences:
+            if audience.group:
+                number = group_number(audience.group)
+                if number is None:
+                    raise DeclarationError(
+                        f"{self.policy.file.name}: {audience.name}: this machine has no group {audience.group!r}"
+                    )
+                if not may_share_with(number):
+                    raise DeclarationError(
+                        f"{self.policy.file.name}: {audience.name}: {getpass.getuser()} is not in the group "
+                        f"{audience.group!r} and may not give files to it; add the user to the group"
+                    )
+                found[audience.name] = number
+        return found
+
     def _audit(
         self, con: duckdb.DuckDBPyConnection, previous: Version | None, accept_rows: bool
     ) -> dict[str, str]:
         """Models to hold back, with the reason; raises PublishError when nothing may be published."""
-        sources = load_sources(self.settings.sources) if self.settings.sources.is_dir() else []
+        sources, problems = read_sources(self.settings.sources)
         found = audit(
-            con, self.granted, self.outcomes, sources, self.run_store, previous, accept_rows=accept_rows
+            con,
+            self.granted,
+            self.outcomes,
+            sources,
+            problems,
+            self.run_store,
+            previous,
+            accept_rows=accept_rows,
         )
         if not found:
             return {}
         if self.policy.publishing.on_failure == "stop":
-            raise PublishError(_refusal(found, previous))
+            reasons = "\n".join(map(str, found))
+            if all(violation.rule == WRONG_DECLARATION for violation in found):
+                raise DeclarationError(reasons)
+            raise PublishError(refusal(reasons, previous.version if previous else None))
         held: dict[str, str] = {}
         for violation in found:
             for unique_id in self.granted.manifest.descendants(violation.affected_models):
@@ -144,6 +176,7 @@ class Publication(Operation):
         """See rotate_key."""
         old, new = self.keys.begin_rotation(audience)
         rotated: dict[int, Path] = {}
+        known: dict[int, str] = {}
         done = []
         building = self.versions.begin()
         with writing_connection() as con:
@@ -153,6 +186,10 @@ class Publication(Operation):
                 if published is None:
                     continue
                 path = self.versions.path(name) / _file(audience.name, published.format)
+                if not all(opens(con, file, new) for file in self.versions.damaged(version, audience.name)):
+                    self.versions.refuse_damage(
+                        version, [audience.name]
+                    )  # else an interrupted rotation wrote them
                 shutil.rmtree(building / "new", ignore_errors=True)  # a file renamed onto itself stays behind
                 for file in [path] if path.is_file() else sorted(path.rglob("*.parquet")):
                     inode = file.stat().st_ino
@@ -162,8 +199,10 @@ class Publication(Operation):
                     link(rotated[inode], building / "new" / file.relative_to(path.parent))
                 self.versions.replace(path, building / "new" / path.name)
                 published.is_encrypted = True
+                published.files = file_digests(path.parent, path, known)
                 self.versions.amend(version)
                 done.append(name)
+        self.versions.share(self._groups())
         self.keys.end_rotation(audience, new)
         self.versions.discard()
         for mirror in [m for m in self.mirrors if m.audience == audience.name]:
@@ -184,8 +223,9 @@ class _Copy:
         digests: Digests,
         audience: Audience,
         previous: Version | None,
+        held: Collection[str],
     ) -> None:
-        self._con, self._digests, self._audience = con, digests, audience
+        self._con, self._digests, self._audience, self._held = con, digests, audience, held
         self._granted, self._versions = publication.granted, publication.versions
         self._key = publication.keys.find(audience)
         self._previous = previous.version if previous else ""
@@ -193,34 +233,42 @@ class _Copy:
         self._old_path = self._versions.path(self._previous) / _file(
             audience.name, self._old.format if self._old else audience.format
         )
+        if previous and self._old and self._versions.damaged(previous, audience.name):
+            if any(table.model in held for table in self._old.tables.values()):
+                self._versions.refuse_damage(previous, [audience.name])  # it has the only copy of them
+            if self._key or not self._old.is_encrypted:
+                self._old = None
         if self._old and self._old.is_encrypted and not self._opens(self._key):
             why = publication.keys.missing(audience, self._opens, self._versions.folder)
             raise ConnectionError(f"the published file of {audience.name} is encrypted: {why}")
 
-    def write(self, building: Path, held: set[str]) -> tuple[PublishedAudience, list[str]]:
+    def write(self, building: Path) -> tuple[PublishedAudience, list[str]]:
         """Write the file or folder into `building`; returns what it holds, and which tables were written."""
         tables = {}
         with ExitStack() as stack:
             old = self._attach_old(stack)
             for model in [m for m in self._granted.models.values() if self._audience.name in m.grants]:
-                if model.unique_id not in held:
+                if model.unique_id not in self._held:
                     tables[model.name] = self._select(model)
                 elif old and (kept := self._keep(model, old)):
                     tables[model.name] = kept
             by_model = {table.model: (sql, table) for sql, table in tables.values()}
-            if held and (reasons := list(orphans(self._con, self._granted, by_model))):
+            if self._held and (reasons := list(orphans(self._con, self._granted, by_model))):
                 raise PublishError(
                     f"holding back does not work for {self._audience.name}: {'; '.join(reasons)}"
                 )
-            reused = old if old and old.format == self._audience.format else None
+            reused = old if old and old.files and old.format == self._audience.format else None
             same = [n for n, (_, t) in tables.items() if reused and _is_same(t, reused.tables.get(n))]
             is_same = reused is not None and len(same) == len(tables) == len(reused.tables)
             written = self._store(building, tables, same, is_same)
+        linked = self._old.files if self._old else {}
+        known = {(self._old_path.parent / file).stat().st_ino: digest for file, digest in linked.items()}
         published = PublishedAudience(
             format=self._audience.format,
             is_encrypted=self._key is not None,
             tables={name: table for name, (_, table) in tables.items()},
             to=self._audience.to,
+            files=file_digests(building, building / _file(self._audience.name, self._audience.format), known),
         )
         return published, written
 
@@ -263,6 +311,8 @@ class _Copy:
             condition=chosen.condition,
             rows_in_warehouse=row_count(self._con, model),
             partition_by=model.partition_by if self._audience.format == "parquet" else (),
+            description=model.description,
+            comments={n: text for n in chosen.columns if (text := model.columns[n].description)},
         )
         return chosen.sql, table
 
@@ -294,14 +344,14 @@ class _Copy:
         assert self._old
         if self._old.format == "duckdb":
             return opens(self._con, self._old_path, key)
-        return all(
-            parquet_opens(self._con, self._old_path / name, key) for name in list(self._old.tables)[:1]
-        )
+        return all(opens(self._con, self._old_path / name, key) for name in list(self._old.tables)[:1])
 
 
 def _is_same(new: PublishedTable, old: PublishedTable | None) -> bool:
     def content(table: PublishedTable) -> tuple[object, ...]:
-        return table.rows, table.fingerprint, list(table.columns.items()), table.classed, table.partition_by
+        described = table.description, table.comments
+        columns = list(table.columns.items())
+        return table.rows, table.fingerprint, columns, table.classed, table.partition_by, described
 
     return old is not None and content(new) == content(old)
 
@@ -313,11 +363,6 @@ def _has_hashes(version: Version) -> bool:
 
 def _file(audience: str, kind: str) -> str:
     return f"{audience}.duckdb" if kind == "duckdb" else audience
-
-
-def _refusal(found: Sequence[Violation], previous: Version | None) -> str:
-    serving = f"; readers keep version {previous.version}" if previous else ""
-    return "\n".join([f"nothing was published{serving}:", *(f"  {violation}" for violation in found)])
 
 
 def _git_commit(root: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -57,12 +58,15 @@ def attached(
 
 
 def opens(con: duckdb.DuckDBPyConnection, path: Path, key: str | None) -> bool:
-    """Whether a published file can be read with `key`."""
+    """Whether a published file, or a folder of Parquet files, can be read with `key`."""
     try:
-        with attached(con, path, "tried", key):
-            return True
+        if path.suffix == ".duckdb":
+            with attached(con, path, "tried", key):
+                return True
+        con.execute(f"{parquet_query(con, path, key)} limit 0")
     except duckdb.Error:
         return False
+    return True
 
 
 def write_duckdb(
@@ -75,6 +79,12 @@ def write_duckdb(
     with attached(con, path, "published", key, read_only=False):
         for name, (sql, _) in tables.items():
             con.execute(f"create table published.{quoted(name)} as {sql}")
+        for name, (_, table) in tables.items():
+            if table.description:
+                con.execute(f"comment on table published.{quoted(name)} is {literal(table.description)}")
+            for column, comment in table.comments.items():
+                place = f"published.{quoted(name)}.{quoted(column)}"
+                con.execute(f"comment on column {place} is {literal(comment)}")
     with attached(con, path, "published", key):
         for name, (_, expected) in tables.items():
             _verify(con, name, f"from published.{quoted(name)}", expected)
@@ -91,6 +101,8 @@ def write_parquet(
     """Write one table as a folder of Hive-partitioned Parquet files; it is checked like a database file."""
     folder.mkdir(parents=True)
     options = ["format parquet", "compression zstd", *_parquet_encryption(con, key)]
+    if key is None:  # DuckDB, which alone can read encrypted files, does not show their metadata
+        options += _parquet_metadata(expected)
     target = folder / "data_0.parquet"
     if expected.partition_by and expected.rows:  # without rows there would be no file with the columns
         options += [
@@ -117,13 +129,11 @@ def parquet_query(con: duckdb.DuckDBPyConnection, path: Path, key: str | None) -
     return f"from read_parquet({literal(files)}, {', '.join(options)})"
 
 
-def parquet_opens(con: duckdb.DuckDBPyConnection, path: Path, key: str | None) -> bool:
-    """Whether a published folder can be read with `key`."""
-    try:
-        con.execute(f"{parquet_query(con, path, key)} limit 0")
-    except duckdb.Error:
-        return False
-    return True
+def _parquet_metadata(table: PublishedTable) -> list[str]:
+    """COPY options that put the table's description, and those of its columns as JSON, into a file's metadata."""
+    described = {"description": table.description, "columns": table.comments and json.dumps(table.comments)}
+    texts = ", ".join(f"{quoted(name)}: {literal(text)}" for name, text in described.items() if text)
+    return [f"kv_metadata {{{texts}}}"] if texts else []
 
 
 def _parquet_encryption(con: duckdb.DuckDBPyConnection, key: str | None) -> list[str]:
@@ -143,21 +153,18 @@ def parquet_key(key: str) -> str:
 def rewrite(con: duckdb.DuckDBPyConnection, old: Path, new: Path, old_key: str | None, new_key: str) -> None:
     """Encrypt the content of a published file with another key; a file that `new_key` opens already is only linked."""
     new.unlink(missing_ok=True)
-    if new.suffix == ".parquet":
-        if parquet_opens(con, old, new_key):
-            link(old, new)
-            return
+    if opens(con, old, new_key):
+        link(old, new)
+    elif new.suffix == ".parquet":
         options = ", ".join(["format parquet", "compression zstd", *_parquet_encryption(con, new_key)])
         con.execute(f"copy ({parquet_query(con, old, old_key)}) to {literal(new)} ({options})")
-    elif opens(con, old, new_key):
-        link(old, new)
     else:
         with (
             attached(con, old, "rewritten", old_key),
             attached(con, new, "published", new_key, read_only=False),
         ):
             con.execute("copy from database rewritten to published")
-    new.chmod(0o444)
+    new.chmod(0o400)
 
 
 def link(old: Path, new: Path) -> None:

@@ -12,7 +12,7 @@ import duckdb
 from sluice.config.audiences import UNCLASSED, Audience, Treatment
 from sluice.engine import engine
 from sluice.errors import DeclarationError, PublishError
-from sluice.privacy.masks import KEY, masked, shown_type
+from sluice.privacy.masks import KEY, has_named_parts, masked, shown_type
 from sluice.publish.granted_models import Model
 from sluice.publish.published_files import writing_connection
 from sluice.sql import first_value, one_row, quoted
@@ -105,6 +105,11 @@ def selection(audience: Audience, model: Model, types: Mapping[str, str], digest
             continue  # a broken contract, which the audit has reported
         data_type = types[name]
         treatment: Treatment = audience.treatment(column.data_class or UNCLASSED)
+        if treatment == "clear" and has_named_parts(data_type) and not (model.is_contracted and column.type):
+            raise DeclarationError(
+                f"{model.name}.{name} is a struct or union. Its field names are not declared, so they may be values of "
+                "rows that an audience does not see: enforce the model's contract, with the whole type in data_type"
+            )
         try:
             expression = masked(name, data_type, treatment, column.data_class)
         except DeclarationError as error:
@@ -123,7 +128,7 @@ def selection(audience: Audience, model: Model, types: Mapping[str, str], digest
             f"{model.name} is granted but declares none of its columns: nothing can be shown"
         )
     rows = condition(audience, model)
-    relation = f"{model.relation} where {rows}" if rows else model.relation
+    relation = f"{model.relation} where ({rows})" if rows else model.relation
     if lookups:
         relation = f"(from {relation}){''.join(lookups)}"
     return Selection(f"select {', '.join(expressions)} from {relation}", columns, classed, rows)

@@ -7,20 +7,22 @@ published/current             a link to the version readers get
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from sluice.config.audiences import Treatment
 from sluice.engine.locks import locked
-from sluice.errors import PublishError
+from sluice.errors import DamagedError, PublishError
+from sluice.system import share
 
 
 class PublishedTable(BaseModel):
@@ -41,6 +43,10 @@ class PublishedTable(BaseModel):
     """Before the row filter; the limits of the next version count from it."""
     partition_by: tuple[str, ...] = ()
     """Columns a Parquet folder is partitioned by."""
+    description: str = ""
+    """What the repository says of the table; it is the comment of the published one."""
+    comments: dict[str, str] = {}
+    """The same by column, of those that have a description."""
     held_from: str | None = None
     """The version the table was taken from, because the audit refused the one in the warehouse."""
 
@@ -52,6 +58,8 @@ class PublishedAudience(BaseModel):
     is_encrypted: bool
     tables: dict[str, PublishedTable]
     to: str | None = None
+    files: dict[str, str] = {}
+    """SHA-256 by path below the version's folder; empty in versions of earlier releases."""
 
 
 class Version(BaseModel):
@@ -69,6 +77,8 @@ class Version(BaseModel):
     """Status of every test dbt ran, by its unique id."""
     held: dict[str, str] = {}
     """Models that were held back, and why; without sample rows, as every audience can read this."""
+    models: dict[str, str] = {}
+    """Checksum of the SQL of every model of the project as it was published, by its unique id."""
     audiences: dict[str, PublishedAudience]
 
     def content(self) -> str:
@@ -102,11 +112,36 @@ class Versions:
         return self.folder / "versions" / version
 
     def read(self, version: str) -> Version:
-        """The manifest of a sealed version."""
-        return Version.model_validate_json((self.path(version) / "manifest.json").read_bytes())
+        """The manifest of a sealed version. Raises DamagedError where it cannot be read."""
+        file = self.path(version) / "manifest.json"
+        try:
+            return Version.model_validate_json(file.read_bytes())
+        except (ValidationError, FileNotFoundError, IsADirectoryError) as error:
+            raise DamagedError(
+                file,
+                "it is missing" if isinstance(error, FileNotFoundError) else "it is not a version's manifest",
+                f"Restore {file.parent} from a backup; without one, move {self.folder} away and publish again, which "
+                "gives readers a new version without the earlier ones",
+            ) from None
 
     def read_current(self) -> Version | None:
         return self.read(self.current) if self.current else None
+
+    def damaged(self, version: Version, audience: str) -> list[Path]:
+        """Files of an audience that are missing or not as they were published; reads all of them."""
+        places = {self.path(version.version) / n: d for n, d in version.audiences[audience].files.items()}
+        return [file for file, digest in places.items() if not file.is_file() or _sha256(file) != digest]
+
+    def refuse_damage(self, version: Version, audiences: Iterable[str]) -> None:
+        """Raise DamagedError if these audiences' files of a version are not as they were published."""
+        for audience in audiences:
+            for file in self.damaged(version, audience):
+                raise DamagedError(
+                    file,
+                    "its content is not what was published" if file.is_file() else "it is missing",
+                    "Restore it from a backup; without one, `sluice publish` writes it again in a new version. If a "
+                    f"key rotation was interrupted, call `sluice publish --rotate-key {audience}` again",
+                )
 
     @contextmanager
     def locked(self, seconds: float) -> Iterator[None]:
@@ -133,7 +168,7 @@ class Versions:
         (self.building / "manifest.json").write_text(version.model_dump_json(indent=2), encoding="utf-8")
         for file in sorted(self.building.rglob("*"), reverse=True):
             if not file.is_dir():
-                file.chmod(0o444)
+                file.chmod(0o400)
             _sync(file)
         _sync(self.building)
         self.path(version.version).parent.mkdir(exist_ok=True)
@@ -144,9 +179,27 @@ class Versions:
         """Replace the manifest of a sealed version."""
         new = self.building / "manifest.json"
         new.write_text(version.model_dump_json(indent=2), encoding="utf-8")
-        new.chmod(0o444)
+        new.chmod(0o400)
         _sync(new)
         new.replace(self.path(version.version) / "manifest.json")
+
+    def share(self, groups: Mapping[str, int]) -> None:
+        """Let the group of each audience, and nobody else but the owner, read its files, in each version there is."""
+        passable = 0o711 if groups else 0o700
+        for name in self.names:
+            version, folder = self.read(name), self.path(name)
+            for audience, published in version.audiences.items():
+                file = folder / (f"{audience}.duckdb" if published.format == "duckdb" else audience)
+                if file.exists():  # else it was removed, which the other versions do not suffer from
+                    for part in [file.resolve(), *file.resolve().rglob("*")]:
+                        share(part, groups.get(audience))
+            (folder / "manifest.json").chmod(0o444 if groups else 0o400)
+            folder.chmod(passable)
+        for folder in (self.folder / "versions", self.folder):
+            folder.chmod(passable)
+        if groups:  # whoever may read a file has to reach it, and sees nothing on the way
+            home = self.folder.parent
+            home.chmod(home.stat().st_mode | 0o111)
 
     def replace(self, path: Path, new: Path) -> None:
         """Replace the file or folder `path` of a version by `new`: readers find either the old one or the new one.
@@ -201,6 +254,24 @@ class Versions:
 def new_name() -> str:
     """A version's name, which sorts by time."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def file_digests(folder: Path, path: Path, known: dict[int, str]) -> dict[str, str]:
+    """SHA-256 of the file `path`, or of the files in it, by path below `folder`.
+
+    `known` are those that need not be read, by inode; the others are added.
+    """
+    found = {}
+    for file in [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()):
+        inode = file.stat().st_ino
+        known[inode] = found[file.relative_to(folder).as_posix()] = known.get(inode) or _sha256(file)
+    return found
+
+
+def _sha256(file: Path) -> str:
+    """About 1 GB a second."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -15,6 +15,7 @@ from sqlglot.errors import SqlglotError
 from sluice.review import select_parts as parts
 from sluice.review.query_equivalence import drop_default_join_kinds, parse, structure, without_parentheses
 from sluice.review.row_counts import Counts, RowCounts, Undo, adding, dropping, restoring
+from sluice.review.wording import clip, other_ones
 
 WHOLE = ("group", "having", "qualify", "distinct", "limit", "offset")
 """Clauses of a select that are compared whole, after `from`, joins and `where`."""
@@ -54,7 +55,9 @@ class Clause:
             if self.differ is None:
                 cost = f": {before:,} → {after:,} rows of `{self.scope}` ({difference:+,})"
             else:
-                cost = f": {before:,} → {after:,} rows of the model ({difference:+,}), {self.differ:,} are other ones"
+                cost = (
+                    f": {before:,} → {after:,} rows of the model ({difference:+,}), {other_ones(self.differ)}"
+                )
         return f"{self.text}{cost}"
 
     def counted(self, count: Callable[[str], int]) -> Clause:
@@ -256,6 +259,12 @@ class _SelectPair:
 
     def _columns(self) -> Iterator[Clause]:
         before, after = parts.outputs_of(self.old), parts.outputs_of(self.new)
+        if ("*" in before) is not ("*" in after):  # which columns a star stands for is not known here
+            shown = " → ".join(f"`{clip(', '.join(names), 100)}`" for names in (before, after))
+            yield Clause("columns-changed", self.scope, f"columns changed: {shown}", False)
+            before, after = (
+                {n: c for n, c in side.items() if n in before and n in after} for side in (before, after)
+            )
         for name, o in before.items():
             if name not in after:
                 how = "unnest" if parts.multiplies_rows(o) else "column"
@@ -269,8 +278,11 @@ class _SelectPair:
                     f": {parts.change_text(None, n)}" if how == "unnest" else ""
                 )
                 yield Clause(f"{how}-added", self.scope, text, how == "unnest", name)
-        if [n for n in before if n in after] != [n for n in after if n in before]:
-            yield Clause("columns-reordered", self.scope, "order of columns changed", False)
+        shared = [n for n in before if n in after], [n for n in after if n in before]
+        moved = [f"`{n}` stands where `{o}` stood" for o, n in zip(*shared, strict=True) if o != n]
+        if moved:
+            text = f"order of columns changed: {', '.join(moved[:2])}{', …' if len(moved) > 2 else ''}"
+            yield Clause("columns-reordered", self.scope, text, False)
 
     def _expression(self, name: str, old: exp.Expression, new: exp.Expression) -> Iterator[Clause]:
         windows = [list(side.find_all(exp.Window)) for side in (old, new)]
@@ -279,7 +291,7 @@ class _SelectPair:
             for part, word in (("partition_by", "partition"), ("order", "order"), ("spec", "frame")):
                 texts = [parts.sql_of(window.args.get(part)) for window in (before, after)]
                 if texts[0] != texts[1]:
-                    change = " → ".join(f"`{t or 'none'}`" for t in texts)
+                    change = " → ".join(f"`{clip(t or 'none', 160)}`" for t in texts)
                     text = f"window {word} of `{name}` changed: {change}"
                     counts = self.counts.of_window(self.new, name, before.args.get(part), part)
                     yield Clause(f"window-{word}", self.scope, text, True, name, *counts)

@@ -11,16 +11,17 @@ from sluice.review.findings import Finding, Level, look, safe, stop
 from sluice.review.revision import Revision, owner
 from sluice.review.wording import name_of, old_and_new, with_old_names
 
-STORAGE = (
-    "materialized incremental_strategy unique_key on_schema_change full_refresh pre-hook post-hook database schema "
-    "alias enabled column_types event_time batch_size lookback begin"
+NOT_STORAGE = (
+    "tags meta group docs persist_docs contract grants access static_analysis freshness packages on_error "
+    "latest_version_pointer"
 ).split()
-"""Configuration that changes how or where a model is built; a change rebuilds it."""
+"""Configuration that does not change how or where a model is built, or that has findings of its own."""
 
 
 def changed_storage(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
     """Configuration of a node that changes how it is built, old and new."""
-    both = {key: (before["config"].get(key), after["config"].get(key)) for key in STORAGE}
+    keys = [k for k in {**before["config"], **after["config"]} if k not in NOT_STORAGE]
+    both = {key: (before["config"].get(key), after["config"].get(key)) for key in keys}
     return {key: (o, n) for key, (o, n) in both.items() if (o or None) != (n or None)}
 
 
@@ -38,6 +39,12 @@ def contract_findings(old: Revision, new: Revision, renamed: Mapping[str, str]) 
             if key == "alias" and before["name"] != name:
                 continue
             yield look("config", f"{name}.{key}", f"`{name}`: {key} {old_and_new(o, n)}")
+        relations = before.get("relation_name"), after.get("relation_name")
+        if before["name"] == name and relations[0] != relations[1] and not changed_storage(before, after):
+            yield look("config", f"{name}.relation", f"`{name}` is built as {old_and_new(*relations)}")
+        published = [meta(side).get("publish") for side in (before, after)]
+        if published[0] != published[1]:
+            yield look("config", f"{name}.publish", f"`{name}`: meta.publish {old_and_new(*published)}")
         yield from _contract(before, after)
         yield from _access(before, after)
     yield from _exposures(old, new, renamed)
@@ -69,6 +76,7 @@ def _contract(before: Any, after: Any) -> Iterator[Finding]:
         yield safe("contract-added", name, f"`{name}`: has a contract now")
     if not o:
         return
+    yield from _constraints(name, before, after)
     olds, news = before["columns"], after["columns"]
     for column, entry in olds.items():
         subject = f"{name}.{column}"
@@ -81,15 +89,26 @@ def _contract(before: Any, after: Any) -> Iterator[Finding]:
             kind = "widened" if level is Level.LOOK else "changed"
             text = f"`{subject}`: type {kind}, {types[0]} → {types[1]}"
             yield Finding(f"type-{kind}", subject, level, text)
-        constraints = [{c["type"] for c in x.get("constraints") or []} for x in (entry, news[column])]
-        for lost in sorted(map(str, constraints[0] - constraints[1])):
-            yield look("constraint-removed", f"{subject}.{lost}", f"`{subject}`: no {lost} any more")
-        for more in sorted(map(str, constraints[1] - constraints[0])):
-            yield safe("constraint-added", f"{subject}.{more}", f"`{subject}`: {more} from now on")
+        yield from _constraints(subject, entry, news[column])
     for column in news:
         if column not in olds:
             text = f"`{name}.{column}` joined the contract"
             yield safe("contract-column-added", f"{name}.{column}", text)
+
+
+def _constraints(subject: str, before: Any, after: Any) -> Iterator[Finding]:
+    """Constraints of a model or a column, with their expressions."""
+    sides = [{_constraint(c): c["type"] for c in side.get("constraints") or []} for side in (before, after)]
+    for lost in sorted(set(sides[0]) - set(sides[1])):
+        yield look("constraint-removed", f"{subject}.{sides[0][lost]}", f"`{subject}`: no longer `{lost}`")
+    for more in sorted(set(sides[1]) - set(sides[0])):
+        yield safe("constraint-added", f"{subject}.{sides[1][more]}", f"`{subject}`: `{more}` from now on")
+
+
+def _constraint(constraint: Any) -> str:
+    parts = [constraint["type"], *(constraint.get("columns") or []), constraint.get("to")]
+    parts += [*(constraint.get("to_columns") or []), constraint.get("expression")]
+    return " ".join(str(p) for p in parts if p)
 
 
 def _exposures(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iterator[Finding]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import duckdb
 
 from sluice.review.findings import Finding, look, stop
+from sluice.review.revision import Revision
 from sluice.review.table_diff import TableDiff, columns_of_table
 from sluice.sql import first_value, quoted
 
@@ -23,16 +24,19 @@ def table_findings(
 ) -> Iterator[Finding]:
     """Findings about a table that was built; `place` is its relation on the head's side."""
     name = diff.name
-    if diff.duplicates:
-        text = f"`{name}`: {diff.duplicates:,} rows beyond one for each {', '.join(diff.key)}"
+    twice = diff.duplicates
+    if twice[1] > twice[0]:
+        text = f"`{name}`: {twice[1]:,} rows beyond one for each {', '.join(diff.key)}, {twice[0]:,} before"
+        if diff.without_key:
+            text += f"; {diff.without_key:,} rows have NULL in the key"
         yield stop("key-not-unique", name, text)
     before, after = diff.rows
     is_public = node.get("access") == "public"
     if before and after is not None and after < before * (1 - LOSS) and is_public:
-        text = f"`{name}`: {before:,} → {after:,} rows ({(after - before) / before:+.1%})"
+        text = f"`{name}` loses {before - after:,} of {before:,} rows ({(after - before) / before:+.1%})"
         yield stop("rows-lost", name, text)
-    if before and after == 0:
-        yield stop("rows-lost", name, f"`{name}` is empty now")
+    elif before and after == 0:
+        yield stop("rows-lost", name, f"`{name}` loses all of its {before:,} rows")
     if (node["config"].get("contract") or {}).get("enforced"):
         for subject, text in _broken_contract(connection, node, place):
             yield stop("contract-broken", subject, text)
@@ -62,6 +66,26 @@ def _broken_contract(
     for extra in sorted(set(types) - {n.lower() for n in node["columns"]}):
         subject = f"{node['name']}.{extra}"
         yield subject, f"`{subject}` is in the query, but not in the contract"
+
+
+def unexplained(new: Revision, tables: Iterable[TableDiff], explained: Collection[str]) -> Iterator[Finding]:
+    """Tables that differ, and no finding names a change of them or of what they are made from."""
+    for diff in tables:
+        if diff.is_equal or diff.error or diff.rows[0] is None:
+            continue
+        if not {diff.id, *_above(new, diff.id)}.intersection(explained):
+            yield look("data-changed", diff.name, f"{diff.sentence}, and no change of a query explains it")
+
+
+def _above(new: Revision, key: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [key]
+    while waiting:
+        for parent in new.tables[waiting.pop()]["depends_on"].get("nodes") or []:
+            if parent in new.tables and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return found
 
 
 def plan_findings(

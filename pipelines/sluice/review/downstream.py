@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sluice.lineage import ROWS, EdgeType, Ref
@@ -21,6 +21,8 @@ class Reach:
     columns: tuple[str, ...]
     rows: bool
     owner: str
+    differs: bool | None = None
+    """Whether its data differ, once that was measured."""
 
 
 def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Reach]:
@@ -55,6 +57,28 @@ def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Rea
         who = owner(entry) if entry else node.owner
         result.append(Reach(key, node.name, node.kind, tuple(sorted(columns.get(key, ()))), key in rows, who))
     return result
+
+
+def measured(
+    reach: Iterable[Reach], new: Revision, columns: Mapping[str, Collection[str]], skipped: Collection[str]
+) -> list[Reach]:
+    """The same, with what was measured.
+
+    columns: by id, the columns of each table that was built that differ (with `*` for its rows). skipped: names of
+    models that were not built, since all they are made from is equal.
+    """
+    found = []
+    for item in reach:
+        differs: bool | None = bool(columns[item.id]) if item.id in columns else None
+        if item.name in skipped:
+            differs = False
+        if item.kind == "exposure" and (entry := new.exposures.get(item.id)):
+            parents = set(entry["depends_on"]["nodes"]) & set(columns)
+            differs = any(
+                e["unique_id"] == item.id for p in parents for e in exposures_below(new, p, columns[p])
+            )
+        found.append(replace(item, differs=differs))
+    return found
 
 
 def exposures_below(revision: Revision, key: str, columns: Iterable[str]) -> list[Any]:

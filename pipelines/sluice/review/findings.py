@@ -37,6 +37,8 @@ class Finding:
     subject: str
     level: Level
     text: str
+    file: str = ""
+    """The file whose change is the cause; empty for what follows from it."""
     accepted: str | None = None
 
     @property
@@ -44,19 +46,19 @@ class Finding:
         return f"{self.kind}:{self.subject}"
 
 
-def safe(kind: str, subject: str, text: str) -> Finding:
+def safe(kind: str, subject: str, text: str, file: str = "") -> Finding:
     """Nothing needs to be done."""
-    return Finding(kind, subject, Level.SAFE, text)
+    return Finding(kind, subject, Level.SAFE, text, file)
 
 
-def look(kind: str, subject: str, text: str) -> Finding:
+def look(kind: str, subject: str, text: str, file: str = "") -> Finding:
     """A person has to look at it."""
-    return Finding(kind, subject, Level.LOOK, text)
+    return Finding(kind, subject, Level.LOOK, text, file)
 
 
-def stop(kind: str, subject: str, text: str) -> Finding:
+def stop(kind: str, subject: str, text: str, file: str = "") -> Finding:
     """Something breaks, unless a person accepts it with a reason."""
-    return Finding(kind, subject, Level.STOP, text)
+    return Finding(kind, subject, Level.STOP, text, file)
 
 
 def verdict(findings: Iterable[Finding]) -> Level:

@@ -13,8 +13,10 @@ from typing import Any
 from sluice.dbt.manifest import bare
 from sluice.review.clauses import Clause, changed_clauses
 from sluice.review.contracts import changed_storage
-from sluice.review.query_equivalence import same_meaning
+from sluice.review.macro_changes import HIDDEN, changed_macros, code, macros_of
+from sluice.review.query_equivalence import Columns, same_meaning
 from sluice.review.revision import Revision
+from sluice.sql import quoted
 
 Renamed = dict[str, str]
 ALIKE = 0.6
@@ -38,6 +40,11 @@ class Change:
     dropped: list[str] = field(default_factory=list)
     rows: bool = False
     why: str = ""
+    proven: bool = False
+    """The columns that were there before are the same, each read by name."""
+    file: str = ""
+    is_measurable: bool = True
+    """False for what a build of the compiled query does not show."""
 
     @property
     def rebuilds(self) -> bool:
@@ -76,10 +83,9 @@ def _likeness(before: Any, after: Any) -> float:
 
 def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[str, str]:
     """New relation to old relation of nodes with another name or schema than before."""
-    before = {**old.tables, **old.sources}
     found = {}
-    for key, node in {**new.tables, **new.sources}.items():
-        former = before.get(renamed.get(key, key))
+    for key, node in new.tables.items():
+        former = old.tables.get(renamed.get(key, key))
         if (
             former is not None
             and node.get("relation_name")
@@ -87,6 +93,12 @@ def renamed_relations(old: Revision, new: Revision, renamed: Renamed) -> dict[st
         ):
             found[node["relation_name"]] = former["relation_name"]
     return found
+
+
+def columns_by_old_names(new: Revision, relations: Mapping[str, str]) -> Columns:
+    """The columns of the new side's tables, each by its old name."""
+    tables = {bare(n): bare(o) for n, o in relations.items()}
+    return {tables.get(table, table): types for table, types in new.columns.items()}
 
 
 def with_old_relations(sql: str, relations: Mapping[str, str]) -> str:
@@ -100,8 +112,8 @@ def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
     """Every model, seed and snapshot that changed, in the order of the project."""
     before, after = old.tables, new.tables
     relations = renamed_relations(old, new, renamed)
-    tables = {bare(n): bare(o) for n, o in relations.items()}
-    columns = {tables.get(table, table): types for table, types in new.columns.items()}
+    columns = columns_by_old_names(new, relations)
+    macros = changed_macros(old, new)
     found = []
     for key, node in after.items():
         former = renamed.get(key, key)
@@ -110,6 +122,7 @@ def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
             continue
         change = _change(old, new, key, former, relations, columns)
         if change is not None:
+            change.file = _cause(before[former], node, new.manifest.get("macros", {}), macros)
             found.append(change)
     for key, node in before.items():
         if key not in after and key not in renamed.values():
@@ -119,21 +132,21 @@ def changes(old: Revision, new: Revision, renamed: Renamed) -> list[Change]:
     return found
 
 
+def _cause(before: Any, after: Any, macros: Any, changed: Mapping[str, str]) -> str:
+    """The file that made a model differ: its own, that of a macro it uses, or "" for what it reads or a setting."""
+    if after["resource_type"] == "seed" or code(before["raw_code"]) != code(after["raw_code"]):
+        return str(after["original_file_path"])
+    used = sorted(changed[key] for key in macros_of(macros, after) if key in changed)
+    return used[0] if used else ""
+
+
 def changed_by_file(new: Revision, files: Collection[str]) -> list[Change]:
     """Models, seeds and snapshots whose own file, or a macro they use, is among `files`."""
     macros = new.manifest.get("macros", {})
-
-    def uses(key: str, seen: set[str]) -> bool:
-        if key in seen or key not in macros:
-            return False
-        seen.add(key)
-        above = macros[key]["depends_on"]["macros"]
-        return macros[key]["original_file_path"] in files or any(uses(k, seen) for k in above)
-
     found = []
     for key, node in new.tables.items():
-        above = node["depends_on"].get("macros") or []
-        if node["original_file_path"] in files or any(uses(k, set()) for k in above):
+        used = (macros[k]["original_file_path"] for k in macros_of(macros, node))
+        if node["original_file_path"] in files or any(file in files for file in used):
             found.append(Change(key, node["name"], "unknown", rows=True, columns=list(_outputs(new, key))))
     return found
 
@@ -156,25 +169,39 @@ def _change(
     config.pop("alias", None)
     if key != former:
         config.pop("schema", None)
-    outputs = [set(_outputs(r, k)) for r, k in ((old, former), (new, key))]
+    shared: list[str] = []
     if not same_meaning(sql[0], sql[1], old.columns, columns):
         change.how = "meaning"
         change.clauses = changed_clauses(sql[0], sql[1])
         if not change.clauses:
-            change.why = "its columns follow from what it reads" if sql[0] == sql[1] else "its query changed"
+            change.why = _reshaped_inputs(old, new, after) if sql[0] == sql[1] else "its query changed"
         change.rows = any(c.affects_rows for c in change.clauses)
-        shared = sorted(outputs[0] & outputs[1])
-        change.columns = [c for c in shared if change.rows or _column_differs(c, sql, old.columns, columns)]
-        change.columns += sorted(outputs[1] - outputs[0])
-        change.dropped = sorted(outputs[0] - outputs[1])
+        outputs = [list(_outputs(r, k)) for r, k in ((old, former), (new, key))]
+        shared = [c for c in outputs[0] if c in outputs[1]]
+        change.proven = bool(shared) and not _differ(shared, sql, old.columns, columns)
+        if change.proven:
+            change.rows = False
+        else:
+            change.columns = [
+                c for c in sorted(shared) if change.rows or _differ([c], sql, old.columns, columns)
+            ]
+        change.columns += sorted(set(outputs[1]) - set(shared))
+        change.dropped = sorted(set(outputs[0]) - set(shared))
+    elif code(before["raw_code"]) != code(after["raw_code"]) and _is_hidden(before, after):
+        change.how, change.rows, change.is_measurable = "meaning", True, False
+        change.why = (
+            "its Jinja asks for the target, the environment or the warehouse, which a review does not have"
+        )
     increments = [r.incremental.get(k, "") for r, k in ((old, former), (new, key))]
     increments[1] = with_old_relations(increments[1], relations)
-    if any(increments) and not (
-        all(increments) and same_meaning(increments[0], increments[1], old.columns, columns)
-    ):
+    is_same = all(increments) and (
+        same_meaning(increments[0], increments[1], old.columns, columns)
+        or (change.proven and not _differ(shared, increments, old.columns, columns))
+    )
+    if any(increments) and not is_same:
         base = increments[0] or sql[0]
         change.how = "meaning" if change.how in ("text", "renamed") else change.how
-        change.rows = True
+        change.rows, change.proven, change.is_measurable = True, False, False
         change.why = "its incremental query changed"
         change.clauses += [
             _incremental(c) for c in changed_clauses(base, increments[1] or sql[1]) if c not in change.clauses
@@ -196,8 +223,23 @@ def _incremental(clause: Clause) -> Clause:
     )
 
 
-def _column_differs(column: str, sql: list[str], before: Any, after: Any) -> bool:
-    queries = [f'select "{column}" from ({text}) as model' for text in sql]
+def _reshaped_inputs(old: Revision, new: Revision, node: Any) -> str:
+    names = [
+        f"`{new.graph.nodes[key].name}`"
+        for key in node["depends_on"].get("nodes") or []
+        if key in new.graph.nodes and list(_outputs(old, key)) != list(_outputs(new, key))
+    ]
+    return f"it reads {', '.join(names) or 'a table'} without naming all columns, and there they changed"
+
+
+def _is_hidden(before: Any, after: Any) -> bool:
+    return any(HIDDEN.search(side["raw_code"]) for side in (before, after))
+
+
+def _differ(columns: list[str], sql: list[str], before: Any, after: Any) -> bool:
+    """True if these columns of two queries, read by name, are not certainly the same."""
+    listed = ", ".join(map(quoted, columns))
+    queries = [f"select {listed} from ({text}) as model" for text in sql]
     return not same_meaning(queries[0], queries[1], before, after)
 
 
@@ -212,7 +254,7 @@ def _seed_change(old: Revision, new: Revision, key: str, before: Any, after: Any
     if not added and not removed:
         return Change(key, after["name"], "text", key)
     change = Change(key, after["name"], "seed", key, rows=True, columns=list(_outputs(new, key)))
-    change.why = f"{sum(added.values())} lines added, {sum(removed.values())} removed"
+    change.why = f"lines added: {sum(added.values())}, removed: {sum(removed.values())}"
     return change
 
 

@@ -1,17 +1,17 @@
 """Whether two queries mean the same: compared as trees, in which spelling and layout do not count.
 
 Formatting, comments, quotes, case, redundant parentheses, names of CTEs and table aliases, the order of CTEs and of
-conditions joined by `and`, qualifiers, `select *` for a list of the same columns, and columns that nothing reads make
-no difference. Everything else does; when in doubt two queries differ, since a false "text only" would hide a change.
+conditions joined by `and`, qualifiers, `select *` for a list of the same columns, columns that nothing reads, and the
+order of columns that are read by name make no difference. Everything else does; when in doubt two queries differ, since
+a false "text only" would hide a change.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.eliminate_subqueries import eliminate_subqueries
@@ -22,7 +22,7 @@ from sqlglot.tokens import Tokenizer
 
 from sluice.dbt.manifest import bare
 from sluice.lineage import Graph
-from sluice.lineage.parser_gaps import dropped_names
+from sluice.lineage.parser_gaps import dropped_names, parse_one
 
 Columns = Mapping[str, Mapping[str, str]]
 """Table, as `database.schema.name` in lower case without quotes, to its columns and their types."""
@@ -41,7 +41,7 @@ def columns_of(graph: Graph) -> dict[str, dict[str, str]]:
 
 def parse(sql: str) -> exp.Expression:
     """The query's tree without comments; raises SqlglotError."""
-    tree: exp.Expression = sqlglot.parse_one(sql, dialect=DIALECT)
+    tree: exp.Expression = parse_one(sql, DIALECT)
     for node in tree.walk():
         node.comments = None
     return tree
@@ -57,9 +57,14 @@ def canonical(sql: str, columns: Columns) -> str:
         return _tokens(sql)
     plain = _plain(tree)
     try:
-        return structure(_resolved(plain.copy(), columns))
+        resolved = _resolved(plain.copy(), columns)
+        # what reads columns without naming them means something else once there are others, or in another order
+        implicit = f" of {_columns_read(sql, columns)}" if _reads_unnamed(resolved, _aliases(plain)) else ""
+        if (with_ := resolved.args.get("with_")) is not None and not with_.args.get("recursive"):
+            resolved.set("with_", None)  # CTEs are named by their content
+        return structure(resolved) + implicit
     except (SqlglotError, KeyError, ValueError, AttributeError, TypeError, IndexError):
-        return "unresolved: " + structure(plain)
+        return f"unresolved: {structure(plain)} of {_columns_read(sql, columns)}"
 
 
 def same_meaning(before: str, after: str, columns_before: Columns, columns_after: Columns) -> bool:
@@ -73,6 +78,27 @@ def _columns_read(sql: str, columns: Columns) -> dict[str, list[str]]:
     """The columns, in their order, of all tables that a query names."""
     text = sql.replace('"', "").lower()
     return {table: list(types) for table, types in columns.items() if table in text}
+
+
+def _aliases(tree: exp.Expression) -> set[str]:
+    """What tables are called in a query."""
+    return {node.alias_or_name for node in tree.find_all(exp.Table, exp.Subquery, exp.CTE)}
+
+
+def _reads_unnamed(tree: exp.Expression, aliases: Collection[str]) -> bool:
+    """True if a resolved query reads columns that it does not name.
+
+    That is a star that is left, a pivot, a natural join, a row, or a table whose columns get names by position.
+
+    The alias of a table, in the place of a column, stands for its whole row."""
+    return any(
+        isinstance(node, (exp.Pivot, exp.Columns))
+        or (isinstance(node, exp.Table) and node.alias_column_names)
+        or (isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count))
+        or (isinstance(node, exp.Join) and (node.args.get("method") or "").upper() == "NATURAL")
+        or (isinstance(node, exp.Column) and not node.table and node.name in aliases)
+        for node in tree.walk()
+    )
 
 
 def _tokens(sql: str) -> str:
@@ -134,6 +160,11 @@ def _resolved(tree: exp.Expression, columns: Columns) -> exp.Expression:
         validate_qualify_columns=False,
         isolate_tables=False,
     )
+    for group in tree.find_all(exp.Group):
+        if group.args.get("all") and isinstance(select := group.parent, exp.Select):
+            group.set("all", None)
+            keys = [c.unalias().copy() for c in select.expressions if not c.find(exp.AggFunc)]
+            group.set("expressions", keys)
     if not any(isinstance(node, (exp.Unnest, exp.Explode)) for node in tree.walk()):
         tree = pushdown_projections(tree, schema=schema, dialect=DIALECT)
     tree = eliminate_subqueries(tree)
@@ -141,10 +172,14 @@ def _resolved(tree: exp.Expression, columns: Columns) -> exp.Expression:
     if root is None:
         raise ValueError("no query")
     names: dict[int, str] = {}
+    by_position = any(table.alias_column_names for table in tree.find_all(exp.Table))
     for scope in root.traverse():
         _number_aliases(scope, names)
-    if (with_ := tree.args.get("with_")) is not None and not with_.args.get("recursive"):
-        tree.set("with_", None)
+        if scope.is_cte and not by_position:
+            _sort_columns(scope.expression)
+        if scope.is_cte:
+            content = f"cte_{_digest(structure(scope.expression))}"
+            names[id(scope.expression)] = _passed_through(scope) or content
     return tree
 
 
@@ -165,9 +200,26 @@ def _number_aliases(scope: Scope, names: dict[int, str]) -> None:
             column.set("table", exp.to_identifier(renamed[column.table]))
     for node in [*scope.tables, *scope.derived_tables]:
         if node.alias_or_name in renamed:
-            node.set("alias", exp.TableAlias(this=exp.to_identifier(renamed[node.alias_or_name])))
-    if scope.is_cte:
-        names[id(scope.expression)] = _passed_through(scope) or f"cte_{_digest(structure(scope.expression))}"
+            number = exp.to_identifier(renamed[node.alias_or_name])
+            if isinstance(alias := node.args.get("alias"), exp.TableAlias):
+                alias.set("this", number)  # names of its columns stay
+            else:
+                node.set("alias", exp.TableAlias(this=number))
+
+
+def _sort_columns(query: exp.Expression) -> None:
+    """Order the columns of a CTE by name: what reads it names them, since stars are written out.
+
+    The branches of a set operation match by position, unless it is one `by name`.
+    """
+    if isinstance(query, exp.SetOperation) and query.args.get("by_name"):
+        _sort_columns(query.left)
+        _sort_columns(query.right)
+    if not isinstance(query, exp.Select):
+        return
+    keys = [node for part in ("group", "order") if (c := query.args.get(part)) for node in c.expressions]
+    if not any(isinstance(key.this if isinstance(key, exp.Ordered) else key, exp.Literal) for key in keys):
+        query.set("expressions", sorted(query.expressions, key=lambda column: column.alias_or_name))
 
 
 def _passed_through(scope: Scope) -> str | None:
@@ -196,7 +248,7 @@ def _digest(text: str) -> str:
 def structure(node: Any) -> str:
     """All of a tree but its layout, as a text: unlike SQL it needs no parentheses to say what belongs together.
 
-    Operands of `and`, `or` and `=` are sorted, since their order does not count.
+    Operands of `and`, `or` and `=` and keys of a group are sorted, since their order does not count.
     """
     if isinstance(node, list):
         return "[" + ", ".join(structure(n) for n in node) + "]"
@@ -210,6 +262,8 @@ def structure(node: Any) -> str:
         return f"{node.key}({', '.join(sorted(_operands(node, type(node))))})"
     if isinstance(node, exp.EQ):
         return f"eq({', '.join(sorted([structure(node.left), structure(node.right)]))})"
+    if isinstance(node, exp.Group) and not {k for k, v in node.args.items() if v} - {"expressions"}:
+        return f"group({', '.join(sorted(map(structure, node.expressions)))})"
     parts = [
         f"{name}={structure(value)}"
         for name, value in sorted(node.args.items())

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import html as markup
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sluice.review.findings import Finding, Level
 from sluice.review.result import Review
-from sluice.review.select_parts import FINAL
 from sluice.review.table_diff import ColumnDiff, TableDiff
 
 MARKER = "<!-- sluice review -->"
@@ -23,13 +22,21 @@ SHOWN = 15
 SIGNS = {Level.SAFE: "✅", Level.LOOK: "👀", Level.STOP: "⛔"}
 
 
+EFFECTS = (
+    "rows-lost key-not-unique contract-broken build test-fails incremental-misses data-changed plan slower "
+    "exposure-loses clear-text class-missing"
+).split()
+"""Kinds of findings that follow from others; the rest are causes."""
+
+
 @dataclass(frozen=True)
 class Block:
-    """A piece of a report: a `heading`, a `text`, a `list`, a `table` (first row: headings), or a `code`."""
+    """A piece of a report: a `heading`, a `text`, a `list`, a `table` (first row: headings), a `code`, or `folded`."""
 
     kind: str
     text: str = ""
     rows: tuple[tuple[str, ...], ...] = ()
+    inner: tuple[Block, ...] = ()
 
 
 def markdown(review: Review) -> str:
@@ -50,15 +57,12 @@ def html(review: Review) -> str:
 
 def _blocks(review: Review) -> Iterable[Block]:
     yield from _verdict(review)
-    yield from _models(review)
     yield from _data(review)
     yield from _downstream(review)
-    yield from _group(review, "Contracts, access, personal data, freshness", PROMISES)
-    yield from _tests(review)
-    yield from _group(review, "Sources", ("source-",))
-    yield from _cost(review)
-    yield from _group(review, "Lint and conventions, on changed lines", ("lint", "convention"))
+    yield from _unharmful(review)
     yield from _accepted(review)
+    yield from _lint(review)
+    yield from _cost(review)
     yield Block("heading", "Do it again")
     yield Block("code", review.command)
     yield Block(
@@ -68,36 +72,54 @@ def _blocks(review: Review) -> Iterable[Block]:
     )
 
 
-PROMISES = (
-    "config contract type- constraint access owner grant class clear-text mask row-filter audience key: freshness "
-    "exposure-added exposure-removed exposure-owner exposure-changed"
-).split()
-"""How the ids of findings begin that are about promises."""
-
-
 def _verdict(review: Review) -> Iterable[Block]:
     level = review.verdict
     yield Block("heading1", f"{SIGNS[level]} {level.word}")
     open_ = [f for f in review.findings if f.accepted is None and f.level > Level.SAFE]
-    if open_:
-        yield _list(open_[:SHOWN])
-        if len(open_) > SHOWN:
-            yield Block("text", f"and {len(open_) - SHOWN} more below")
-    else:
-        yield Block("text", _why_safe(review))
+    said = [_size(review), "" if open_ else _why_safe(review)]
+    if any(said):
+        yield Block("text", " ".join(s for s in said if s))
     for remark in review.remarks:
         yield Block("text", f"**Note**: {remark}")
+    causes = sorted(
+        (f for f in open_ if f.kind not in EFFECTS), key=lambda f: (-f.level, f.file == "", f.file)
+    )
+    effects = [f for f in open_ if f.kind in EFFECTS]
+    for heading, found in (("What changed", causes), ("What follows", effects)):
+        if found:
+            yield Block("heading", heading)
+            yield _list(found[:SHOWN])
+            if len(found) > SHOWN:
+                yield Block("folded", f"{len(found) - SHOWN} more", inner=(_list(found[SHOWN:]),))
+
+
+def _size(review: Review) -> str:
+    """What was measured, the largest effect first; "" if no table was built that was there before."""
+    data = review.data
+    failing = sorted((r for r in data.tests if r.fails_newly), key=lambda r: -r.failing[1])
+    different = sorted(data.different, key=lambda t: (not t.is_public, -t.row_share, -t.size))
+    shown = [t for t in different if t.is_public][:2] or different[:2]
+    tables, tests = [t.sentence for t in shown], [r.sentence for r in failing[:1]]
+    said = [*tables, *tests] if shown and shown[0].row_share else [*tests, *tables]
+    if more := len(different) - len(shown):
+        said.append(f"{more} more table{'s differ' if more > 1 else ' differs'}")
+    if not said and data.equal:
+        rows = sum(t.rows[1] or 0 for t in data.compared)
+        names = ", ".join(f"`{t.name}`" for t in data.compared[:3]) + " and others" * (len(data.compared) > 3)
+        return f"No value differs in {rows:,} rows of {names}, which were built on both sides."
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if said else ""
 
 
 def _why_safe(review: Review) -> str:
     if not review.files and not review.models:
         return "Nothing changed."
-    rebuilt = [m for m in review.models if m.rebuilds]
-    if not rebuilt:
-        return "No model changed in meaning; no data, contract, test or source is weaker than before."
-    if review.data.tables and all(t.is_equal or not (t.removed or t.changed) for t in review.data.tables):
-        return "What changed in meaning leaves every value that was there as it was."
-    return "Nothing that exists changes."
+    models = f"{review.coverage[1].models} models" if review.coverage else "models"
+    return (
+        f"Nothing that was compared changes: the compiled queries and contracts of {models}, their tests, audiences, "
+        "data classes and the declarations of sources."
+        + (" No table had to be built." if not review.data.tables and not review.data.remark else "")
+    )
 
 
 def _list(findings: Iterable[Finding]) -> Block:
@@ -106,53 +128,41 @@ def _list(findings: Iterable[Finding]) -> Block:
 
 def _line(finding: Finding) -> str:
     text = " / ".join(line.strip() for line in finding.text.splitlines() if line.strip())
-    return f"**{finding.level.word}** {text} (`{finding.id}`)"
-
-
-def _models(review: Review) -> Iterable[Block]:
-    if not review.models:
-        return
-    yield Block("heading", "Models")
-    rows = []
-    for model in sorted(review.models, key=lambda m: (not m.rebuilds, m.name)):
-        what = {
-            "text": "text only, not rebuilt",
-            "renamed": "renamed, same meaning",
-            "meaning": "**changed in meaning**",
-            "config": f"configuration: {model.why}",
-            "seed": f"seed: {model.why}",
-            "unknown": "**its file changed**, with nothing to compare it with",
-        }.get(model.how, model.how)
-        if model.how == "meaning" and model.old != model.id:
-            what = f"was `{(model.old or '').split('.')[-1]}`, {what}"
-        clauses = "; ".join(
-            c.sentence + ("" if c.scope == FINAL else f" (in `{c.scope}`)") for c in model.clauses
-        )
-        rows.append((f"`{model.name}`", what, clauses or (model.why if model.how == "meaning" else "")))
-    yield Block("table", rows=(("model", "change", "clauses"), *rows))
+    is_cause = finding.file and finding.kind not in EFFECTS and f"`{finding.file}`" not in text
+    place = f"`{finding.file}`: " if is_cause else ""
+    return f"**{finding.level.word}** {place}{text} (`{finding.id}`)"
 
 
 def _data(review: Review) -> Iterable[Block]:
     tables = review.data.compared
     if not tables:
         return
-    yield Block("heading", "Data")
     different = [t for t in tables if not t.is_equal]
     equal = [t.name for t in tables if t.is_equal] + review.data.untouched
+    yield Block("heading", "Data")
     if different:
         headings = ("table", "rows before → after", "key", "added", "removed", "changed")
         yield Block("table", rows=(headings, *(_table_row(t) for t in different)))
-    if equal:
-        yield Block("text", "The same as before: " + ", ".join(f"`{n}`" for n in sorted(equal)) + ".")
     rows = [_column_row(t, c) for t in different for c in t.columns]
     if rows:
         headings = ("column", "values changed", "nulls", "distinct", "sum", "for example")
         yield Block("table", rows=(headings, *rows))
+    if equal:
+        names = ", ".join(f"`{n}`" for n in sorted(equal))
+        yield Block("folded", f"The same as before: {len(equal)}", inner=(Block("text", names),))
+    passed = sum(not r.fails_newly for r in review.data.tests)
+    if passed:
+        yield Block("text", f"Data tests of these tables that fail on no more rows than before: {passed}.")
+    if review.data.tests_not_run:
+        names = ", ".join(sorted(set(review.data.tests_not_run)))
+        yield Block("text", f"**Not run**: {names}.")
 
 
 def _table_row(table: TableDiff) -> tuple[str, ...]:
     before, after = ("-" if r is None else f"{r:,}" for r in table.rows)
     key = ", ".join(table.key) or "none tested"
+    if table.without_key:
+        key += f" (NULL in {table.without_key:,} row{'s' * (table.without_key > 1)})"
     counts = (f"{n:,}" for n in (table.added, table.removed, table.changed))
     return (f"`{table.name}`", f"{before} → {after}", key, *counts)
 
@@ -174,68 +184,74 @@ def _moved(before: Any, after: Any) -> str:
 
 
 def _downstream(review: Review) -> Iterable[Block]:
-    if not review.reach:
-        return
-    yield Block("heading", "Downstream, by lineage")
-    compared = {t.id: t for t in review.data.compared}
-    rows = []
-    for reach in sorted(review.reach, key=lambda r: (r.kind != "exposure", r.name)):
-        what = "rows can change" if reach.rows else ""
-        more = len(reach.columns) - SHOWN
-        listed = ", ".join(f"`{c}`" for c in reach.columns[:SHOWN]) + (
-            f" and {more} more" if more > 0 else ""
+    # tables that were measured stand above
+    changed = [r for r in review.reach if r.differs is None or (r.differs and r.kind == "exposure")]
+    same = [r for r in review.reach if r.differs is False]
+    if changed:
+        yield Block("heading", "Downstream")
+        rows = []
+        for reach in sorted(changed, key=lambda r: (r.kind != "exposure", r.name)):
+            what = "rows can change" if reach.rows else ""
+            more = len(reach.columns) - SHOWN
+            listed = ", ".join(f"`{c}`" for c in reach.columns[:SHOWN]) + (
+                f" and {more} more" if more > 0 else ""
+            )
+            seen = "differs" if reach.differs else ""
+            kind = f"**{reach.kind}**" if reach.kind == "exposure" else reach.kind
+            rows.append((f"`{reach.name}`", kind, what, listed, seen, reach.owner))
+        headings = ("what", "kind", "rows", "columns", "in the data", "whom to ask")
+        yield Block("table", rows=(headings, *rows))
+    if same:
+        names = ", ".join(f"`{r.name}`" for r in same)
+        yield Block(
+            "folded", f"Below the change, without a difference: {len(same)}", inner=(Block("text", names),)
         )
-        seen = ""
-        if reach.id in compared or reach.name in review.data.untouched:
-            table = compared.get(reach.id)
-            seen = "no difference" if table is None or table.is_equal else "differs"
-        kind = f"**{reach.kind}**" if reach.kind == "exposure" else reach.kind
-        rows.append((f"`{reach.name}`", kind, what, listed, seen, reach.owner))
-    yield Block("table", rows=(("what", "kind", "rows", "columns", "in the data", "whom to ask"), *rows))
 
 
-def _tests(review: Review) -> Iterable[Block]:
-    blocks = list(_group(review, "Tests", ("test-",)))
-    yield from blocks
-    if review.coverage is None or review.coverage[0] == review.coverage[1]:
-        return
-    if not blocks:
-        yield Block("heading", "Tests")
-    old, new = review.coverage
-    yield Block(
-        "text",
-        f"Models with a tested key: {old.keyed} of {old.models} → {new.keyed} of {new.models}. "
-        f"Columns with a test: {old.tested} of {old.columns} → {new.tested} of {new.columns}.",
-    )
+def _unharmful(review: Review) -> Iterable[Block]:
+    """What changed and takes nothing away; files that were not looked at."""
+    texts = {"text": "text only, not rebuilt", "renamed": "renamed, same meaning"}
+    lines = [f"`{m.name}`: {texts[m.how]}" for m in review.models if m.how in texts and not m.clauses]
+    lines += [_line(f) for f in review.findings if f.accepted is None and f.level is Level.SAFE]
+    if lines:
+        listed = Block("list", rows=tuple((line,) for line in lines))
+        yield Block("folded", f"Changes that take nothing away: {len(lines)}", inner=(listed,))
+    if review.coverage is not None and review.coverage[0] != review.coverage[1]:
+        old, new = review.coverage
+        yield Block(
+            "text",
+            f"Models with a tested key: {old.keyed} of {old.models} → {new.keyed} of {new.models}. "
+            f"Columns with a test: {old.tested} of {old.columns} → {new.tested} of {new.columns}.",
+        )
+    if review.unjudged:
+        names = ", ".join(f"`{name}`" for name in review.unjudged)
+        yield Block("text", f"**Not looked at**, as it cannot change a result: {names}.")
+
+
+def _lint(review: Review) -> Iterable[Block]:
+    if found := [f for f in review.lint if f.accepted is None]:
+        yield Block("heading", "Lint and conventions, on changed lines")
+        yield Block("text", "Not part of the verdict.")
+        yield Block("list", rows=tuple((f"{f.text} (`{f.id}`)",) for f in found))
 
 
 def _cost(review: Review) -> Iterable[Block]:
     tables = review.data.compared
     if not tables:
         return
-    yield Block("heading", "Time and size of what was built")
     before, after = review.data.seconds
     sizes = [f"{b / 1e6:,.1f} MB" for b in review.data.bytes]
-    yield Block("text", f"{before:.2f} s → {after:.2f} s, {sizes[0]} → {sizes[1]}. The slowest:")
-    slowest = sorted(tables, key=lambda t: -max(t.seconds))[:5]
     rows = []
-    for table in slowest:
+    for table in sorted(tables, key=lambda t: -max(t.seconds))[:5]:
         size = " → ".join(f"{b / 1e6:,.2f} MB" for b in table.bytes)
         rows.append((f"`{table.name}`", f"{table.seconds[0]:.2f} s → {table.seconds[1]:.2f} s", size))
-    yield Block("table", rows=(("table", "seconds", "size"), *rows))
-    if plans := [f for f in review.findings if f.kind in ("plan", "slower")]:
-        yield _list(plans)
-
-
-def _group(review: Review, heading: str, kinds: Sequence[str]) -> Iterable[Block]:
-    found = [f for f in review.findings if f.id.startswith(tuple(kinds)) and f.accepted is None]
-    if found:
-        yield Block("heading", heading)
-        yield _list(found)
+    slowest = Block("table", rows=(("table", "seconds", "size"), *rows))
+    summary = f"Time and size of what was built: {before:.2f} s → {after:.2f} s, {sizes[0]} → {sizes[1]}"
+    yield Block("folded", summary, inner=(slowest,))
 
 
 def _accepted(review: Review) -> Iterable[Block]:
-    found = [f for f in review.findings if f.accepted is not None]
+    found = [f for f in [*review.findings, *review.lint] if f.accepted is not None]
     if found:
         yield Block("heading", "Accepted")
         yield Block("list", rows=tuple((f"{_line(f)}: {f.accepted}",) for f in found))
@@ -264,12 +280,18 @@ def _markdown(block: Block) -> str:
         if len(body) <= SHOWN:
             return "\n".join(lines)
         return f"<details><summary>{len(body)} rows</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
+    if block.kind == "folded":
+        inner = "\n\n".join(_markdown(b) for b in block.inner)
+        return f"<details><summary>{markup.escape(block.text)}</summary>\n\n{inner}\n\n</details>"
     return _plain(block.text)
 
 
 def _plain(text: str) -> str:
-    """Text in which a tag of an example or a message is not a tag of the comment."""
-    return re.sub(r"<(?=[a-zA-Z/!])(?![^`<>]*@)", "&lt;", text) if "<" in text else text
+    """Text in which a tag of an example or a message is not a tag of the comment; code stays as it is."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(
+        p if p.startswith("`") else re.sub(r"<(?=[a-zA-Z/!])(?![^<>]*@)", "&lt;", p) for p in parts
+    )
 
 
 def _html(block: Block) -> str:
@@ -288,6 +310,9 @@ def _html(block: Block) -> str:
             "<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in body
         )
         return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
+    if block.kind == "folded":
+        inner = "\n".join(_html(b) for b in block.inner)
+        return f"<details><summary>{markup.escape(block.text)}</summary>{inner}</details>"
     return f"<p>{_inline(block.text)}</p>"
 
 
@@ -315,5 +340,6 @@ ul{padding-left:1.2rem}li{margin:.25rem 0}
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid var(--line)}
 th{font-weight:600;background:var(--soft)}
 code,pre{font:13px/1.45 ui-monospace,monospace;background:var(--soft);border-radius:3px}
-code{padding:0 .25em}pre{padding:.8rem;overflow-x:auto}
+code{padding:0 .25em}li code,p code{overflow-wrap:anywhere}details{margin:.75rem 0}summary{cursor:pointer}
+pre{padding:.8rem;overflow-x:auto}
 """

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from sluice.dbt.compiling import PARSED, compile_error, compile_projects
+from sluice.dbt.compiling import COMPILED, PARSED, compile_error, compile_projects
 from sluice.dbt.manifest import Manifest
 from sluice.lineage import Graph, load_graph
 from sluice.review.query_equivalence import Columns, columns_of
@@ -51,6 +51,8 @@ class Revision:
     manifest: Json = field(default_factory=dict)
     incremental: Mapping[str, str] = field(default_factory=dict)
     """Compiled code of incremental models in a run that adds to what is there."""
+    failed_tests: Mapping[str, str] = field(default_factory=dict)
+    """dbt's message for data tests that do not compile, by unique id."""
     error: str = ""
     cache: Path | None = None
 
@@ -97,7 +99,7 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
     """
     reads = read_by_dbt(new.root)
     differs = any(reads(f) for f in files)
-    wanted = [] if (kept / "incremental.json").is_file() else [(old.root, kept)]
+    wanted = [] if (kept / COMPILED).is_file() else [(old.root, kept)]
     wanted += [(new.root, scratch)] if differs else []
     if wanted:
         _compile(wanted, _parsed(kept, new.root))
@@ -105,7 +107,8 @@ def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files:
     if differs:
         read_compiled(new, scratch)
     else:
-        new.manifest, new.incremental, new.error = old.manifest, old.incremental, old.error
+        new.manifest, new.incremental, new.failed_tests = old.manifest, old.incremental, old.failed_tests
+        new.error = old.error
 
 
 def read_by_dbt(root: Path) -> Callable[[str], bool]:
@@ -122,6 +125,20 @@ def read_by_dbt(root: Path) -> Callable[[str], bool]:
     if len(plain) < len(folders) or "local:" in packages:  # a local package lies anywhere
         return lambda _: True
     return lambda file: file in PROJECT_FILES or any(PurePosixPath(file).is_relative_to(f) for f in plain)
+
+
+def share_packages(root: Path, base: Path) -> None:
+    """Let the base use the installed dbt packages of the work tree, which git does not keep, if it names the same."""
+    files = [(side / name for name in (*PACKAGES, "package-lock.yml")) for side in (root, base)]
+    texts = [[f.read_bytes() if f.is_file() else b"" for f in side] for side in files]
+    try:
+        project = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))
+        folder = str(project.get("packages-install-path") or PATHS["packages-install-path"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        return
+    if texts[0] == texts[1] and any(texts[0]) and (root / folder).is_dir() and not (base / folder).exists():
+        (base / folder).parent.mkdir(parents=True, exist_ok=True)
+        (base / folder).symlink_to(root / folder, target_is_directory=True)
 
 
 def _listed(value: Any, default: str) -> list[Any]:
@@ -144,11 +161,12 @@ def _compile(wanted: list[tuple[Path, Path]], parsed: Path | None) -> None:
 
 def read_compiled(revision: Revision, target: Path) -> Revision:
     """Take in what a compile left in `target`: the manifest, or dbt's error."""
-    if not (target / "incremental.json").is_file():
+    if not (target / COMPILED).is_file():
         revision.error = compile_error(target) or "dbt said nothing"
         return revision
     revision.manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
-    revision.incremental = json.loads((target / "incremental.json").read_text(encoding="utf-8"))
+    left = json.loads((target / COMPILED).read_text(encoding="utf-8"))
+    revision.incremental, revision.failed_tests = left["incremental"], left["failed_tests"]
     revision.error = "\n".join(_not_overridden(revision))
     return revision
 

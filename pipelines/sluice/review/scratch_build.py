@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,16 @@ from sluice.errors import LockedError
 from sluice.privacy.redaction import scrub
 from sluice.review.coverage import keys_of
 from sluice.review.data_findings import plan_findings, speed_findings, table_findings
+from sluice.review.data_tests import failed_tests, run_test
 from sluice.review.downstream import must_rebuild
 from sluice.review.findings import Finding, Level, look
-from sluice.review.model_changes import Change
+from sluice.review.model_changes import Change, Renamed, renamed_relations, with_old_relations
 from sluice.review.privacy_changes import classes
 from sluice.review.result import DataReview
 from sluice.review.revision import Revision
 from sluice.review.table_diff import TableDiff, columns_of_table, compare_tables
+from sluice.review.test_changes import declared_test
+from sluice.review.wording import name_of
 from sluice.sql import first_value, quoted
 
 BLOCK = 262_144
@@ -41,7 +44,7 @@ def compare_data(
     old: Revision,
     new: Revision,
     changed: list[Change],
-    renamed: Mapping[str, str],
+    renamed: Renamed,
     scratch: Path,
 ) -> DataReview:
     """Build and compare; counts what the clauses of `changed` cost (they are replaced in place)."""
@@ -101,9 +104,13 @@ class _Side:
         return time.monotonic() - started
 
     def _place_parents(self, node: Any) -> None:
-        for parent in node["depends_on"].get("nodes") or []:
-            if parent in self.nodes and parent not in self.places:
-                self._place(parent)
+        self.place(node["depends_on"].get("nodes") or [])
+
+    def place(self, keys: Iterable[str]) -> None:
+        """Find nodes in the warehouse, or build them."""
+        for key in keys:
+            if key in self.nodes and key not in self.places:
+                self._place(key)
 
     def _place(self, key: str) -> None:
         """Find a parent in the warehouse, or build it."""
@@ -136,7 +143,7 @@ class _Comparison:
         old: Revision,
         new: Revision,
         changed: list[Change],
-        renamed: Mapping[str, str],
+        renamed: Renamed,
     ) -> None:
         self.connection = connection
         built = {
@@ -171,12 +178,13 @@ class _Comparison:
             else:
                 diff = self._table(key, node)
                 self.review.tables.append(diff)
-                if not diff.is_equal:
+                if not diff.is_equal or diff.reshaped:
                     unequal.add(key)
                 if diff.error and key not in self.new.places:
                     failed.add(key)
                 if not diff.error and key in own and key in self.new.revision.incremental:
                     self._late_rows(key, diff)
+        self._run_tests(unequal, failed)
         self._count_clauses()
         self._compare_plans()
         self._measure(scratch)
@@ -185,6 +193,7 @@ class _Comparison:
     def _table(self, key: str, node: Any) -> TableDiff:
         former = self.renamed.get(key, key)
         diff = TableDiff(key, node["name"], (None, None), keys_of(self.new.revision, key))
+        diff.is_public = node.get("access") == "public"
         seconds = [0.0, 0.0]
         for i, (side, own) in enumerate(((self.old, former), (self.new, key))):
             if own in side.nodes:
@@ -207,6 +216,31 @@ class _Comparison:
         if not diff.error:
             self.review.findings += table_findings(self.connection, node, diff, place)
         return diff
+
+    def _run_tests(self, unequal: set[str], failed: set[str]) -> None:
+        """Data tests that are new or changed, or read a table that differs; with the models' own test findings."""
+        names = {name_of(n): name_of(o) for n, o in self.renamed.items()}
+        relations = renamed_relations(self.old.revision, self.new.revision, self.renamed)
+        before = self.old.revision.nodes("test")
+        for key, node in self.new.revision.nodes("test").items():
+            sql = node.get("compiled_code") or ""
+            former = (before.get(key) or {}).get("compiled_code")
+            is_other = former is None or with_old_relations(sql, relations) != former
+            parents = {p for p in node["depends_on"]["nodes"] if p in self.new.nodes}
+            if not is_other and not parents & unequal:
+                continue
+            test = declared_test(key, node, names, {})
+            if not sql or parents & failed:
+                self.review.tests_not_run.append(test.shown)
+                continue
+            try:
+                self.new.place(parents)
+                self.old.place({self.renamed.get(p, p) for p in parents} & {*self.old.nodes})
+                both = former if former is None else self.old.sql(former), self.new.sql(sql)
+                self.review.tests.append(run_test(self.connection, test, node, before.get(key), both))
+            except duckdb.Error:
+                self.review.tests_not_run.append(test.shown)
+        self.review.findings += failed_tests(self.review.tests, self.review.findings)
 
     def _count(self, place: str) -> int:
         return int(first_value(self.connection, f"select count(*) from {place}"))

@@ -11,6 +11,10 @@ from sluice.review.wording import clip
 
 Scopes = dict[str, exp.Query]
 FINAL = "final select"
+WHOLE = 60
+"""Expressions up to this length are shown whole."""
+CONTEXT = 30
+"""Characters around a difference in an expression that is too long to show."""
 
 
 def scopes_of(tree: exp.Query) -> Scopes:
@@ -190,6 +194,41 @@ def sql_text(node: exp.Expression) -> str:
 
 
 def change_text(old: exp.Expression | None, new: exp.Expression | None) -> str:
-    """Old and new SQL of a clause, in backticks."""
-    texts = [clip(sql_text(node), 160) if node is not None else "" for node in (old, new)]
-    return " → ".join(f"`{text}`" for text in texts if text)
+    """Old and new SQL of a clause, in backticks; of a long one only the part that differs."""
+    if old is not None and new is not None and max(len(sql_text(n)) for n in (old, new)) > WHOLE:
+        old, new = differing_parts(old, new)
+    texts = [sql_text(node) if node is not None else "" for node in (old, new)]
+    if all(texts) and max(map(len, texts)) > 2 * WHOLE:
+        texts = _around_difference(*texts)
+    return " → ".join(f"`{clip(text, 300)}`" for text in texts if text)
+
+
+def differing_parts(old: exp.Expression, new: exp.Expression) -> tuple[exp.Expression, exp.Expression]:
+    """The smallest part of two expressions that holds all their differences."""
+    if type(old) is not type(new):
+        return old, new
+    children = [list(node.iter_expressions()) for node in (old, new)]
+    plain = [{k: v for k, v in n.args.items() if isinstance(v, str | bool | int)} for n in (old, new)]
+    if len(children[0]) != len(children[1]) or plain[0] != plain[1]:
+        return old, new
+    pairs = [(o, n) for o, n in zip(*children, strict=True) if o != n]
+    if len(pairs) != 1 or isinstance(pairs[0][0], exp.Identifier):
+        return old, new
+    return differing_parts(*pairs[0])
+
+
+def _around_difference(old: str, new: str) -> list[str]:
+    """Two texts from a little before where they differ to a little after."""
+    start = _shared(old, new)
+    end = _shared(old[start:][::-1], new[start:][::-1])
+    start, end = max(0, start - CONTEXT), max(0, end - CONTEXT)
+    return [
+        f"{'…' if start else ''}{text[start : len(text) - end]}{'…' if end else ''}" for text in (old, new)
+    ]
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common from their beginning."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )

@@ -1,80 +1,32 @@
-"""What changed in the declarations of sources, and whether a full reload follows."""
+"""What changed in the declarations of sources, and which tables the next load reads whole again because of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-from sluice.config.declaration import TableLoad
-from sluice.config.sources import table_load
+from sluice.config.declaration import KINDS, Column, Source, Table
+from sluice.config.reading import Changes, changes, reading
+from sluice.config.sources import source_load, table_load
 from sluice.dbt.manifest import meta
 from sluice.review.column_types import plain_type
 from sluice.review.findings import Finding, look
 from sluice.review.revision import Revision
 from sluice.review.wording import name_of, old_and_new
 
-NO_RELOAD = ("deletes", "lookback", "shrink_limit", "tolerance", "drift", "schedule")
-"""Keys of a load that only affect later rows."""
-
-
-class Load(NamedTuple):
-    """How a table is loaded."""
-
-    kind: str
-    keys: Mapping[str, Any]
-    """What the table's own YAML says."""
-    effective: TableLoad
-    """With the defaults of its source."""
-
-
-def reload_reason(key: str, before: Load, after: Load) -> str:
-    """Why raw differs from what a fresh load would bring once this key has changed; "" if the next load brings it."""
-    if key in NO_RELOAD:
-        return ""
-    if after.kind == "files":
-        return "files loaded before are not read again"
-    is_whole = not after.effective.has_range()
-    ways = before.effective.disposition(), after.effective.disposition()
-    fewer = key == "columns" and _fewer(before.keys, after.keys)
-    if ways[1] == "replace":
-        return "raw keeps the column" if fewer else ""
-    if key == "cursor":
-        is_other = before.keys.get(key) and after.keys.get(key)
-        return "the highest value loaded is of the old cursor" if is_other else ""
-    if key in ("primary_key", "write_disposition"):
-        if ways == ("append", "merge"):
-            return "rows that were added several times stay"
-        merged = key == "primary_key" and ways == ("merge", "merge")
-        return "rows in raw were merged by the old key" if merged else ""
-    if key == "filter":
-        if after.keys.get("deletes") == "compare_keys" or (is_whole and not after.keys.get("filter")):
-            return ""
-        return "rows loaded before are not filtered again, those left out before not read again"
-    if key == "columns":
-        if fewer:
-            return "raw keeps the column, and rows loaded before their values"
-        return "" if is_whole else "rows loaded before have null in the new column"
-    return "rows loaded before are not read again"
-
-
-def _fewer(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """True if a column that was loaded may be no longer."""
-    o, n = (x.get("columns") or {} for x in (before, after))
-    excluded = set(n.get("exclude") or []) - set(o.get("exclude") or [])
-    included = n.get("include") is not None and (
-        o.get("include") is None or bool(set(o["include"]) - set(n["include"]))
-    )
-    return bool(excluded) or included
+FOLLOWS = "; the next load reads the whole table again, or says why it cannot"
 
 
 def source_findings(old: Revision, new: Revision) -> Iterator[Finding]:
     """Tables, columns, types and load keys of the sources; freshness."""
     before, after = old.sources, new.sources
-    yield from _systems(before, after)
+    changed = _changes(before, after)
+    yield from _systems(before, after, changed)
     for key, table in after.items():
         name = name_of(key)
         if key in before:
-            yield from _table(name, before[key], table)
+            yield from _table(name, before[key], table, changed.get(key, Changes({})))
         else:
             yield look("source-table-added", name, f"new source table `{name}`; the next load reads it whole")
     for name in (name_of(key) for key in before if key not in after):
@@ -82,30 +34,71 @@ def source_findings(old: Revision, new: Revision) -> Iterator[Finding]:
         yield look("source-table-removed", name, text)
 
 
-def _systems(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Changes]:
+    """How the reading of the tables that both sides load has changed."""
+    olds, news = _declared(before), _declared(after)
+    return {
+        key: changes(*news[key], reading(*olds[key]), reading(*news[key]))
+        for key in olds.keys() & news.keys()
+    }
+
+
+def _declared(tables: Mapping[str, Any]) -> dict[str, tuple[Source[Any, Any], Table[Any]]]:
+    """Tables of known kinds as declarations, each with its source."""
+    made: dict[str, Table[Any]] = {}
+    for key, table in tables.items():
+        of_source, keys = _source_load(table), meta(table).get("load") or {}
+        if of_source.get("kind") not in KINDS or not isinstance(keys, dict):
+            continue
+        columns = tuple(Column(name=n, data_type=c.get("data_type")) for n, c in table["columns"].items())
+        schema = str(table.get("schema") or table["source_name"])
+        load = table_load(of_source, keys)
+        made[key] = Table(table["source_name"], schema, table["name"], load, columns, Path(), 0)
+    found = {}
+    for key, declared in made.items():
+        beside = tuple(other for other in made.values() if other.source == declared.source)
+        whole = source_load(_source_load(tables[key]))
+        source = Source(declared.source, declared.schema, whole, beside, Path(), 0, {}, beside)
+        found[key] = (source, declared)
+    return found
+
+
+def _systems(
+    before: Mapping[str, Any], after: Mapping[str, Any], changed: Mapping[str, Changes]
+) -> Iterator[Finding]:
     """Load keys of a source as a whole: its kind, its connection, its address."""
     loads = [{t["source_name"]: _source_load(t) for t in side.values()} for side in (before, after)]
     for name in sorted(loads[0].keys() & loads[1].keys()):
         o, n = loads[0][name], loads[1][name]
+        of_source = [found for key, found in changed.items() if after[key]["source_name"] == name]
         for key in sorted({*o, *n}):
             if o.get(key) != n.get(key):
-                text = (
-                    f"`{name}`: load.{key} {old_and_new(o.get(key), n.get(key))}; rows loaded before are not read "
-                    f"again: if they are others there, a full reload follows, `sluice load {name} --full-refresh`"
-                )
+                again = any(found.of(key) for found in of_source)
+                follows = FOLLOWS.replace("the whole table", "its tables whole") if again else ""
+                text = f"`{name}`: load.{key} {old_and_new(o.get(key), n.get(key))}{follows}"
                 yield look("source-load", f"{name}.{key}", text)
 
 
-def _table(name: str, before: Any, after: Any) -> Iterator[Finding]:
-    loads = _load(before), _load(after)
-    yield from _columns(name, before, after, loads[1])
-    for key in sorted({*loads[0].keys, *loads[1].keys}):
-        was, now = (load.keys.get(key) for load in loads)
-        if was == now:
-            continue
-        why = reload_reason(key, *loads)
-        follows = f"; a full reload follows, as {why}: `sluice load {name} --full-refresh`" if why else ""
-        yield look("source-load", f"{name}.{key}", f"`{name}`: load.{key} {old_and_new(was, now)}{follows}")
+def _table(name: str, before: Any, after: Any, changed: Changes) -> Iterator[Finding]:
+    relations = before.get("relation_name"), after.get("relation_name")
+    if relations[0] != relations[1]:
+        yield look("source-relation", name, f"`{name}`: models read {relations[1]} instead of {relations[0]}")
+    yield from _columns(name, before, after, changed)
+    loads = [meta(side).get("load") or {} for side in (before, after)]
+    for key in sorted({*loads[0], *loads[1]}):
+        was, now = (load.get(key) for load in loads)
+        if was != now:
+            follows = FOLLOWS if changed.of(key) else ""
+            yield look(
+                "source-load", f"{name}.{key}", f"`{name}`: load.{key} {old_and_new(was, now)}{follows}"
+            )
+    of_others = {key.partition(".")[0] for key in changed.values if ".endpoint" in key} - {
+        "columns",
+        "endpoint",
+    }
+    for parent in sorted(of_others - {"client"}):
+        text = f"`{name}` is read for the records of {parent}, whose endpoint changed{FOLLOWS}"
+        yield look("source-load", f"{name}.{parent}", text)
     limits = _freshness(before), _freshness(after)
     if limits[0] != limits[1]:
         yield look("freshness", name, f"`{name}`: freshness {old_and_new(*limits)}")
@@ -114,43 +107,31 @@ def _table(name: str, before: Any, after: Any) -> Iterator[Finding]:
         yield look("freshness", f"{name}.loaded_at_field", f"`{name}`: loaded_at_field {change}")
 
 
-def _columns(name: str, before: Any, after: Any, load: Load) -> Iterator[Finding]:
+def _columns(name: str, before: Any, after: Any, changed: Changes) -> Iterator[Finding]:
     olds, news = before["columns"], after["columns"]
     for column in olds:
+        follows = FOLLOWS if changed.of(f"columns.{column}") else ""
         if column not in news:
-            text = f"`{name}.{column}` is no longer declared: the type and tests it had are gone"
+            text = f"`{name}.{column}` is no longer declared: the type and tests it had are gone{follows}"
             yield look("source-column-removed", f"{name}.{column}", text)
             continue
         o, n = plain_type(olds[column].get("data_type")), plain_type(news[column].get("data_type"))
         if o != n:
-            text = (
-                f"`{name}.{column}`: {o or 'no type'} → {n or 'no type'}; "
-                f"a full reload follows: `sluice load {name} --full-refresh`"
-            )
+            text = f"`{name}.{column}`: {o or 'no type'} → {n or 'no type'}{follows}"
             yield look("source-type", f"{name}.{column}", text)
     for column in news:
         if column not in olds:
-            text = f"`{name}.{column}` is declared from now on" + _new_column(name, load)
+            is_new = changed.of(f"columns.{column}")
+            follows = (
+                f"; unless raw has it with this type already{FOLLOWS.replace(';', ',')}" if is_new else ""
+            )
+            text = f"`{name}.{column}` is declared from now on{follows}"
             yield look("source-column-added", f"{name}.{column}", text)
 
 
 def _source_load(table: Any) -> dict[str, Any]:
     load: dict[str, Any] = (table.get("source_meta") or {}).get("load") or {}
     return load
-
-
-def _load(table: Any) -> Load:
-    of_source, keys = _source_load(table), meta(table).get("load") or {}
-    return Load(str(of_source.get("kind")), keys, table_load(of_source, keys))
-
-
-def _new_column(name: str, load: Load) -> str:
-    if load.kind != "files" and not load.effective.has_range():
-        return "; the next load brings it for all rows"
-    return (
-        "; unless raw has it already, rows loaded before have null in it: a full reload follows, "
-        f"`sluice load {name} --full-refresh`"
-    )
 
 
 def _freshness(table: Any) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from sluice.lineage import Ref
-from sluice.review.wording import clip
+from sluice.review.wording import clip, other_ones
 from sluice.sql import first_value, quoted
 
 EXAMPLES = 3
@@ -28,6 +28,21 @@ class ColumnDiff:
     total: tuple[Any, Any]
     examples: list[str] = field(default_factory=list)
 
+    @property
+    def sum_change(self) -> float:
+        """By how much the sum moved, as a share of the old one."""
+        before, after = self.total
+        if before is None or after is None or before == after:
+            return 0.0
+        return float(after - before) / abs(float(before)) if before else 1.0
+
+    @property
+    def sentence(self) -> str:
+        if not self.sum_change:
+            return f"`{self.name}` in {self.changed:,}"
+        totals = " → ".join(f"{v:,.2f}" if not isinstance(v, int) else f"{v:,}" for v in self.total)
+        return f"`{self.name}` in {self.changed:,}, its sum {totals} ({self.sum_change:+.1%})"
+
 
 @dataclass
 class TableDiff:
@@ -40,13 +55,50 @@ class TableDiff:
     added: int = 0
     removed: int = 0
     changed: int = 0
-    duplicates: int = 0
-    """Rows of the new side beyond the first of each key."""
+    duplicates: tuple[int, int] = (0, 0)
+    """Rows beyond the first of each key, before and after."""
+    without_key: int = 0
+    """Rows of the new side that have no value in a part of their key."""
+    reshaped: bool = False
+    """Other columns, types, or order of columns, which matter to what reads columns without naming them."""
     columns: list[ColumnDiff] = field(default_factory=list)
     seconds: tuple[float, float] = (0.0, 0.0)
     bytes: tuple[int, int] = (0, 0)
     """Compressed, in the database's blocks; a block of several tables is divided among them."""
     error: str = ""
+    is_public: bool = False
+
+    @property
+    def size(self) -> float:
+        """How much of the table differs, as a share: rows, values, or a sum; for the order of a report."""
+        moved = [abs(c.sum_change) for c in self.columns]
+        return max(self.row_share, self.changed / max(self.rows[1] or 0, 1), *moved)
+
+    @property
+    def row_share(self) -> float:
+        """By how much the number of rows moved."""
+        before, after = self.rows[0] or 0, self.rows[1] or 0
+        return abs(after - before) / max(before, 1)
+
+    @property
+    def sentence(self) -> str:
+        """`fct_lines`: 10,167 → 9,044 rows (-11.0%); 12 changed, `amount` in 10, its sum 5.00 → 4.00."""
+        before, after = self.rows
+        parts = []
+        if before is not None and after is not None:
+            share = f" ({(after - before) / before:+.1%})" if before and after != before else ""
+            parts.append(
+                f"{before:,} → {after:,} rows{share}" if after != before else f"{after:,} rows as before"
+            )
+        if self.changed:
+            parts.append(f"{self.changed:,} changed")
+        elif after == before and self.added:
+            parts.append(other_ones(self.added))
+        most = sorted((c for c in self.columns if c.changed), key=lambda c: (c.sum_change == 0, -c.changed))[
+            :2
+        ]
+        parts += [c.sentence for c in most]
+        return f"`{self.name}`: {', '.join(parts)}"
 
     @property
     def is_equal(self) -> bool:
@@ -82,6 +134,7 @@ class _Comparison:
         self.connection = connection
         self.diff, self.base, self.head, self.hidden = diff, base, head, hidden
         before, after = (columns_of_table(connection, table) for table in (base, head))
+        diff.reshaped = list(before.items()) != list(after.items())
         self.types = after
         self.shared = [name for name in after if name in before]
         wanted = {name.lower() for name in diff.key}
@@ -92,8 +145,10 @@ class _Comparison:
     def fill(self) -> None:
         diff = self.diff
         if self.grain:
-            diff.duplicates = self._duplicates(self.head)
-        is_unique = bool(self.grain) and not diff.duplicates and not self._duplicates(self.base)
+            diff.duplicates = self._duplicates(self.base), self._duplicates(self.head)
+            missing = " or ".join(f"{quoted(k)} is null" for k in self.grain)
+            diff.without_key = self._one(f"select count(*) from {self.head} where {missing}")
+        is_unique = bool(self.grain) and not any(diff.duplicates)
         changed = self._by_key() if is_unique else self._as_sets()
         diff.columns = [self._column(name, count) for name, count in changed.items()]
         if is_unique:
@@ -158,7 +213,9 @@ class _Comparison:
 
     def _add_examples(self) -> None:
         shows_key = not any(map(self._is_hidden, self.grain))
-        identity = " || ' ' || ".join(f"cast(h.{quoted(k)} as varchar)" for k in self.grain)
+        identity = " || ' ' || ".join(
+            f"coalesce(cast(h.{quoted(k)} as varchar), '{k} is NULL')" for k in self.grain
+        )
         for column in self.diff.columns:
             c = quoted(column.name)
             rows = self.connection.execute(

@@ -26,6 +26,11 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def other_ones(number: int) -> str:
+    """`1 is another one`, `2 are other ones`: rows in the place of others."""
+    return f"{number:,} {'is another one' if number == 1 else 'are other ones'}"
+
+
 def name_of(unique_id: str) -> str:
     """`model.project.orders` -> `orders`; a source table keeps its source's name, `crm.contacts`."""
     parts = unique_id.split(".")

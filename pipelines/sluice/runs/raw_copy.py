@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sluice.runs.store import RunStore
-from sluice.sql import literal
+from sluice.sql import listed, literal
 
 TABLES = ("runs", "loads")
 
@@ -27,6 +28,8 @@ def copy_to_raw(con: duckdb.DuckDBPyConnection, store: RunStore, folder: Path) -
         newest, unfinished = con.execute(
             "select coalesce(max(run_id), ''), coalesce(list(run_id) filter (status = 'running'), []) from sluice.runs"
         ).fetchone() or ("", [])
+        if newest and not store.has_run(newest):  # the store was damaged or lost, and begun anew
+            _restore(con, store, columns)
     else:  # raw is new, or its copy was made by an earlier version
         newest, unfinished = "", []
         for table in TABLES:
@@ -44,9 +47,22 @@ def copy_to_raw(con: duckdb.DuckDBPyConnection, store: RunStore, folder: Path) -
         select = f"select * replace ({times}) from read_parquet({literal(str(file))})"
         con.execute(f"create table if not exists sluice.{table} as {select} limit 0")
         if unfinished:
-            con.execute(f"delete from sluice.{table} where run_id in ({', '.join(map(literal, unfinished))})")
+            con.execute(f"delete from sluice.{table} where run_id in ({listed(unfinished)})")
         con.execute(f"insert into sluice.{table} {select}")
     con.execute("commit")
+
+
+def _restore(
+    con: duckdb.DuckDBPyConnection, store: RunStore, columns: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Give the store the runs and loads that only raw has."""
+    for table in TABLES:
+        times = ", ".join(
+            f"strftime({name} at time zone 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00') as {name}"
+            for name in ("started_at", "ended_at")
+        )
+        rows = con.execute(f"select * replace ({times}) from sluice.{table}").fetchall()
+        store.restore(table, [dict(zip(columns[table], row, strict=True)) for row in rows])
 
 
 def _names(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:

@@ -29,6 +29,8 @@ class SourceStatus:
     """One line per table whose columns changed at the source with its last load."""
     quarantined: int = 0
     """Bad rows in the last load of each table."""
+    warnings: tuple[str, ...] = ()
+    """What was doubtful about the last load of each table."""
 
 
 def status(sources: Sequence[Source[Any, Any]], store: RunStore) -> list[SourceStatus]:
@@ -58,7 +60,10 @@ def status(sources: Sequence[Source[Any, Any]], store: RunStore) -> list[SourceS
         loaded = sum(r["rows_loaded"] for r in loads)
         drift = tuple(line for r in loads if (line := _drift(r)))
         bad = sum(r["rows_quarantined"] for r in loads)
-        found.append(SourceStatus(source.name, last, state, loaded, lag, error or warn, errors, drift, bad))
+        warnings = tuple(line for r in loads for line in (r["warnings"] or "").splitlines())
+        found.append(
+            SourceStatus(source.name, last, state, loaded, lag, error or warn, errors, drift, bad, warnings)
+        )
     return found
 
 

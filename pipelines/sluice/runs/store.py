@@ -1,4 +1,4 @@
-"""What happened: runs and their loads, builds, publications and served sessions, in a SQLite file that survives kills.
+"""What happened: runs and their loads, builds and publications, in a SQLite file that survives kills.
 
 dbt reads runs and loads as the source `sluice`; `sluice status` and the catalog read the file too.
 """
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.errors import RunStoreError
+from sluice.errors import DamagedError, RunStoreError
 
 CLOCK_SECONDS = 2
 """How much later than its first line a process may seem to have begun."""
@@ -62,16 +62,6 @@ create table if not exists publications (
     status text not null,
     detail text
 );
-create table if not exists served (
-    served_id integer primary key,
-    audience text not null,
-    session text,
-    event text not null,
-    version text,
-    who text not null,
-    at text not null,
-    detail text
-);
 create table if not exists builds (
     invocation_id text primary key,
     command text not null,
@@ -97,8 +87,18 @@ create table if not exists build_failing_rows (
 );
 """
 
-MIGRATIONS = (FIRST_SCHEMA,)
+MIGRATIONS = (
+    FIRST_SCHEMA,
+    "alter table loads add column message text",
+    "alter table loads add column warnings text",
+)
 """SQL that brings the file from one version (`pragma user_version`) to the next; add to the end, change nothing."""
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""What SQLite finds wrong with a file, as opposed to a disk that is full or a store that is in use."""
+WAY_BACK = (
+    "Restore it from a backup, or move it away together with the files beside it that end in -wal and -shm: the next "
+    "load starts a new one with the runs and loads that raw has a copy of. Builds and publications are not in there"
+)
 ADDED_COLUMNS = (
     ("loads", "new_columns", "text"),
     ("loads", "lost_columns", "text"),
@@ -133,6 +133,10 @@ class LoadRecord:
     package: str | None = None
     """dlt's load id; also in the `_load_id` of the rows."""
     error: str | None = None
+    message: str | None = None
+    """What a table that was read from scratch lost, and how its columns changed."""
+    warnings: str | None = None
+    """What is doubtful about the load, one sentence per line."""
     new_columns: str | None = None
     """Columns of the source that were new to raw, separated by commas."""
     lost_columns: str | None = None
@@ -192,7 +196,11 @@ class RunStore:
             with closing(sqlite3.connect(self._path, timeout=30)) as con, con:
                 con.row_factory = sqlite3.Row
                 yield con
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF in DAMAGE:
+                raise DamagedError(self._path, str(error), WAY_BACK) from None
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
             raise RunStoreError(
                 f"the run store {self._path} cannot be written: {error}. Is the disk full, or read-only?"
             ) from error
@@ -228,6 +236,15 @@ class RunStore:
                 marks = ", ".join("?" * len(values))
                 con.execute(f"insert or replace into loads ({names}) values ({marks})", list(values.values()))
 
+    def restore(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take up rows of `runs` or `loads` from raw's copy, as `since` returns them."""
+        with self._open() as con:
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                con.execute(
+                    f"insert or ignore into {table} ({', '.join(row)}) values ({marks})", list(row.values())
+                )
+
     def runs(self, limit: int) -> list[sqlite3.Row]:
         """The newest runs with the sums of their loads, newest first."""
         with self._open() as con:
@@ -236,6 +253,7 @@ class RunStore:
                 "select r.*, count(l.run_id) as tables, coalesce(sum(l.rows_loaded), 0) as rows_loaded,"
                 " coalesce(sum(l.rows_deleted), 0) as rows_deleted,"
                 " coalesce(sum(l.rows_quarantined), 0) as rows_quarantined,"
+                " count(l.warnings) as warnings,"
                 " coalesce(sum(l.status = 'failed'), 0) as failed"
                 " from runs r left join loads l using (run_id) group by r.run_id order by r.run_id desc limit ?",
                 [limit],
@@ -270,6 +288,11 @@ class RunStore:
         """Id of the newest run."""
         with self._open() as con:
             return con.execute("select max(run_id) from runs").fetchone()[0]  # type: ignore[no-any-return]
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run is recorded."""
+        with self._open() as con:
+            return con.execute("select 1 from runs where run_id = ?", [run_id]).fetchone() is not None
 
     def packages(self) -> dict[str, str]:
         """The load package that last changed a table, by `source.table`."""
@@ -353,29 +376,6 @@ class RunStore:
         with self._open() as con:
             return con.execute(
                 "select * from publications order by publication_id desc limit ?", [limit]
-            ).fetchall()
-
-    def serve(
-        self,
-        audience: str,
-        session: str | None,
-        event: str,
-        version: str | None,
-        who: str,
-        detail: str | None,
-    ) -> None:
-        """Record an event of a served session: start, connect, query, refused, …"""
-        with self._open() as con:
-            con.execute(
-                "insert into served (audience, session, event, version, who, at, detail) values (?, ?, ?, ?, ?, ?, ?)",
-                [audience, session, event, version, who, datetime.now(UTC).isoformat(), detail],
-            )
-
-    def served(self, audience: str) -> list[sqlite3.Row]:
-        """Every event of an audience's sessions, oldest first."""
-        with self._open() as con:
-            return con.execute(
-                "select * from served where audience = ? order by served_id", [audience]
             ).fetchall()
 
 

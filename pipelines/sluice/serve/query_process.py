@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import pyarrow as pa
 
 import sluice
 from sluice.errors import PublishError
+from sluice.serve.statement_check import Refused
+from sluice.system import NICENESS, lower_priority
 
-OUT_OF_MEMORY = {"OutOfMemoryException", "MemoryError"}
-"""Errors after which a process has too little memory left for the next query."""
+LONG_NICENESS = NICENESS - 1
+"""Of queries that take long: after short ones, but before loads and builds."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,21 @@ class Limits:
     memory_mb: int = 2048
     """Of all queries together; there is no spilling to disk."""
     seconds: float = 60
-    """For one query, fetching its rows included."""
+    """For one statement: waiting for its turn, preparing, running and fetching its rows."""
     queries: int = 8
-    """At the same time."""
+    """Longer than `lanes.SHORT_SECONDS`, at the same time; shorter ones do not wait for them."""
 
 
 class QueryError(Exception):
-    """A query that failed; `kind` may be logged, the message may quote values of the query."""
+    """A query that failed; `kind` may be logged, the message is for its sender: it may quote values of the query."""
 
     def __init__(self, kind: str, message: str | None = None) -> None:
         super().__init__(message or kind)
         self.kind = kind
+
+
+class EngineError(QueryError):
+    """DuckDB failed, not the statement: the process has ended, and its sender learns no more than that."""
 
 
 class QueryTimeoutError(QueryError):
@@ -46,9 +52,17 @@ class QueryTimeoutError(QueryError):
 
 
 class QueryProcess:
-    """One process over one published file."""
+    """One process over one published file, which answers statements about `tables`."""
 
-    def __init__(self, file: Path, key: str | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        file: Path,
+        key: str | None,
+        limits: Limits,
+        tables: Collection[str] = (),
+        *,
+        yields: bool = False,
+    ) -> None:
         package = str(Path(sluice.__file__).parents[1])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sluice.serve.worker"],
@@ -63,13 +77,19 @@ class QueryProcess:
         assert self._process.stdout
         self._requests, self._answers = self._process.stdin, self._process.stdout
         self._end: QueryError | None = None
+        self._memory_mb = limits.memory_mb
+        self.yields = False
+        """Whether it lets other processes have the processor first."""
+        if yields:
+            self.lower_priority()
         self.is_idle = False
         """Whether it has answered the last request completely and can take another one."""
         try:
-            self._check(self._send({"file": str(file), "key": key, "memory_mb": limits.memory_mb}))
+            opening = {"file": str(file), "key": key, "memory_mb": limits.memory_mb, "tables": list(tables)}
+            self._check(self._send(opening))
         except QueryError as error:
-            self.kill(error)
-            raise PublishError(f"{file.name} cannot be opened: {error.kind}: {error}") from None
+            self.close()
+            raise PublishError(f"{file.name} cannot be opened: {error.kind}") from None
         self._base = self._resident()
         self.is_idle = True
 
@@ -83,19 +103,27 @@ class QueryProcess:
         """Bytes of memory beyond those of an idle process."""
         return max(0, self._resident() - self._base)
 
-    def query(self, sql: str, *, with_rows: bool = True) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """The schema of a query, and its batches: none without rows. Raises QueryError, also while batches are read."""
+    def check(self, sql: str, *, with_rows: bool = True) -> None:
+        """Begin a query; raises Refused for a statement that is not allowed. `answer` has the rest."""
         self.is_idle = False
-        try:
-            self._check(self._send({"sql": sql, "rows": with_rows}))
-        except QueryError as error:
-            self.is_idle = self._end is None and error.kind not in OUT_OF_MEMORY
-            raise
+        content = self._check(self._send({"sql": sql, "rows": with_rows}))
+        if "refused" in content:
+            self.is_idle = self._end is None
+            raise Refused(content["refused"], content["named"])
+
+    def answer(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The schema of the query, and its batches, none without rows; reading them raises QueryError, too."""
+        self._check(self._read_line())
         try:
             reader = pa.ipc.open_stream(self._answers)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise self._broken() from error
         return reader.schema, self._batches(reader)
+
+    def lower_priority(self) -> None:
+        """Let other processes have the processor first, from now on."""
+        self.yields = True
+        lower_priority(self.pid, LONG_NICENESS)
 
     def kill(self, why: QueryError | None = None) -> None:
         """End the process at once; `why` is the error its query then raises."""
@@ -114,28 +142,43 @@ class QueryProcess:
     def _batches(self, reader: Any) -> Iterator[pa.RecordBatch]:
         try:
             yield from reader
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise self._broken() from error
-        self._check(self._answers.readline())
+        self._check(self._read_line())
         self.is_idle = self._end is None
 
     def _send(self, request: dict[str, Any]) -> bytes:
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise self._broken() from error
-        return self._answers.readline()
+        return self._read_line()
 
-    def _check(self, answer: bytes) -> None:
+    def _read_line(self) -> bytes:
+        try:
+            return self._answers.readline()
+        except (OSError, ValueError) as error:
+            raise self._broken() from error
+
+    def _check(self, answer: bytes) -> dict[str, Any]:
         if not answer.endswith(b"\n"):
             raise self._broken()
-        content = json.loads(answer)
-        if "error" in content:
+        content: dict[str, Any] = json.loads(answer)
+        if "message" in content:
+            self.is_idle = self._end is None
             raise QueryError(content["error"], content["message"])
+        if content.get("error") == "out of memory":
+            limit = f"all queries together may use {self._memory_mb} MB"
+            self.kill(QueryError("out of memory", f"out of memory: {limit}"))
+            raise self._broken()
+        if "error" in content:
+            self.kill(EngineError(content["error"]))
+            raise self._broken()
+        return content
 
     def _broken(self) -> QueryError:
-        self.kill(QueryError("the query ended early: it took too much memory, or DuckDB failed"))
+        self.kill(EngineError("the process of the query died"))
         assert self._end
         return self._end
 

@@ -60,6 +60,7 @@ class Refused(Exception):  # noqa: N818 - nothing failed: the statement is not a
     def __init__(self, reason: str, named: str = "") -> None:
         super().__init__(f"{reason}: {named}" if named else reason)
         self.reason = reason
+        self.named = named
 
 
 class StatementCheck:

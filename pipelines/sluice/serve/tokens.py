@@ -12,9 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
-from sluice.errors import SluiceError
+from sluice.errors import DamagedError, SluiceError, UsageError
 from sluice.system import write_private
+
+KNOWN = TypeAdapter(dict[str, dict[str, dict[str, str]]])
+"""By audience and name: the token's hash (`sha256`), and when it was issued."""
 
 
 class Tokens:
@@ -24,7 +28,9 @@ class Tokens:
         self._file = file
 
     def issue(self, audience: str, name: str) -> str:
-        """A new token for `name`, which replaces an older one; it can be seen only now."""
+        """A new token for `name`, which replaces an older one; seen only now. Raises UsageError for no name."""
+        if not name.strip():
+            raise UsageError("name the reader: sluice serve --audience AUDIENCE --issue-token NAME")
         token = secrets.token_urlsafe(32)
         issued = {"sha256": _digest(token), "issued_at": datetime.now(UTC).isoformat(timespec="seconds")}
         with self._changed() as known:
@@ -57,8 +63,14 @@ class Tokens:
     def _read(self) -> dict[str, dict[str, dict[str, str]]]:
         if not self._file.is_file():
             return {}
-        known: dict[str, dict[str, dict[str, str]]] = json.loads(self._file.read_text(encoding="utf-8"))
-        return known
+        try:
+            return KNOWN.validate_json(self._file.read_bytes())
+        except ValidationError:
+            raise DamagedError(
+                self._file,
+                "it does not hold tokens",
+                "Restore it from a backup; without one, move it away and issue a new token to each reader",
+            ) from None
 
     @contextmanager
     def _changed(self) -> Iterator[dict[str, dict[str, dict[str, str]]]]:

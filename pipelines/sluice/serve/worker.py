@@ -1,9 +1,11 @@
 """The program a query runs in: it opens one published file for strangers, and sees nothing else of the machine.
 
 It has no environment, and the server kills it when its query takes too long or too much memory: DuckDB can neither
-interrupt `repeat('x', 1000000000)` nor count its memory. Requests are lines of JSON; the answer to each is
+interrupt `repeat('x', 1000000000)` nor count its memory. Statements are checked here as well, so that a long one
+costs its sender's process, not the server. Requests are lines of JSON; the answer to each is
 
-{"ok": true} and an Arrow stream, then {"ok": true} or {"error": <kind>, "message": <DuckDB's>}
+{"ok": true} once the statement is allowed, else {"refused": <reason>, "named": <words of the statement>}; then
+{"ok": true} and an Arrow stream, then {"ok": true} or {"error": <kind>, "message": <DuckDB's, if it may be shown>}
 """
 
 from __future__ import annotations
@@ -12,16 +14,39 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
 
+from sluice.serve.statement_check import Refused, StatementCheck
 from sluice.sql import literal
 from sluice.system import limit_memory
 
 BATCH_ROWS = 10_000
+BATCH_BYTES = 1_000_000
+"""About this much is sent at a time: so much a client that does not read can make the server hold."""
+ROW_BYTES = 16_000_000
+"""Of one row: the most that Flight SQL drivers receive by default."""
+OF_THE_STATEMENT = (
+    duckdb.ProgrammingError,
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.NotSupportedError,
+    duckdb.PermissionException,
+    duckdb.SequenceException,
+    duckdb.DependencyException,
+)
+"""Errors that are the statement's own. Any other one is DuckDB's, the file's or the machine's, and ends the process."""
+BEGINNINGS = ("Conversion", "Invalid Input", "Out of Range", "Mismatch Type", "Not implemented", "Constraint")
+"""Of the same errors where they come out of an Arrow stream, which keeps no types: `Conversion Error: …`."""
+OUT_OF_MEMORY = (duckdb.OutOfMemoryException, MemoryError)
+
+
+class RowTooLargeError(duckdb.DataError):
+    """A row that drivers could not receive."""
 
 
 def main() -> None:
@@ -37,10 +62,17 @@ def main() -> None:
         return
     # the server looks at memory from time to time: this bounds what is allocated between two looks
     limit_memory(2 * opened["memory_mb"] * 1_000_000)
+    check = StatementCheck()
     _send(answers, {"ok": True})
     while True:
         request = json.loads(requests.get())
-        _answer(con, request["sql"], answers, with_rows=request["rows"])
+        try:
+            statement = check.check(request["sql"], opened["tables"])
+        except Refused as refused:
+            _send(answers, {"refused": refused.reason, "named": refused.named})
+            continue
+        _send(answers, {"ok": True})
+        _answer(con, statement, answers, with_rows=request["rows"])
 
 
 def _listen(requests: SimpleQueue[bytes]) -> None:
@@ -82,7 +114,7 @@ def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with
         found = cursor.execute(f"select * from (\n{sql}\n) limit 0").to_arrow_reader(1).schema
         schema = pa.schema([field.with_type(_plain(field.type)) for field in found])
         reader = cursor.execute(sql).to_arrow_reader(BATCH_ROWS) if with_rows else ()
-    except (duckdb.Error, MemoryError) as error:
+    except Exception as error:  # whatever it is, the answer says so
         _send(answers, _error(error))
         cursor.close()
         return
@@ -95,12 +127,25 @@ def _answer(con: duckdb.DuckDBPyConnection, sql: str, answers: BinaryIO, *, with
                     column if column.type == kind else column.cast(kind)
                     for column, kind in zip(batch.columns, schema.types, strict=True)
                 ]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-                answers.flush()
-        except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
+                for piece in _pieces(pa.RecordBatch.from_arrays(columns, schema=schema)):
+                    writer.write_batch(piece)
+                    answers.flush()
+        except Exception as error:  # as above
             ending = _error(error)
     _send(answers, ending)
     cursor.close()
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The rows of a batch, about BATCH_BYTES at a time."""
+    if batch.nbytes <= BATCH_BYTES or (batch.num_rows == 1 and batch.nbytes <= ROW_BYTES):
+        yield batch
+    elif batch.num_rows == 1:
+        raise RowTooLargeError(f"a row of the result is larger than {ROW_BYTES // 1_000_000} MB")
+    else:
+        half = batch.num_rows // 2
+        yield from _pieces(batch.slice(0, half))
+        yield from _pieces(batch.slice(half))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -119,7 +164,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _error(error: Exception) -> dict[str, Any]:
-    return {"error": type(error).__name__, "message": str(error)}
+    """What the server learns of an error. Only the statement's own may be shown: others quote paths and addresses."""
+    kind = type(error).__name__
+    beginning = str(error).partition(" Error: ")[0] if isinstance(error, OSError) else ""
+    if isinstance(error, OF_THE_STATEMENT) or beginning in BEGINNINGS:
+        return {"error": kind, "message": str(error)}
+    lacks_memory = isinstance(error, OUT_OF_MEMORY) or beginning == "Out of Memory"
+    return {"error": "out of memory" if lacks_memory else kind}
 
 
 def _send(answers: BinaryIO, content: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ dbt keeps its last run only. Failing rows are masked before they are recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,8 @@ import duckdb
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
 from sluice.dbt.manifest import Manifest, read_manifest
-from sluice.dbt.runner import compiled_manifest, dbt
+from sluice.dbt.run_results import BuildResult
+from sluice.dbt.runner import Dbt, compiled_manifest, dbt
 from sluice.engine.warehouse import count_rows, open_warehouse
 from sluice.errors import LockedError
 from sluice.lineage.warehouse_graph import warehouse_graph
@@ -32,26 +33,33 @@ LONGEST_TEXT = 80
 def build(
     settings: Settings,
     arguments: Sequence[str],
-    run: Callable[[Sequence[str]], int] | None = None,
-) -> int:
-    """Run `dbt build` with `arguments` and record what it found; returns dbt's exit code.
+    run: Dbt | None = None,
+) -> tuple[int, BuildResult]:
+    """Run `dbt build` with `arguments` and record what it found; returns dbt's exit code, and what this build made.
 
     run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does.
     """
+    own: list[run_results.Json | None] = []
+
+    def keep() -> None:
+        own.append(run_results.read_own(settings))
+
+    run_results.merge(settings)  # of a plain dbt command, whose results this one overwrites
     command = ["build", *arguments]
-    code = run(command) if run else dbt(settings, command)
-    run_results.merge(settings)  # before the next command overwrites it
-    record_build(settings)
-    return code
+    code = run(command, keep) if run else dbt(settings, command, keep)
+    if own[0]:
+        run_results.merge(settings, own[0])
+        record_build(settings, own[0])
+    return code, run_results.build_result(code, own[0])
 
 
-def record_build(settings: Settings) -> bool:
-    """Record what dbt's last run found; False if it was no build, or is recorded already.
+def record_build(settings: Settings, run: run_results.Json | None = None) -> bool:
+    """Record what a dbt run (default: the last) found; False if it was no build, or is recorded already.
 
     Called after every build and before every catalog, so that a plain `dbt build` counts as well, unless another
     dbt command has overwritten its results.
     """
-    run = run_results.read(settings)
+    run = run or run_results.read(settings)
     if run is None or not (settings.target / "manifest.json").is_file():
         return False
     command, metadata = run.get("args", {}).get("which"), run["metadata"]

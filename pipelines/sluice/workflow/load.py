@@ -18,9 +18,12 @@ def load(
     sources: Sequence[Source[Any, Any]],
     options: LoadOptions,
     listener: ProgressListener | None = None,
+    *,
+    is_complete: bool = True,
 ) -> list[SourceResult]:
     """Load `sources` as a run of its own; one that fails does not stop the others.
 
+    is_complete: false if sources with a mistake were left out, so that the run counts as failed.
     Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`.
     """
     store = RunStore(settings.ledger)
@@ -28,7 +31,7 @@ def load(
     status = "failed"
     try:
         results = load_sources(settings, sources, run_id, options, listener)
-        status = "failed" if any(result.errors for result in results) else "ok"
+        status = "ok" if is_complete and not any(result.errors for result in results) else "failed"
     except KeyboardInterrupt:
         status = "interrupted"
         raise

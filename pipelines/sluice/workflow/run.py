@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
-from sluice.dbt.run_results import BuildResult, build_result
+from sluice.dbt.run_results import BuildResult
 from sluice.dbt.runner import dbt_session, excluding
-from sluice.errors import SluiceError
+from sluice.errors import Exit, SluiceError
 from sluice.extract.contract import LoadOptions
-from sluice.load.results import ProgressListener, SourceResult
+from sluice.load.results import ProgressListener, SourceResult, exit_code
 from sluice.workflow.load import load
 
 if TYPE_CHECKING:  # what later steps need is imported when they begin, so that the load begins at once
@@ -31,61 +31,65 @@ class RunResult:
     """dbt ended a command with an error."""
     published: Published | None
     """None: the project has no audiences, or the publication failed."""
-    errors: Sequence[str]
+    errors: Sequence[SluiceError]
     """Why publishing or the catalog failed."""
     seconds: float
 
     @property
-    def ok(self) -> bool:
-        """Every step succeeded in full."""
-        loaded = not any(result.failed for result in self.loads)
-        return loaded and not self.dbt_failed and not self.errors
+    def exit(self) -> Exit:
+        """OK if every step succeeded in full, CONNECTION where nothing failed but connections, or FAILED."""
+        steps = {exit_code(self.loads), *(error.exit for error in self.errors)} - {Exit.OK}
+        if self.dbt_failed or len(steps) > 1:
+            return Exit.FAILED
+        return Exit.CONNECTION if Exit.CONNECTION in steps else Exit.FAILED if steps else Exit.OK
 
 
 def run(
     settings: Settings,
     sources: Sequence[Source[Any, Any]],
     *,
+    is_complete: bool = True,
     loading: AbstractContextManager[ProgressListener | None] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
+    on_detail: Callable[[str], None] = lambda detail: None,
 ) -> RunResult:
     """Run every step; one that fails does not stop the steps that can do without it.
 
-    loading: is entered for the load only, and gives the load's listener. on_step: is called with the name of each
-    step after the load as it begins. Raises LockedError when another process works on the warehouse for too long.
+    is_complete: false if sources with a mistake were left out. loading: is entered for the load only, and gives the
+    load's listener. on_step: is called with the name of each step after the load as it begins, on_detail with what the
+    step does next. Raises LockedError when another process works on the warehouse for too long.
     """
     started = time.monotonic()
     with dbt_session(settings) as dbt:
         with loading or nullcontext() as listener:
-            loads = load(settings, sources, LoadOptions(), listener)
+            loads = load(settings, sources, LoadOptions(), listener, is_complete=is_complete)
         from sluice.workflow.build import build
 
         on_step("build: dbt build")
         failed_tables = [name for result in loads for name in result.failed]
-        code = build(settings, excluding(failed_tables), dbt)
-        built = build_result(settings)
+        code, built = build(settings, excluding(failed_tables), dbt)
         on_step("docs: dbt docs generate")
         code |= dbt(["docs", "generate", "--static"])
-    errors: list[str] = []
+    errors: list[SluiceError] = []
     published = None
     if settings.audiences.is_file():
         from sluice.publish import publish
 
         on_step("publish")
         with _noted(errors):
-            published = publish(settings)
+            published = publish(settings, on_step=on_detail)
     from sluice import catalog
 
     on_step("catalog")
     with _noted(errors):
-        catalog.write(settings, catalog.gather(settings))
+        catalog.write(settings, catalog.gather(settings, on_step=on_detail))
     return RunResult(loads, built, bool(code), published, errors, time.monotonic() - started)
 
 
 @contextmanager
-def _noted(errors: list[str]) -> Iterator[None]:
-    """Add the message of an error to `errors`: the next step can do without this one."""
+def _noted(errors: list[SluiceError]) -> Iterator[None]:
+    """Add an error to `errors`: the next step can do without this one."""
     try:
         yield
     except SluiceError as error:
-        errors.append(str(error))
+        errors.append(error)

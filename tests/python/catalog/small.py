@@ -5,6 +5,7 @@ Personal columns hold canaries: texts that must never reach the page.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from sluice.config.audiences import Treatment
 from sluice.config.settings import Settings
 from sluice.publish.versions import PublishedAudience, PublishedTable, Version
 from sluice.runs.store import LoadRecord, RunStore
@@ -65,7 +67,8 @@ MODELS: dict[str, tuple[str, str, str]] = {
         "marts",
         "One row per month.",
         (
-            "select cast(date_trunc('month', business_date) as date) as month_date, sum(amount_eur) as net_sales_eur"
+            "select cast(date_trunc('month', business_date) as date) as month_date, sum(amount_eur) as gross_sales_eur,"
+            " sum(amount_eur) as net_sales_eur"
             ' from "warehouse"."marts"."fct_orders" where status <> \'open\' group by 1'
         ),
     ),
@@ -129,9 +132,9 @@ GLOSSARY = """
 terms:
   - term: revenue
     meaning: What was sold, in EUR.
-    synonyms: [turnover, umsatz]
+    synonyms: [turnover, umsatz, sell]
     words: [amount_eur, sales_eur]
-    columns: [fct_orders.amount_eur]
+    columns: [fct_orders.amount_eur, rpt_sales_monthly.net_sales_eur, rpt_sales_monthly.gross_sales_eur]
 """
 
 
@@ -145,7 +148,8 @@ class Company:
         (folder / "docs" / "glossary.yml").write_text(GLOSSARY, encoding="utf-8")
         (folder / "dbt_project.yml").write_text("name: small\n", encoding="utf-8")
         (folder / "audiences.yml").write_text(
-            "audiences:\n  - name: analysts\n    description: They count.\n    masks: {email: hash}\n",
+            "audiences:\n  - name: analysts\n    description: They count.\n    masks: {email: hash}\n"
+            "  - name: support\n    description: They call.\n",
             encoding="utf-8",
         )
         self.manifest = _manifest()
@@ -175,7 +179,14 @@ class Company:
     ) -> bool:
         """What dbt leaves behind after a build at `at`, kept in the ledger."""
         results: list[dict[str, Any]] = [
-            {"unique_id": f"model.small.{model}", "status": "success", "execution_time": 0.1, "message": "OK"}
+            {
+                "unique_id": f"model.small.{model}",
+                "status": "success",
+                "execution_time": 0.1,
+                "timing": [],
+                "failures": None,
+                "message": "OK",
+            }
             for model in MODELS
         ]
         for test, facts in TESTS.items():
@@ -186,6 +197,7 @@ class Company:
                     "status": "fail" if failures else "pass",
                     "failures": failures,
                     "execution_time": 0.1,
+                    "timing": [],
                     "message": f"Got {failures} results, configured to fail if != 0" if failures else None,
                     "compiled_code": facts[4],
                 }
@@ -226,6 +238,7 @@ class Company:
                 "unique_id": "test.small.relationships_fct_orders_customer_key",
                 "status": "error",
                 "execution_time": 0.1,
+                "timing": [],
                 "failures": None,
                 "message": "Runtime Error in test relationships_fct_orders_customer_key (models/x.yml)\n"
                 f"  Conversion Error: Could not convert string '{CANARIES[0]}' to INT32 when casting {CANARIES[2]}",
@@ -234,16 +247,39 @@ class Company:
         return self
 
     def publish(self, rows: int = 480) -> None:
-        """A version published two days ago, when there were fewer rows."""
-        table = PublishedTable(
-            model="model.small.fct_orders",
-            rows=rows,
-            fingerprint="1",
-            classed={},
-            condition=None,
-            rows_in_warehouse=rows,
-            columns={"order_id": "BIGINT", "status": "VARCHAR", "gone": "VARCHAR"},
-        )
+        """A version published two days ago, when there were fewer rows.
+
+        Its file holds canaries in clear, as if a mask had been forgotten: the page must not open those columns.
+        """
+        orders = {
+            "order_id": "BIGINT",
+            "status": "VARCHAR",
+            "amount_eur": "DECIMAL(18,2)",
+            "business_date": "DATE",
+        }
+        orders["gone"] = "VARCHAR"
+        people = {
+            "customer_key": "BIGINT",
+            "email": "VARCHAR",
+            "shouted_name": "VARCHAR",
+            "segment": "VARCHAR",
+        }
+        masked: dict[str, tuple[str, Treatment]] = {"email": ("email", "hash")}
+        tables = {
+            name: PublishedTable(
+                model=f"model.small.{name}",
+                rows=count,
+                fingerprint="1",
+                classed=classed,
+                condition=None,
+                rows_in_warehouse=count,
+                columns=columns,
+            )
+            for name, columns, classed, count in (
+                ("fct_orders", orders, {}, rows),
+                ("dim_customers", people, masked, 41),
+            )
+        }
         version = Version(
             version="20260101T000000Z",
             created_at=datetime.now(UTC) - timedelta(days=2),
@@ -251,16 +287,26 @@ class Company:
             git_commit=None,
             load_packages={},
             tests={},
-            audiences={
-                "analysts": PublishedAudience(
-                    format="duckdb", is_encrypted=False, tables={"fct_orders": table}
-                )
-            },
+            models={f"model.small.{name}": _checksum(sql) for name, (_, _, sql) in MODELS.items()},
+            audiences={"analysts": PublishedAudience(format="duckdb", is_encrypted=False, tables=tables)},
         )
         folder = self.settings.home / "published" / "versions" / version.version
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(version.model_dump_json(), encoding="utf-8")
+        with duckdb.connect(str(folder / "analysts.duckdb")) as con:
+            con.execute(f"attach '{self.settings.raw}' as raw (read_only)")
+            con.execute(f"attach '{self.settings.warehouse}' as warehouse (read_only)")
+            con.execute(
+                f"create table fct_orders as select *, 'x' as gone from warehouse.marts.fct_orders"
+                f" order by order_id limit {rows}"
+            )
+            con.execute("create table dim_customers as from warehouse.marts.dim_customers")
+            con.execute("create table rpt_sales_monthly as from warehouse.marts.rpt_sales_monthly")
         (self.settings.home / "published" / "current").symlink_to(Path("versions") / version.version)
+
+
+def _checksum(sql: str) -> str:
+    return hashlib.sha256(sql.encode()).hexdigest()
 
 
 def _manifest() -> dict[str, Any]:
@@ -287,7 +333,8 @@ def _manifest() -> dict[str, Any]:
                 "contract": {"enforced": layer == "marts"},
                 "grants": {"select": ["analysts"]} if layer == "marts" else {},
             },
-            "original_file_path": f"models/{layer}/sales/{name}.sql",
+            "checksum": {"name": "sha256", "checksum": _checksum(sql)},
+            "original_file_path": f"models/{layer}/sales/of_all_channels_and_regions/{name}.sql",
             "access": "public",
         }
     for name, (model, column, kind, kwargs, sql) in TESTS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from sluice.catalog import build_document, render
+from sluice.catalog.facts import CatalogFacts
 from tests.python.catalog.small import CANARIES
 
-SCREENS = {"desktop": (1440, 900), "phone": (390, 844)}
+SCREENS = {"desktop": (1440, 900), "phone": (390, 844), "narrow": (360, 740)}
 PAGES = {
     "overview": "",
     "search": "#/search?q=revenue",
@@ -38,7 +41,7 @@ class Reader:
         self.context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if scheme == "dark" else "light",
-            has_touch=screen == "phone",
+            has_touch=screen != "desktop",
             offline=True,
         )
         self.page: Page = self.context.new_page()
@@ -65,7 +68,7 @@ class Reader:
         assert not abroad, f"the page talks to the network: {abroad}"
 
 
-@pytest.fixture(params=["desktop", "phone"])
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.full)])
 def reader(request: pytest.FixtureRequest, browser: Browser, page_file: Path) -> Iterator[Reader]:
     made = Reader(browser, page_file, request.param)
     yield made
@@ -77,6 +80,31 @@ def desktop(browser: Browser, page_file: Path) -> Iterator[Reader]:
     made = Reader(browser, page_file, "desktop")
     yield made
     made.close()
+
+
+def test_the_first_page_claims_what_was_looked_at(
+    browser: Browser, gathered: CatalogFacts, tmp_path: Path
+) -> None:
+    document = build_document(gathered)
+    for table in document["tables"]:
+        table |= {"tests": {}, "limits": {}}
+    orders = next(table for table in document["tables"] if table["name"] == "fct_orders")
+    said = []
+    for tests, built in (({}, "success"), ({"unknown": 1}, "success"), ({"pass": 1, "unknown": 1}, "success"),
+                         ({"pass": 2}, "success"), ({"pass": 2}, "error")):  # fmt: skip
+        orders |= {"tests": tests, "builtAs": built}
+        file = tmp_path / "catalog.html"
+        file.write_text(render(document), encoding="utf-8")
+        reader = Reader(browser, file, "desktop")
+        said.append(" ".join(reader.open().locator(".calm, .attention").inner_text().split()))
+        reader.close()
+    assert said == [
+        "? There are no tests; all sources are fresh.",
+        "? No test ran yet; all sources are fresh.",
+        "? No test fails, but not all of them ran; all sources are fresh.",
+        "✓ All tests pass and all sources are fresh.",
+        "Needs attention fct_orders ✕ last build failed",
+    ]
 
 
 def test_a_business_word_finds_its_column(reader: Reader) -> None:
@@ -112,6 +140,38 @@ def test_search_forgives_and_explains(desktop: Reader, typed: str, found: str, w
     assert found in names, f"{found} is not among the first hits for {typed!r}: {names}"
 
 
+def test_the_glossary_says_what_comes_first(desktop: Reader) -> None:
+    """In its order, not in that of the columns of a table, nor by how much of a name is alike."""
+    page = desktop.open("#/search?q=turnover")
+    names = page.locator(".hits a.name").all_text_contents()
+    places = [
+        "fct_orders.amount_eur",
+        "rpt_sales_monthly.net_sales_eur",
+        "rpt_sales_monthly.gross_sales_eur",
+    ]
+    assert names[:3] == places
+
+
+@pytest.mark.parametrize("question", ["How much did we sell?", "what is our turnover", "show me the umsatz"])
+def test_questions_are_understood(desktop: Reader, question: str) -> None:
+    page = desktop.open()
+    page.get_by_label("Search tables").fill(question)
+    expect(page.locator(".hits a.name").first).to_have_text("fct_orders.amount_eur")
+    expect(page.locator(".term")).to_contain_text("What was sold, in EUR.")
+
+
+def test_nothing_found_names_the_nearest_words(desktop: Reader) -> None:
+    page = desktop.open()
+    page.get_by_label("Search tables").fill("tornuvr")
+    near = page.locator(".empty .chip")
+    expect(near.first).to_have_text("turnover")
+    near.first.click()
+    expect(page.locator(".hits a.name").first).to_have_text("fct_orders.amount_eur")
+    page.get_by_label("Search tables").fill("zyxwvut")
+    expect(page.locator(".empty")).to_contain_text("Words people use: ")
+    expect(page.locator(".empty .chip").first).to_have_text("revenue")
+
+
 def test_nothing_found_says_what_to_do(desktop: Reader) -> None:
     page = desktop.open()
     page.get_by_label("Search tables").fill("zyxwvut")
@@ -135,6 +195,7 @@ def test_a_column_is_followed_to_the_field_of_the_source(reader: Reader) -> None
 
 def test_values_and_influences_differ_by_more_than_colour(desktop: Reader) -> None:
     page = desktop.open("#/lineage/rpt_sales_monthly/net_sales_eur")
+    page.get_by_role("button", name="With influences").click()
     looks = page.evaluate(
         """() => Object.fromEntries(["value", "influence"].map((type) => {
              const wire = document.querySelector(`path.wire.${type}`);
@@ -150,6 +211,61 @@ def test_values_and_influences_differ_by_more_than_colour(desktop: Reader) -> No
     assert 0 < page.locator("path.wire").count() < before
     page.get_by_role("button", name="All influences").click()
     assert page.locator("path.wire").count() >= before
+
+
+def test_values_come_first_and_influences_apart(desktop: Reader) -> None:
+    """A column that decides something nearby and passes its value on from further away is a value."""
+    page = desktop.open("#/lineage/rpt_sales_monthly/month_date")
+    assert page.locator("path.wire.influence").count() == 0, "they are shown when they are asked for"
+    values = page.locator(".list.into > ol a.name").all_text_contents()
+    assert values == [
+        "fct_orders.business_date",
+        "stg_shop__orders.ordered_on",
+        "shop.orders.ordered_on",
+    ], "it groups by business_date as well"
+    apart = page.locator(".list.into details.influenced")
+    expect(apart.locator("summary")).to_contain_text(re.compile(r"Influenced by \d+ columns?: .*filter"))
+    apart.locator("summary").click()
+    expect(apart.locator("ol").first).to_be_visible()
+    assert "fct_orders.business_date" not in apart.locator("a.name").all_text_contents()
+
+
+@pytest.mark.parametrize("address", ["#/lineage/rpt_sales_monthly/net_sales_eur", "#/lineage/fct_orders"])
+def test_lineage_opens_whole(reader: Reader, address: str) -> None:
+    page = reader.open(address)
+    cut = """() => { const view = document.querySelector(".graph");
+                     return [view.scrollWidth - view.clientWidth, view.scrollHeight - view.clientHeight]; }"""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert max(page.evaluate(cut)) <= 1
+    page.get_by_role("button", name="Larger").click(click_count=5)
+    page.get_by_role("button", name="Fit to view").click()
+    assert max(page.evaluate(cut)) <= 1
+
+
+def test_a_new_page_has_no_frame(desktop: Reader) -> None:
+    page = desktop.open()
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate(outline) != "none", "whoever uses the keyboard sees where they are"
+    page.get_by_role("link", name="Layers", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Layers")
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert page.evaluate(outline) == "none"
+
+
+@pytest.mark.full
+def test_no_page_is_wider_than_a_small_phone(browser: Browser, page_file: Path) -> None:
+    reader = Reader(browser, page_file, "narrow")
+    wider = {}
+    for name, address in PAGES.items():
+        page = reader.open(address)
+        page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        page.wait_for_timeout(50)
+        wider[name] = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    reader.close()
+    assert {name: pixels for name, pixels in wider.items() if pixels > 0} == {}
 
 
 def test_the_graph_is_followed_by_mouse(desktop: Reader) -> None:
@@ -217,6 +333,40 @@ def test_changes_since_the_published_version(desktop: Reader) -> None:
     expect(page.locator(".changes")).to_contain_text("480 → 500 rows")
     expect(page.locator(".changes")).to_contain_text("gone: gone")
     expect(page.locator(".changes")).to_contain_text("not published yet")
+
+
+def test_rows_and_measures_as_an_audience_reads_them(reader: Reader) -> None:
+    page = reader.open("#/table/fct_orders?content")
+    content = page.locator("#content")
+    expect(content.locator(".trend")).to_contain_text("amount_eur")
+    expect(content.locator(".trend svg")).to_have_attribute(
+        "aria-label", re.compile("amount_eur by day: from")
+    )
+    assert content.locator("tbody tr").count() == 5
+    page = reader.open("#/table/dim_customers?content")
+    row = page.locator("#content tbody tr").first
+    expect(row.locator("td").nth(1)).to_have_text("hashed")
+    expect(row.locator("td").nth(2)).to_have_text("hidden")
+    expect(row.locator("td").nth(3)).to_have_text(re.compile("standard|null"))
+    assert not any(canary in page.content() for canary in CANARIES)
+    page = reader.open("#/table/rpt_sales_monthly")
+    assert page.locator("#content").count() == 0, "nobody reads it yet"
+
+
+def test_how_each_audience_sees_a_personal_column(desktop: Reader) -> None:
+    page = desktop.open("#/table/dim_customers/email")
+    expect(page.locator("#c-email")).to_contain_text("analysts hashed; support not at all.")
+    expect(page.locator("#access table")).to_contain_text("hashed")
+    page = desktop.open("#/personal")
+    row = page.locator("table tr", has_text="dim_customers.email")
+    assert row.locator("td").all_text_contents()[1:] == ["email", "hashed", "not at all"]
+
+
+def test_queries_are_those_of_the_published_file(desktop: Reader) -> None:
+    page = desktop.open("#/table/fct_orders?use")
+    page.get_by_text("Open it first, as analysts").click()
+    expect(page.locator("#use")).to_contain_text("published/current/analysts.duckdb' as analysts (read_only)")
+    expect(page.locator("#use pre").nth(1)).to_have_text(re.compile(r"from fct_orders\n"))
 
 
 def test_personal_columns_and_where_they_go(desktop: Reader) -> None:

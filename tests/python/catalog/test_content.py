@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from contextlib import ExitStack
+from copy import copy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +21,16 @@ from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.glossary import read_glossary
 from sluice.catalog.html_page import bundle
 from sluice.catalog.profiles import BINS, profile
+from sluice.catalog.published_content import published_content
+from sluice.catalog.readers import openings
 from sluice.catalog.sample_queries import sample_queries
 from sluice.cli import app
+from sluice.config.audiences import Audience
 from sluice.config.settings import Settings
 from sluice.engine.warehouse import open_warehouse
 from sluice.errors import DeclarationError, LockedError, SluiceError
+from sluice.publish.published_files import fingerprint, parquet_key, write_parquet, writing_connection
+from sluice.publish.versions import PublishedAudience, PublishedTable
 from sluice.runs.history import History
 from sluice.workflow.build import record_build
 from tests.python.catalog.small import MODELS, Company
@@ -49,8 +58,10 @@ def test_a_table_says_who_owns_it_how_fresh_it_is_and_what_it_promises(
     assert orders["rows"] == 500
     assert orders["contract"]
     assert orders["asOf"] < orders["builtAt"] or orders["asOf"]
-    assert orders["treatments"] == {"analysts": {}}
-    assert by_name(build_document(gathered), "dim_customers")["treatments"] == {"analysts": {"email": "hash"}}
+    assert orders["seen"] == {"analysts": {}}
+    assert by_name(build_document(gathered), "dim_customers")["seen"] == {
+        "analysts": {"email": "hash", "shouted_name": "undecided"}
+    }
 
 
 def test_tests_have_claims_states_and_a_past(gathered: CatalogFacts) -> None:
@@ -72,6 +83,19 @@ def test_loads_and_rows_over_time(gathered: CatalogFacts) -> None:
     assert [load["status"] for load in customers["loads"]] == ["loaded", "failed", "loaded"]
     assert customers["limits"] == {"warn_after": 12}
     assert [rows for _, rows in by_name(document, "fct_orders")["counts"]] == [500, 500, 500]
+
+
+def test_a_source_whose_last_load_failed_is_marked(
+    gathered: CatalogFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = gathered.history.loads
+    monkeypatch.setitem(
+        loads,
+        ("shop", "customers"),
+        [*loads["shop", "customers"], loads["shop", "customers"][1]],
+    )
+    tables = {t["name"]: t for t in build_document(gathered)["tables"]}
+    assert {name for name, table in tables.items() if table.get("loadFailed")} == {"shop.customers"}
 
 
 def test_a_build_is_kept_once_and_old_ones_are_forgotten(
@@ -115,7 +139,6 @@ def test_without_a_manifest_it_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_writer_is_named_by_its_file(fresh: Company) -> None:
     code = f"import duckdb, time; c = duckdb.connect({str(fresh.settings.warehouse)!r}); print(1, flush=True); time.sleep(60)"
-    import subprocess
     import sys
 
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
@@ -128,19 +151,143 @@ def test_a_writer_is_named_by_its_file(fresh: Company) -> None:
             writer.kill()
 
 
-def test_every_sample_query_runs(company: Company, gathered: CatalogFacts) -> None:
-    with open_warehouse(company.settings) as connection:
-        assert connection is not None
-        count = 0
-        for key, table in gathered.manifest.tables.items():
-            columns = dict(gathered.columns[key])
-            for title, sql in sample_queries(
-                table, columns, gathered.tests.get(key, []), gathered.manifest.tables
-            ):
-                connection.execute(sql)
-                count += 1
-                assert title
-    assert count >= 2 * len(MODELS)
+def test_every_sample_query_runs_where_it_says(
+    company: Company, gathered: CatalogFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a table with audiences in the file of each, opened as the page shows; others in the warehouse."""
+    monkeypatch.chdir(company.settings.root)
+    ran: dict[bool, int] = {True: 0, False: 0}
+    for key, table in gathered.manifest.tables.items():
+        opened = [sql for _, sql in openings(gathered, table)]
+        assert len(opened) == len(table.audiences)
+        for opening in opened or [""]:
+            with ExitStack() as stack:
+                if opening:
+                    connection = stack.enter_context(duckdb.connect())
+                    connection.execute(opening)
+                else:
+                    found = stack.enter_context(open_warehouse(company.settings))
+                    assert found is not None
+                    connection = found
+                for title, sql in sample_queries(gathered, key):
+                    assert title
+                    connection.execute(sql)
+                    ran[bool(opening)] += 1
+    assert ran[True] >= 6
+    assert ran[False] >= 6
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_parquet_and_encrypted_files_are_opened_as_the_page_shows(
+    gathered: CatalogFacts, is_encrypted: bool, tmp_path: Path
+) -> None:
+    key = "a key"
+    audience = Audience(name="lake", description="They read open files.", format="parquet")
+    published = PublishedAudience(format="parquet", is_encrypted=is_encrypted, tables={})
+    assert gathered.version
+    facts = copy(gathered)
+    facts.version = gathered.version.model_copy(update={"audiences": {"lake": published}})
+    facts.audiences, facts.published = {"lake": audience}, str(tmp_path)
+    table = replace(gathered.manifest.tables["model.small.fct_orders"], audiences=("lake",))
+    with writing_connection() as con:
+        expected = PublishedTable(
+            model="m",
+            rows=1,
+            fingerprint="",
+            columns={"a": "INTEGER"},
+            classed={},
+            condition=None,
+            rows_in_warehouse=1,
+        )
+        rows, digest = fingerprint(con, "select 1 as a", expected.columns)
+        expected = expected.model_copy(update={"rows": rows, "fingerprint": digest})
+        folder = tmp_path / "current" / "lake" / "fct_orders"
+        write_parquet(con, folder, key if is_encrypted else None, "fct_orders", "select 1 as a", expected)
+    ((_, opening),) = openings(facts, table)
+    assert ("…" in opening) == is_encrypted
+    with duckdb.connect() as con:
+        con.execute(opening.replace("…", parquet_key(key)))
+        assert con.execute("from fct_orders").fetchall() == [(1,)]
+
+
+def test_published_rows_are_shown_as_an_audience_reads_them(gathered: CatalogFacts) -> None:
+    document = build_document(gathered)
+    orders = by_name(document, "fct_orders")["published"]
+    assert orders["audience"] == "analysts"
+    sample = orders["sample"]
+    assert sample["columns"] == ["order_id", "status", "amount_eur", "business_date", "gone"]
+    assert sample["hidden"] == [None, None, None, None, "hidden"], "what the model does not declare any more"
+    assert len(sample["rows"]) == 5
+    assert {row[3] for row in sample["rows"]} == {"2026-03-31"}, "the newest come first"
+    assert orders["trend"]["unit"] == "day"
+    assert sum(value for _, value in orders["trend"]["measures"]["amount_eur"]) > 0
+    customers = by_name(document, "dim_customers")["published"]["sample"]
+    assert dict(zip(customers["columns"], customers["hidden"], strict=True)) == {
+        "customer_key": None,
+        "email": "hash",
+        "shouted_name": "hidden",
+        "segment": None,
+    }
+
+
+def test_no_rows_of_what_nobody_may_read(gathered: CatalogFacts) -> None:
+    for name in ("rpt_sales_monthly", "stg_shop__orders", "shop.orders"):
+        assert "published" not in by_name(build_document(gathered), name), f"{name} is not published"
+
+
+def test_no_rows_of_encrypted_files(company: Company, gathered: CatalogFacts) -> None:
+    facts = copy(gathered)
+    assert gathered.version
+    locked = {
+        name: a.model_copy(update={"is_encrypted": True}) for name, a in gathered.version.audiences.items()
+    }
+    facts.version = gathered.version.model_copy(update={"audiences": locked})
+    assert published_content(company.settings, facts) == {}
+
+
+def test_changes_tell_new_edited_and_uncommitted_models_apart(fresh: Company) -> None:
+    """A model that was published as it stands here is not edited, whether it was committed or not."""
+    root = fresh.settings.root
+
+    def run_git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+        subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+    def notes() -> dict[str, tuple[str, list[str]]]:
+        changes = gather(fresh.settings, with_profiles=False).changes
+        assert changes
+        return {change["table"]: (change["what"], change.get("notes", [])) for change in changes["tables"]}
+
+    files = {name: root / node["original_file_path"] for name, node in _models(fresh).items()}
+    for name, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(MODELS[name][2])
+    run_git("init", "-q")
+    fresh.publish(500)
+    assert "stg_shop__orders" not in notes(), "it is as it was published, though nothing is committed"
+    run_git("add", ".")
+    run_git("commit", "-qm", "all")
+    _models(fresh)["stg_shop__orders"]["checksum"]["checksum"] = "another"
+    new = _models(fresh)["stg_shop__orders"] | {
+        "unique_id": "model.small.stg_new",
+        "name": "stg_new",
+        "alias": "stg_new",
+        "original_file_path": "models/staging/stg_new.sql",
+    }
+    fresh.manifest["nodes"]["model.small.stg_new"] = new
+    (root / "models" / "staging" / "stg_new.sql").write_text("select 1")
+    fresh.write_manifest()
+    found = notes()
+    assert found["stg_shop__orders"] == ("changed", ["its SQL was edited"])
+    assert found["stg_new"] == ("added", ["a new model, not committed"])
+    files["stg_shop__orders"].write_text("select 2")
+    assert notes()["stg_shop__orders"] == ("changed", ["its SQL was edited, not committed"])
+
+
+def _models(company: Company) -> dict[str, Any]:
+    return {
+        node["name"]: node for node in company.manifest["nodes"].values() if node["resource_type"] == "model"
+    }
 
 
 def test_profiles_are_right() -> None:

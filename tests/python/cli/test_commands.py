@@ -42,7 +42,7 @@ def test_load_exits_by_what_became_of_it(project: Project) -> None:
         con.executescript("create table sales (id int); insert into sales values (1)")
     project.declare("till", {"kind": "database", "connection": "till"}, {"sales": {}, "missing": {}})
     unset = project.sluice("load")
-    assert unset.returncode == 1
+    assert unset.returncode == 4
     assert "the connection 'till' has no 'url': set CONNECTIONS__TILL__URL in the environment" in unset.stderr
     variables = {"CONNECTIONS__TILL__URL": "sqlite:///till.db"}
     some = project.sluice("load", **variables)
@@ -75,11 +75,19 @@ def test_help_imports_neither_dlt_nor_dbt_nor_duckdb() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_a_crash_inside_a_library_says_where() -> None:
+    code = "import ctypes, sluice.cli; sluice.cli.app = lambda: ctypes.string_at(0); sluice.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode < 0
+    assert "Segmentation fault" in done.stderr
+    assert "ctypes" in done.stderr
+
+
 def test_no_secret_is_shown(project: Project) -> None:
     project.declare("pg", {"kind": "database", "connection": "pg"}, {"x": {}})
     secret = "canary-9f3a"
     done = project.sluice("load", CONNECTIONS__PG__URL=f"postgresql://u:{secret}@127.0.0.1:9/d")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert secret not in done.stdout + done.stderr
     assert secret.encode() not in project.settings.ledger.read_bytes()
     assert secret not in project.sluice("status").stderr

@@ -49,6 +49,15 @@ def test_a_missing_one_says_where_to_set_it(connections: Connections) -> None:
         connections.require("shop", "password")
 
 
+def test_an_empty_one_counts_as_missing(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTIONS__EMPTY__URL", "")
+    with pytest.raises(
+        ConnectionError, match="'empty' has no 'url': set CONNECTIONS__EMPTY__URL in the environment"
+    ):
+        connections.require("empty", "url")
+    assert connections.all("empty") == {"url": ""}
+
+
 def test_references_are_filled(connections: Connections) -> None:
     declared = {"a": ["x ${shop.url}/${shop.key}", 5], "b": "${nothing}"}
     assert connections.fill(declared) == {"a": ["x project/m", 5], "b": "${nothing}"}
@@ -86,7 +95,50 @@ def test_short_values_do_not_blot_out_words(
     assert connections.redact("a table") == "a table"
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    machine = write(tmp_path / "connections.toml", "[connections.shop\n")
-    with pytest.raises(ConnectionError, match=r"connections\.toml cannot be read"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[connections.shop\n", r"connections\.toml:1: is not TOML: expected ']' at the end of a table"),
+        (b"[connections.shop]\nurl = postgresql://x\n", r"connections\.toml:2: is not TOML: invalid value"),
+        (b"[connections.shop]\nurl = 'x\n", r"connections\.toml:2: is not TOML: "),
+        (b"[connections.shop]\nurl = '\xe4'\n", r"connections\.toml:2: is not UTF-8; save it as UTF-8"),
+        (b"[connection.shop]\nurl = 'x'\n", r"\[connection\.…\] is not read\. Did you mean connections\?"),
+        (b"connections = 5\n", r"connections is one value; write \[connections\.shop\]"),
+        (b"[connections]\nshop = 'x'\n", r"connections\.shop is one value; write \[connections\.shop\]"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, text: bytes, message: str) -> None:
+    machine = tmp_path / "connections.toml"
+    machine.write_bytes(text)
+    with pytest.raises(ConnectionError, match=message) as raised:
         Connections(tmp_path, machine)
+    assert "postgresql" not in str(raised.value)
+
+
+def test_values_of_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    machine = tmp_path / "connections.toml"
+    text = "[connections.shop]\nurl = 'x'\nport = 5\nsecure = false\nlist = [1]\n[connections.shop.table]\na = 1\n"
+    machine.write_bytes(text.encode("utf-8-sig"))
+    connections = Connections(tmp_path, machine)
+    assert [connections.get("shop", key) for key in ("url", "port", "secure")] == ["x", "5", "false"]
+    for key in ("list", "table"):
+        with pytest.raises(
+            ConnectionError, match=rf"{key} under \[connections\.shop\] is not a text; write it in quotes"
+        ):
+            connections.get("shop", key)
+
+
+def test_misspelt_names_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CONNECTIONS__WEATHER__API_KEY", "canary")
+    connections = Connections(tmp_path, write(tmp_path / "c.toml", "[connections.shop]\nulr = 'canary'\n"))
+    for name, key, meant in (
+        ("shop", "url", "ulr"),
+        ("shpo", "url", "shop"),
+        ("weather", "apikey", "api_key"),
+        ("waether", "x", "weather"),
+    ):
+        with pytest.raises(ConnectionError, match=rf"Did you mean {meant}\?") as raised:
+            connections.require(name, key)
+        assert "canary" not in str(raised.value)

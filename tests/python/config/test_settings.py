@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.config.settings import load_settings, quiet_tools
+from sluice.errors import DeclarationError
 
 
 def test_dlt_sends_no_statistics() -> None:
@@ -37,3 +38,29 @@ def test_home_is_below_the_project_unless_named(monkeypatch: pytest.MonkeyPatch,
     assert load_settings(tmp_path).home == tmp_path / "warehouse"
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "elsewhere"))
     assert load_settings(tmp_path).home == tmp_path / "elsewhere"
+
+
+def test_settings_that_are_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: x\n")
+    monkeypatch.setenv("SLUICE_HOEM", "/elsewhere")
+    with pytest.raises(
+        DeclarationError, match=r"SLUICE_HOEM .* is not a setting of Sluice\. Did you mean SLUICE_HOME\?"
+    ):
+        load_settings(tmp_path)
+    monkeypatch.delenv("SLUICE_HOEM")
+    monkeypatch.setenv("SLUICE_CRASH_POINTS", "1")
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "dbt_project.yml"))
+    with pytest.raises(DeclarationError, match="write the path of a folder, this is a file"):
+        load_settings(tmp_path)
+    monkeypatch.setenv("SLUICE_HOME", "")
+    settings = load_settings(tmp_path)
+    assert settings.home == tmp_path / "warehouse"
+    for seconds, expected in (("", 60), ("0", 0), ("2.5", 2.5)):
+        monkeypatch.setenv("SLUICE_LOCK_SECONDS", seconds)
+        assert settings.lock_seconds == expected
+    for seconds in ("soon", "-1", "nan"):
+        monkeypatch.setenv("SLUICE_LOCK_SECONDS", seconds)
+        with pytest.raises(
+            DeclarationError, match=f"SLUICE_LOCK_SECONDS is '{seconds}': write a number of seconds"
+        ):
+            _ = settings.lock_seconds

@@ -72,6 +72,7 @@ models:
   - name: dim_contacts
     description: "One row per contact, as the company knows it. **Primary key**: `contact_id`"
     data_tests:
+      - min_rows
       - primary_key: {arguments: {columns: [contact_id]}}
     columns:
       - {name: contact_id, description: Number of the contact., data_type: bigint}
@@ -83,6 +84,12 @@ macros:
     arguments:
       - {name: model, type: relation, description: The model.}
       - {name: columns, type: list, description: Names of the columns.}
+  - name: test_min_rows
+    description: Fails for an empty table.
+    arguments: [{name: model, type: relation, description: The model.}]
+""",
+    "tests/generic/min_rows.sql": """{# One row if there is none. #}
+{% test min_rows(model) %} select count(*) as n from {{ model }} having count(*) = 0 {% endtest %}
 """,
     "tests/generic/primary_key.sql": PRIMARY_KEY,
     "tests/data/crm/contacts_have_positive_numbers.sql": """{# A returned row is a contact with a number below 1. #}
@@ -102,7 +109,16 @@ terms:
 """,
     "selectors.yml": "selectors:\n  - {name: all, definition: {method: path, value: models}}\n",
     "macros/two.sql": "{% macro two() %}2{% endmacro %}\n{% macro three() %}3{% endmacro %}\n",
-    "seeds/codes.csv": "code\nA\n",
+    "seeds/codes.csv": "code\n007\n",
+    "snapshots/history.yml": """
+snapshots:
+  - name: by_time
+    relation: ref('dim_contacts')
+    config: {unique_key: contact_id, strategy: timestamp, updated_at: one, hard_deletes: new_record}
+  - name: by_values
+    relation: ref('dim_contacts')
+    config: {unique_key: contact_id, strategy: check, check_cols: all, updated_at: one}
+""",
     "seeds/_seeds.yml": "seeds: [{name: codes, columns: [{name: code, description: The code.}]}]\n",
     "sources/crm.yml": GOOD["sources/crm.yml"].replace("            data_type: bigint\n", ""),
     "models/staging/crm/stg_crm__contacts.sql": "select contact_id from {{ source('crm', 'contacts') }}\n",
@@ -111,6 +127,7 @@ terms:
     ),
     "models/marts/crm/dim_contacts.sql": """
 select contact_id, list_sum([1]) as ones, 1 as one from {{ ref("stg_crm__contacts") }} where contact_id = 5
+and contact_id in (select contact_id from raw.crm.contacts)
 """,
     "models/marts/crm/_crm__models.yml": """
 models:
@@ -120,7 +137,9 @@ models:
       - {name: contact_id, description: It is the same.}
       - {name: gone, description: It is gone.}
   - {name: dim_a, description: x, columns: [{name: contact_id, description: It is the same.}]}
-  - {name: dim_b, description: x, columns: [{name: contact_id, description: It is the same.}]}
+  - name: dim_b
+    description: x
+    columns: [{name: contact_id, description: It is the same., data_type: "decimal(10,2)"}]
   - {name: dim_c, config: {enabled: false}}
 unit_tests:
   - name: adds_up
@@ -133,6 +152,8 @@ unit_tests:
 exposures:
   - {name: board, type: dashboard, owner: {name: Ann}, depends_on: [ref('dim_contacts')]}
 """,
+    "models/marts/crm/dim_plain.sql": "select contact_id as plain from {{ ref('dim_contacts') }}",
+    "models/marts/crm/dim_python.py": "def model(dbt, session):\n    return dbt.ref('dim_contacts')\n",
     "models/marts/crm/more.yml": "",
     "models/staging/crm/stg_crm__odd.sql": "from {{ source('crm', 'contacts') }} select ((contact_id",
     "models/marts/crm/_marts__unit_tests.yml": """
@@ -146,7 +167,8 @@ unit_tests:
           - contact_id: 1
     expect:
       rows:
-        - {contact_id: 1}
+        - {contact_id: 0.50}
+        - {contact_id: 0.3333}
 """,
     "models/marts/crm/dim_a.sql": "select contact_id from {{ ref('dim_contacts') }}",
     "models/marts/crm/dim_b.sql": "select contact_id from {{ ref('dim_contacts') }}",
@@ -169,14 +191,6 @@ def found(problems: list[Problem], root: Path) -> list[tuple[str, int, str, str]
     return [(p.file.relative_to(root).as_posix(), p.line, p.where, p.message) for p in problems]
 
 
-def test_a_project_that_keeps_them_passes_and_opens_no_warehouse(tmp_path: Path) -> None:
-    models, problems = check_conventions(write(tmp_path, GOOD))
-    assert found(problems, tmp_path) == []
-    assert models == 2
-    assert not (tmp_path / "warehouse").exists(), "compiling opened a warehouse"
-    assert not list(tmp_path.rglob("*.duckdb"))
-
-
 def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
     settings = write(tmp_path, BAD)
     _, problems = check_conventions(settings)
@@ -188,6 +202,9 @@ def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
         ("models/staging/crm/stg_crm__odd.sql", 1, "readable-sql", "sqlglot cannot read"),
         ("models/staging/crm/stg_crm__contacts.sql", 1, "staging-model", "has the CTEs []"),
         (f"{marts}/dim_contacts.sql", 1, "grain-line", "{# one row per … #}"),
+        (f"{marts}/dim_plain.sql", 1, "described-columns", "without a description ['plain']"),
+        (f"{marts}/dim_python.py", 1, "model-description-populated", "`dim_python` does not have"),
+        (f"{marts}/_crm__models.yml", 8, "grain-and-key", "dim_b names no key"),
         (f"{marts}/dim_contacts.sql", 1, "import-ctes", "reads 1 models and imports 0"),
         (f"{marts}/dim_contacts.sql", 1, "portable-sql", "list_sum(), which Spark does not have"),
         (f"{marts}/dim_contacts.sql", 1, "record-ids", "'contact_id = 5'"),
@@ -201,15 +218,21 @@ def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
         (f"{marts}/more.yml", 1, "property-files", "_crm__models.yml or _crm__unit_tests.yml"),
         ("sources/crm.yml", 15, "source-columns", "crm.contacts.contact_id has no data_type"),
         ("seeds/_seeds.yml", 1, "seed-reasons", "codes has no `reason` column"),
-        (f"{marts}/_crm__models.yml", 19, "complete-exposures", "exposure board has no url"),
+        ("seeds/codes.csv", 2, "seed-types", "column code has no type, and dbt guesses integer: a value like 009"),
+        ("snapshots/history.yml", 2, "snapshot-history", "timestamp with hard_deletes: new_record"),
+        ("snapshots/history.yml", 2, "snapshot-history", "by_time has no valid_intervals test"),
+        ("snapshots/history.yml", 5, "snapshot-history", "by_values takes its times from one"),
+        (f"{marts}/_crm__models.yml", 7, "row-floor", "dim_a has no min_rows test"),
+        (f"{marts}/_crm__models.yml", 21, "complete-exposures", "exposure board has no url"),
         ("selectors.yml", 2, "described-selectors", "all has no description"),
         (f"{marts}/dim_c.sql", 1, "disabled-for-a-reason", "dim_c is disabled"),
         ("macros/two.sql", 1, "one-macro-per-file", "defines ['two', 'three']"),
         ("macros/two.sql", 1, "one-macro-per-file", "has no {# … #}"),
-        (f"{marts}/_crm__models.yml", 11, "unit-test-names", "Call it dim_a__<behaviour>"),
-        (f"{marts}/_crm__models.yml", 11, "unit-test-names", "adds_up has no description"),
-        (f"{marts}/_crm__models.yml", 11, "unit-test-names", "a fixture that is not a list of rows"),
+        (f"{marts}/_crm__models.yml", 13, "unit-test-names", "Call it dim_a__<behaviour>"),
+        (f"{marts}/_crm__models.yml", 13, "unit-test-names", "adds_up has no description"),
+        (f"{marts}/_crm__models.yml", 13, "unit-test-names", "a fixture that is not a list of rows"),
         (f"{marts}/_marts__unit_tests.yml", 2, "unit-test-names", "in _crm__unit_tests.yml"),
+        (f"{marts}/_marts__unit_tests.yml", 2, "exact-fixtures", "expects contact_id 0.3333, which decimal(10,2)"),
         (f"{marts}/_marts__unit_tests.yml", 8, "fixture-rows", "is {column: value, …}"),
         ("tests/data/crm/wrong.sql", 1, "singular-tests", "has to open with"),
         ("tests/data/crm/wrong.sql", 1, "singular-tests", "not named as a claim"),
@@ -224,6 +247,45 @@ def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
     assert not missing, "\n".join(map(str, broken))
 
 
+def test_what_may_be_empty_says_so_and_what_keeps_history_shows_it(tmp_path: Path) -> None:
+    models = GOOD["models/marts/crm/_crm__models.yml"]
+    kept = """
+    config: {unique_key: contact_id, strategy: check, check_cols: all, hard_deletes: invalidate}
+    data_tests: [{valid_intervals: {arguments: {key: [contact_id]}}}]
+"""
+    added = {
+        "models/marts/crm/_crm__models.yml": models.replace("      - min_rows\n", "").replace(
+            "    columns:",
+            "    config: {meta: {may_be_empty: Contacts come with the first campaign.}}\n    columns:",
+        ),
+        "snapshots/history.yml": f"snapshots:\n  - name: kept\n    relation: ref('dim_contacts'){kept}",
+        "macros/_macros.yml": """
+macros:
+  - name: test_valid_intervals
+    description: Fails for rows whose validity overlaps.
+    arguments:
+      - {name: model, type: relation, description: The snapshot.}
+      - {name: key, type: list, description: Names of the columns.}
+""",
+        "macros/valid_intervals.sql": """{# Rows that are valid together with another; `key` is a list of names. #}
+{% test valid_intervals(model, key) %} select {{ key | join(", ") }} from {{ model }} where false {% endtest %}
+""",
+        "seeds/codes.csv": "code;reason\n007;spy\n",
+        "seeds/_seeds.yml": """
+seeds:
+  - name: codes
+    description: One row per code.
+    config: {delimiter: ;, column_types: {code: text}}
+    data_tests: [min_rows]
+    columns:
+      - {name: code, description: The code., data_type: text}
+      - {name: reason, description: Why., data_type: text}
+""",
+    }
+    _, problems = check_conventions(write(tmp_path, GOOD | added))
+    assert found(problems, tmp_path) == []
+
+
 def test_a_project_without_models_has_nothing_to_keep(tmp_path: Path) -> None:
     files = {name: text for name, text in GOOD.items() if name.startswith(("dbt_project", "sources"))}
     assert check_conventions(write(tmp_path, files)) == (0, [])
@@ -233,7 +295,12 @@ def test_a_project_without_models_has_nothing_to_keep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("models/marts/crm/dim_contacts.sql", "select {{ ref('gone') }}", "depends on a node named 'gone'"),
+        pytest.param(
+            "models/marts/crm/dim_contacts.sql",
+            "select {{ ref('gone') }}",
+            "depends on a node named 'gone'",
+            marks=pytest.mark.full,
+        ),
         (
             "models/staging/crm/_crm__models.yml",
             GOOD["models/staging/crm/_crm__models.yml"].replace(
@@ -254,9 +321,13 @@ def test_what_does_not_compile_is_reported_each_time(
         assert message in str(refused.value)
 
 
-def test_a_project_adds_to_the_checks_or_replaces_them(tmp_path: Path) -> None:
+def test_a_project_that_keeps_them_passes_and_may_have_checks_of_its_own(tmp_path: Path) -> None:
     settings = write(tmp_path, GOOD)
-    check_conventions(settings)
+    models, problems = check_conventions(settings)
+    assert found(problems, tmp_path) == []
+    assert models == 2
+    assert not (tmp_path / "warehouse").exists(), "compiling opened a warehouse"
+    assert not list(tmp_path.rglob("*.duckdb"))
     target = settings.target / "check"
     own = "manifest_checks: [{name: check_model_names, model_name_pattern: ^x_}]\n"
     names = {"dim_contacts", "stg_crm__contacts"}

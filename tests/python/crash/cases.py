@@ -75,6 +75,10 @@ class Case(ABC):
     def expected(self, changed: bool) -> dict[str, Rows]:
         """Rows of each raw table, in the order of `select`."""
 
+    def refreshed(self) -> dict[str, Rows]:
+        """The same after a full refresh of the changed state."""
+        return self.expected(True)
+
     def select(self, table: str) -> str:
         return f"select id, seq, v from {self.name}.{table}"
 
@@ -87,10 +91,14 @@ class Case(ABC):
         project.settings = type(of.settings)(root=folder, home=folder / "warehouse")
         return project
 
-    def wrong(self, project: Project, changed: bool) -> str:
-        """What raw holds that it should not, or lacks; empty when it is exactly the source."""
+    def wrong(self, project: Project, *states: dict[str, Rows]) -> str:
+        """What raw holds that it should not, or lacks; empty when it is exactly one of the states."""
+        wrong = [self.differs(project, state) for state in states]
+        return "" if "" in wrong else " OR ".join(wrong)
+
+    def differs(self, project: Project, state: dict[str, Rows]) -> str:
         found = []
-        for table, expected in self.expected(changed).items():
+        for table, expected in state.items():
             try:
                 raw = Counter(project.raw(self.select(table)))
             except duckdb.Error as error:
@@ -113,6 +121,9 @@ class Database(Case):
         gone = set(rows_of("compared", False)) - set(found["compared"]) if changed else set()
         gone = {row for row in gone if row[0] not in {r[0] for r in found["compared"]}}
         return found | {"compared": sorted([*present, *((*row, True) for row in gone)])}
+
+    def refreshed(self) -> dict[str, Rows]:
+        return self.expected(True) | {"compared": [(*row, False) for row in rows_of("compared", True)]}
 
     def select(self, table: str) -> str:
         deleted = ", _deleted_at is not null" if table == "compared" else ""
@@ -189,7 +200,7 @@ class MariadbCase(Database):
 
 
 class Files(Case):
-    """CSV files, of which one changes, one becomes empty and one is new; JSON lines merged by key; bad rows."""
+    """CSV files, of which one grows, one changes, one becomes empty and one is new; JSON lines merged by key; bad rows."""
 
     name = "files"
     source: dict[str, Any] = {"kind": "files", "url": "in"}  # noqa: RUF012
@@ -222,6 +233,7 @@ class Files(Case):
             "c": [(i, i, "c") for i in range(10, 30)],
         }
         if changed:
+            made["a"].append((5, 5, "appended"))
             made |= {"b": [], "c": [(i, i, "changed") for i in range(12, 32)], "d": [(4, 4, "new")]}
         return made
 
@@ -229,9 +241,10 @@ class Files(Case):
         for name, rows in self.files(changed).items():
             text = "id,seq,v\n" + "".join(f"{i},{s},{v}\n" for i, s, v in rows)
             self.put(project, f"{name}.csv", text)
-        for name, rows in {"old": rows_of("keyed", False), "new": rows_of("keyed", True)}.items():
-            if name == "old" or changed:
-                fresh = [r for r in rows if name == "old" or r not in rows_of("keyed", False)]
+        # read at once, as by a full refresh, the last name counts
+        for name, rows in {"1": rows_of("keyed", False), "2": rows_of("keyed", True)}.items():
+            if name == "1" or changed:
+                fresh = [r for r in rows if name == "1" or r not in rows_of("keyed", False)]
                 records = [json.dumps({"id": i, "seq": s, "v": v}) for i, s, v in fresh]
                 self.put(project, f"{name}.jsonl", "\n".join(records))
         spoiled = [
@@ -378,7 +391,7 @@ class Nats(Stream):
     """A stream that keeps messages, and a work queue that drops what is acknowledged."""
 
     name = "nats"
-    tables = ("kept", "queued")
+    tables: tuple[str, ...] = ("kept", "queued")
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -112,10 +112,13 @@ def test_a_reader_holds_a_load_up_and_is_named(tmp_path: Path) -> None:
     assert f"(PID {os.getpid()})" in refused.stderr
 
 
-@pytest.mark.parametrize("rows", [200_000])
+@pytest.mark.parametrize(
+    "options", [LoadOptions(), LoadOptions(full_refresh=True)], ids=["replace", "refresh"]
+)
 def test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: LoadOptions
 ) -> None:
+    rows = 200_000
     monkeypatch.syspath_prepend(tmp_path)
     project = Project(tmp_path)
     (project.root / "replaced_versions.py").write_text(
@@ -127,8 +130,12 @@ def test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced(
     def declare(version: int) -> None:
         arguments = {"version": version, "count": rows}
         project.declare(
-            "p", {"kind": "python"}, {"t": {"resource": "replaced_versions.rows", "arguments": arguments}}
+            "p",
+            {"kind": "python"},
+            {"t": {"resource": "replaced_versions.rows", "arguments": arguments, **keys}},
         )
+
+    keys = {"primary_key": "id"} if options.full_refresh else {}
 
     declare(0)
     assert not project.load().errors
@@ -150,7 +157,7 @@ def test_a_reader_in_the_process_sees_a_whole_table_while_it_is_replaced(
     try:
         for version in (1, 2, 3):
             declare(version)
-            outcome = load(project.settings, load_sources(project.settings.sources), "run", LoadOptions())
+            outcome = load(project.settings, load_sources(project.settings.sources), "run", options)
             assert outcome[0].tables[0].rows == rows, outcome[0].errors
     finally:
         done.set()

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from tests.python.crash.test_kills import KINDS
-from tests.python.load import test_drift
+from tests.python.load import test_deletions, test_drift
+from tests.python.load.test_deletions import CANNOT
 from tests.python.load.test_odd_values import ANSWERS, FILES, PARQUET, POSTGRES, SQLITE
 from tests.python.load.test_quarantine import BAD_LINES
 from tests.python.load.test_soft_delete import MARKS
@@ -16,15 +17,20 @@ TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parents[1] / "docs" / "loading.md"
 SHAPE = "A source that changes its shape loads without loss or is refused"
 ODD = "What is odd arrives as it is, or is refused"
+REFRESH = "A full refresh exchanges whole tables, or nothing"
+DELETED = "Deleted rows are known"
 PROMISES = {
     "crash/test_kills.py::test_killed_at_every_event": "Killed anywhere, nothing is lost or doubled",
+    "crash/test_kills.py::test_a_refresh_killed_at_every_event": REFRESH,
     "crash/test_kills.py::test_killed_sample": "Killed anywhere, nothing is lost or doubled",
     "crash/test_kills.py::test_killed_while_a_normalised_package_is_deleted": "Killed anywhere, nothing is lost or doubled",
+    "crash/test_kills.py::test_killed_before_dlt_has_written_its_state": "Killed anywhere, nothing is lost or doubled",
     "crash/test_generated.py::test_tables": "Generated sources, killed at random",
     "crash/test_generated.py::test_many_tables": "Generated sources, killed at random",
     "crash/test_generated.py::test_records": "Generated sources, killed at random",
     "crash/test_generated.py::test_many_records": "Generated sources, killed at random",
     "crash/test_pending.py::test_a_poison_package_is_set_aside": "A broken package does not block",
+    "crash/test_pending.py::test_a_half_written_schema_sets_nothing_aside": "A broken package does not block",
     "crash/test_interrupts.py::test_ctrl_c_ends_within_two_seconds": "Ctrl-C ends at once",
     "crash/test_at_once.py::test_a_second_load_waits_and_names_the_first": "Two at once",
     "crash/test_at_once.py::test_a_second_load_goes_on_when_the_first_has_ended": "Two at once",
@@ -50,6 +56,7 @@ PROMISES = {
     "load/test_drift.py::test_drift_of_files": SHAPE,
     "load/test_drift.py::test_drift_of_excel": SHAPE,
     "load/test_drift.py::test_drift_of_an_api": SHAPE,
+    "load/test_drift.py::test_names_that_the_source_does_not_have": SHAPE,
     "load/test_odd_values.py::test_odd_files": ODD,
     "load/test_odd_values.py::test_odd_parquet": ODD,
     "load/test_odd_values.py::test_odd_sqlite": ODD,
@@ -58,9 +65,29 @@ PROMISES = {
     "load/test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,
     "load/test_odd_values.py::test_odd_answers": ODD,
     "load/test_odd_values.py::test_a_function_that_exits_ends_its_table_only": ODD,
+    "load/test_full_refresh.py::test_postgres_is_as_a_first_load_has_it": REFRESH,
+    "load/test_full_refresh.py::test_a_decimal_of_mariadb_that_is_too_wide": REFRESH,
+    "load/test_full_refresh.py::test_other_kinds_are_as_a_first_load_has_them": REFRESH,
+    "load/test_full_refresh.py::test_a_refresh_that_fails_changes_nothing": REFRESH,
+    "load/test_full_refresh.py::test_what_only_raw_held_is_said": REFRESH,
+    "load/test_full_refresh.py::test_new_columns_follow_the_policy": REFRESH,
+    "load/test_full_refresh.py::test_a_refresh_that_nobody_asked_for_may_not_shrink": REFRESH,
+    "load/test_full_refresh.py::test_a_column_that_left_may_come_back": REFRESH,
+    "load/test_full_refresh.py::test_a_table_that_was_dropped_in_raw_is_created_again": REFRESH,
+    "load/test_full_refresh.py::test_the_declaration_may_have_changed": REFRESH,
+    "load/test_full_refresh.py::test_a_stream_is_read_whole_and_a_queue_is_not_emptied": REFRESH,
+    "load/test_full_refresh.py::test_a_topic_is_read_whole": REFRESH,
     "load/test_soft_delete.py::test_a_mark_of_the_source": "Deleted rows are known",
     "load/test_soft_delete.py::test_a_mark_of_records_that_comes_later": "Deleted rows are known",
     "load/test_soft_delete.py::test_a_mark_that_is_none_is_refused": "Deleted rows are known",
+    "load/test_deletions.py::test_rows_that_are_gone_are_marked": DELETED,
+    "load/test_deletions.py::test_bad_rows_are_not_deleted": DELETED,
+    "load/test_deletions.py::test_bad_records_are_not_deleted": DELETED,
+    "load/test_deletions.py::test_a_key_that_another_file_has_is_not_gone": DELETED,
+    "load/test_deletions.py::test_switched_on_later": DELETED,
+    "load/test_deletions.py::test_where_it_cannot_work_the_check_says_so": DELETED,
+    "load/test_deletions.py::test_children_of_a_parent_with_a_cursor": DELETED,
+    "load/test_deletions.py::test_a_source_that_is_suddenly_empty_is_said": "A source that vanishes is said",
     "load/test_quarantine.py::test_the_command_shows_bad_rows_and_drift": "Drift is shown",
 }
 CASES = {
@@ -69,6 +96,7 @@ CASES = {
         for kind in KINDS
         for stage in ("first", "changed")
     ],
+    "test_a_refresh_killed_at_every_event": [f"{kind}, at any moment *" for kind in KINDS],
     "test_a_poison_package_is_set_aside": [
         f"{damage} *"
         for damage in (
@@ -97,6 +125,15 @@ CASES = {
     "test_odd_postgres": [f"PostgreSQL: {case}" for case in POSTGRES],
     "test_odd_answers": [f"an API: {case}" for case in ANSWERS],
     "test_a_mark_of_the_source": [f"a soft-delete column: {mark}" for mark in MARKS],
+    "test_rows_that_are_gone_are_marked": [
+        kind + " *" * (kind in test_deletions.IN_FULL) for kind in test_deletions.KINDS
+    ],
+    "test_where_it_cannot_work_the_check_says_so": [
+        f"refused where it cannot work: {case}" for case in CANNOT
+    ],
+    "test_a_source_that_is_suddenly_empty_is_said": [
+        f"a source that is empty: {kind}" for kind in test_deletions.EMPTIED
+    ],
     "test_a_new_column": ["a new column: evolve", "a new column: freeze", "a new column: quarantine"],
 }
 """Cases of a test, where it has several; else its name says the case. A star: in the full suite."""
@@ -124,7 +161,9 @@ def test_every_test_stands_in_the_table() -> None:
     for file in [
         *sorted((TESTS / "crash").glob("test_*.py")),
         *(TESTS / "load").glob("test_quarantine*.py"),
+        TESTS / "load/test_deletions.py",
         TESTS / "load/test_drift.py",
+        TESTS / "load/test_full_refresh.py",
         TESTS / "load/test_odd_values.py",
         TESTS / "load/test_soft_delete.py",
     ]:

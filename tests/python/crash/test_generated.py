@@ -200,13 +200,13 @@ def records_survive(driver: Driver, states: Sequence[list[dict[str, Any]]], kill
 KILLS = st.tuples(st.integers(1, EVENTS), st.integers(1, EVENTS))
 
 
-@settings(**GENERATED, max_examples=3)
+@settings(**GENERATED, max_examples=2)
 @given(table=tables(), disposition=st.sampled_from(["merge", "replace"]), kills=KILLS)
 def test_tables(driver: Driver, table: Any, disposition: str, kills: tuple[int, int]) -> None:
     tables_survive(driver, table, disposition, kills)
 
 
-@settings(**GENERATED, max_examples=3)
+@settings(**GENERATED, max_examples=2)
 @given(states=st.tuples(RECORDS, RECORDS), kills=KILLS)
 def test_records(driver: Driver, states: Any, kills: tuple[int, int]) -> None:
     records_survive(driver, states, kills)

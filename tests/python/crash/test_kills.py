@@ -27,6 +27,7 @@ from tests.python.crash.cases import (
     PostgresCase,
     Python,
     Rest,
+    Rows,
     Sqlite,
 )
 from tests.python.crash.walk import Driver, spread
@@ -73,11 +74,17 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 
 class Walk:
-    """Kills loads of one case and stage, each in a project of its own."""
+    """Kills loads of one case and stage, each in a project of its own; `options` are those of the loads to be killed."""
 
-    def __init__(self, case: Case, changed: bool, drivers: SimpleQueue[Driver], folder: Path) -> None:
+    def __init__(
+        self, case: Case, changed: bool, drivers: SimpleQueue[Driver], folder: Path, *options: str
+    ) -> None:
         self.case = case
         self.changed = changed
+        self.command = ("load", *options)
+        self.refreshes = "--full-refresh" in options
+        if self.refreshes and isinstance(case, Nats):
+            case.tables = ("kept",)  # a queue is not read again
         self.drivers = drivers
         self.folder = folder
         self.numbers = iter(range(10_000))
@@ -87,13 +94,20 @@ class Walk:
             project = self.project(driver)
             if not case.has_own_server_state:
                 self.before = case.copy(project, folder / "before")
-            done = driver.run(project.root, "load", traced=True)
+            done = driver.run(project.root, *self.command, traced=True)
             assert done.code == 0, done.output
-            assert not case.wrong(project, changed), case.wrong(project, changed)
+            loaded = case.refreshed() if self.refreshes else case.expected(changed)
+            assert not case.wrong(project, loaded), case.wrong(project, loaded)
             self.events = done.events
             self.seconds = done.seconds
         finally:
             drivers.put(driver)
+
+    @property
+    def whole(self) -> list[dict[str, Rows]]:
+        """States raw may be in: before the load, after it, and after a refresh."""
+        refreshed = [self.case.refreshed()] if self.refreshes else []
+        return [self.case.expected(False), self.case.expected(self.changed), *refreshed]
 
     def project(self, driver: Driver) -> Project:
         """A project whose next load is the one to be killed."""
@@ -115,20 +129,22 @@ class Walk:
             where: list[str] = []
             for kill in kills:
                 if isinstance(kill, int):
-                    ended = driver.run(project.root, "load", kill_at=kill)
+                    ended = driver.run(project.root, *self.command, kill_at=kill)
                     known = self.events[kill - 1 : kill] if len(where) == 0 else []
                     where.append(f"event {kill} {''.join(known)}")
                 else:
-                    ended = driver.run(project.root, "load", kill_after=kill)
+                    ended = driver.run(project.root, *self.command, kill_after=kill)
                     where.append(f"after {kill:.2f} s")
                 if ended.code not in (KILLED, 0):
                     return f"killed at {where}: ended with {ended.code}: {ended.output[-800:]}"
+                if self.refreshes and (mixed := self.case.wrong(project, *self.whole)):
+                    return f"killed at {where}: raw is neither old nor new: {mixed}"
             healed = driver.run(project.root, "load")
             again = driver.run(project.root, "load")
             found: list[str] = []
             if healed.code:
                 found.append(f"the next load failed: {healed.output[-800:]}")
-            if wrong := self.case.wrong(project, self.changed):
+            if wrong := self.case.wrong(project, *self.whole[1:]):
                 found.append(wrong)
             if again.code:
                 found.append(f"the load after that failed: {again.output[-800:]}")
@@ -187,10 +203,42 @@ def test_killed_at_every_event(
     walk.all_survive(plans)
 
 
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("case", KINDS, indirect=True)
+def test_a_refresh_killed_at_every_event(case: Case, drivers: SimpleQueue[Driver], tmp_path: Path) -> None:
+    """At any moment raw is what it was, or the new tables, all of them; their state goes with them."""
+    walk = Walk(case, True, drivers, tmp_path, "--full-refresh")
+    dice = random.Random(f"{SEED} {case.name} refresh")
+    plans: list[tuple[int | float, ...]] = [(k,) for k in spread(len(walk.events), POINTS, dice)]
+    exchanging = [n for n, event in enumerate(walk.events, 1) if "complete_package" in event]
+    last = list(range(exchanging[0], exchanging[-1] + 1))
+    plans += [(n,) for n in dice.sample(last, min(len(last), POINTS))]
+    plans += [(dice.choice(last), dice.randint(1, len(walk.events))) for _ in range(max(1, POINTS // 4))]
+    walk.all_survive(plans)
+
+
+@pytest.mark.full
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("case", ["sqlite", "files"], indirect=True)
-def test_killed_sample(case: Case, drivers: SimpleQueue[Driver], tmp_path: Path) -> None:
-    walk = Walk(case, True, drivers, tmp_path)
+@pytest.mark.parametrize("options", [(), ("--full-refresh",)])
+@pytest.mark.parametrize("case", ["python"], indirect=True)
+def test_killed_before_dlt_has_written_its_state(
+    case: Case, options: tuple[str, ...], drivers: SimpleQueue[Driver], tmp_path: Path
+) -> None:
+    """The rows are packed, and the state that counts them is in the package only: they must not come twice."""
+    walk = Walk(case, True, drivers, tmp_path, *options)
+    extracted = walk.events.index("return dlt.pipeline.pipeline.extract") + 1
+    walk.all_survive([(n,) for n in range(extracted, extracted + 3)])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("case", "options"), [("sqlite", ()), ("files", ("--full-refresh",))], indirect=["case"]
+)
+def test_killed_sample(
+    case: Case, options: tuple[str, ...], drivers: SimpleQueue[Driver], tmp_path: Path
+) -> None:
+    walk = Walk(case, True, drivers, tmp_path, *options)
     committing = [
         n for n, event in enumerate(walk.events, 1) if "commit" in event or "complete_package" in event
     ]

@@ -36,12 +36,14 @@ def missing(files: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "after", "damage"),
+    ("case", "options", "after", "damage"),
     [
-        ("sqlite", NORMALIZED, malformed),
+        ("sqlite", (), NORMALIZED, malformed),
+        ("files", ("--full-refresh",), NORMALIZED, malformed_last),
         *(
-            pytest.param(kind, after, damage, marks=pytest.mark.full)
+            pytest.param(kind, options, after, damage, marks=pytest.mark.full)
             for kind in KINDS
+            for options in ((), ("--full-refresh",))
             for after, damage in [
                 (EXTRACTED, malformed),
                 (EXTRACTED, missing),
@@ -55,23 +57,25 @@ def missing(files: list[Path]) -> None:
 @pytest.mark.timeout(300)
 def test_a_poison_package_is_set_aside(
     case: Case,
+    options: tuple[str, ...],
     after: str,
     damage: Callable[[list[Path]], None],
     drivers: SimpleQueue[Driver],
     tmp_path: Path,
 ) -> None:
-    walk = Walk(case, True, drivers, tmp_path)
+    walk = Walk(case, True, drivers, tmp_path, *options)
     driver = drivers.get()
     try:
         project = walk.project(driver)
-        killed = driver.run(project.root, "load", kill_at=walk.events.index(after) + 2)
+        killed = driver.run(project.root, *walk.command, kill_at=walk.events.index(after) + 2)
         assert killed.code == KILLED
         packed = rows_on_their_way(project)
         assert packed
         damage(packed)
         healed = driver.run(project.root, "load")
         assert healed.code == 0, healed.output
-        assert not case.wrong(project, True), case.wrong(project, True) + healed.output
+        wrong = case.wrong(project, case.expected(True))
+        assert not wrong, wrong + healed.output
         assert "cannot be loaded and was set aside" in healed.output
         (aside,) = (project.settings.home / "set_aside").iterdir()
         assert (aside / "REASON.txt").read_text().startswith(f"{case.name}: ")
@@ -82,6 +86,27 @@ def test_a_poison_package_is_set_aside(
         assert again.code == 0, again.output
         assert not rows_of_the_last_run(project)
         assert len(list((project.settings.home / "set_aside").iterdir())) == 1
+    finally:
+        drivers.put(driver)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", ["sqlite"], indirect=True)
+def test_a_half_written_schema_sets_nothing_aside(
+    case: Case, drivers: SimpleQueue[Driver], tmp_path: Path
+) -> None:
+    """A process that ends while dlt writes a schema leaves a file of a random name beside the schemas."""
+    walk = Walk(case, True, drivers, tmp_path)
+    driver = drivers.get()
+    try:
+        project = walk.project(driver)
+        killed = driver.run(project.root, *walk.command, kill_at=walk.events.index(EXTRACTED) + 2)
+        assert killed.code == KILLED
+        (project.settings.pipelines / case.name / "schemas" / "92337252800ec2c8").write_text("{")
+        healed = driver.run(project.root, "load")
+        assert healed.code == 0, healed.output
+        assert not case.wrong(project, case.expected(True))
+        assert not (project.settings.home / "set_aside").exists()
     finally:
         drivers.put(driver)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from sluice.config.settings import Settings
-from sluice.dbt.run_results import build_result
+from sluice.dbt.run_results import build_result, read
 
 
 def test_results_are_counted_and_failures_named(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_results_are_counted_and_failures_named(tmp_path: Path) -> None:
     (tmp_path / "target" / "run_results.json").write_text(
         json.dumps({"results": [{"unique_id": u, "status": s, "message": m} for u, s, m in results]})
     )
-    found = build_result(Settings(root=tmp_path, home=tmp_path / "warehouse"))
+    found = build_result(1, read(Settings(root=tmp_path, home=tmp_path / "warehouse")))
     assert dict(found.models) == {"success": 2, "error": 1, "skipped": 1}
     assert dict(found.tests) == {"pass": 2, "fail": 1, "warn": 1}
     assert not found.ok

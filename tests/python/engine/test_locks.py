@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sluice.engine.locks import locked
-from sluice.errors import LockedError
+from sluice.errors import LockedError, SluiceError
 
 
 def test_two_at_once_wait_for_each_other(tmp_path: Path) -> None:
@@ -34,4 +34,20 @@ def test_the_place_is_named_and_an_error_ends_the_lock(tmp_path: Path) -> None:
         broken()
     assert (tmp_path / "lock").read_text() == ""
     with locked(tmp_path, "other", 0):
+        pass
+
+
+def test_the_lock_survives_the_removal_of_its_file(tmp_path: Path) -> None:
+    with locked(tmp_path, "sluice load", 0):
+        (tmp_path / "lock").unlink()
+        with pytest.raises(LockedError, match="is in use"), locked(tmp_path, "other", 0.2):
+            pass
+        (tmp_path / "lock").unlink()
+    with locked(tmp_path, "other", 0):
+        pass
+
+
+def test_a_folder_in_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(SluiceError, match="lock is a folder"), locked(tmp_path, "other", 0):
         pass

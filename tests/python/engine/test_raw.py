@@ -52,8 +52,8 @@ def test_what_is_quarantined(con: duckdb.DuckDBPyConnection) -> None:
     assert not raw.is_quarantined(OTHERS, _line=3)
 
 
-def test_a_full_refresh_sees_no_table_but_its_quarantine(con: duckdb.DuckDBPyConnection) -> None:
-    raw = RawTables(con, full_refresh=True)
+def test_of_an_ignored_table_only_the_quarantine_is_seen(con: duckdb.DuckDBPyConnection) -> None:
+    raw = RawTables(con, is_ignored=lambda table: table.name == "orders")
     assert raw.columns(ORDERS) == {}
     assert raw.maximum(ORDERS, "id") is None
     assert raw.quarantine_columns(ORDERS) == {"_file": "VARCHAR", "_line": "BIGINT"}

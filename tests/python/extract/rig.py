@@ -36,6 +36,7 @@ class Result:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     extracted: dict[str, TypedRows | JsonRecords] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)
@@ -103,7 +104,16 @@ def run(
 
     secrets = connections(folder, values or {})
     options = LoadOptions(full_refresh=full_refresh, window=window)
-    context = ExtractContext(con, scratch, secrets, state, progress, folder, options)
+    context = ExtractContext(
+        con,
+        scratch,
+        secrets,
+        state,
+        progress,
+        folder,
+        options,
+        warned=lambda _, what: result.warnings.append(what),
+    )
     tables = [t for t in source.tables if not only or t.name in only]
 
     # what dlt's pipeline puts around a resource while it is read; a real one takes four times as long

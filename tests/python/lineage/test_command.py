@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.config.settings import Settings
+from sluice.dbt.runner import compiled_manifest, dbt
 from sluice.errors import SluiceError
-from sluice.lineage import describe
+from sluice.lineage import describe, read_project
 from tests.python.project import Project
 
 
@@ -116,14 +119,17 @@ def test_openlineage_for_other_tools(lineage: Lineage, tmp_path: Path) -> None:
         ("fct_sales.amount_eu", "fct_sales has no column amount_eu. Did you mean amount_eur?"),
         ("fct_sale.amount_eur", "Did you mean fct_sales.amount_eur?"),
         ("shop.order.status", "Did you mean shop.orders.status?"),
-        ("fct_sales", "Did you mean fct_sales?"),
-        ("qwertz.x", "No node of the project is named like the start of 'qwertz.x'. Write <model>.<column>."),
+        ("fct_sales", "fct_sales is a table. Name one of its columns: <table>.<column>. It has: "),
+        (
+            "qwertz.x",
+            "qwertz is no model, source table, seed, snapshot or exposure here. Name a column: <model>.<column>",
+        ),
     ],
 )
 def test_an_unknown_column_is_answered_with_near_ones(tmp_path: Path, column: str, said: str) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST), encoding="utf-8")
     with pytest.raises(SluiceError, match=re.escape(said)):
-        describe(tmp_path, column)
+        describe(read_project(tmp_path), column)
 
 
 def test_a_mistake_is_no_traceback(lineage: Lineage) -> None:
@@ -140,4 +146,20 @@ def test_without_a_column_or_a_manifest(lineage: Lineage, tmp_path: Path) -> Non
     (tmp_path / "target" / "manifest.json").unlink()
     done = lineage("fct_sales.amount_eur")
     assert done.returncode not in (0, 2)
-    assert "Run `dbt compile` first" in done.stderr
+    assert "Run `sluice build` first" in done.stderr
+
+
+def test_what_dbt_only_parsed_is_compiled(small: Settings) -> None:
+    (small.root / "models" / "two.sql").write_text("select id + 1 as next from {{ ref('one') }}")
+    assert dbt(small, ["parse"], quiet=True) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", "from sluice.cli import main; main()", "lineage", "two.next"],
+        cwd=small.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "not compiled" in done.stdout, "one.id" in done.stdout) == (0, False, True), done
+    kept = (small.target / "catalog" / "manifest.json").stat().st_mtime_ns
+    assert compiled_manifest(small).uncompiled == []
+    assert (small.target / "catalog" / "manifest.json").stat().st_mtime_ns == kept, "it was compiled once"

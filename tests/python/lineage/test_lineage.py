@@ -20,6 +20,7 @@ from sluice.lineage import (
     describe,
     export_openlineage,
     load_graph,
+    read_project,
     text_tree,
 )
 from sluice.lineage.query_lineage import field_path
@@ -410,7 +411,7 @@ def test_names_are_found_and_mistakes_explained(graph: Graph) -> None:
     assert graph.find("model.p.rpt_views.kind") == (Ref("model.p.rpt_views", "kind"), ())
     with pytest.raises(SluiceError, match=r"has no column nonsense\. It has: kind, view_count"):
         graph.find("rpt_views.nonsense")
-    with pytest.raises(SluiceError, match="No node of the project"):
+    with pytest.raises(SluiceError, match="nobody is no model"):
         graph.find("nobody.kind")
 
 
@@ -497,12 +498,15 @@ def test_closure_json(graph: Graph) -> None:
     assert data["direction"] == "up"
 
 
-def test_describe_needs_a_manifest(manifest: dict[str, Any], tmp_path: Path) -> None:
+def test_a_project_is_read_from_its_manifest(manifest: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="Run `dbt compile` first"):
-        describe(tmp_path, "rpt_views.kind")
+        read_project(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    assert "fct_views.kind" in describe(tmp_path, "rpt_views.kind")
-    assert json.loads(describe(tmp_path, "rpt_views.kind", as_json=True))["column"] == "rpt_views.kind"
+    assert "fct_views.kind" in describe(read_project(tmp_path), "rpt_views.kind")
+    assert (
+        json.loads(describe(read_project(tmp_path), "rpt_views.kind", as_json=True))["column"]
+        == "rpt_views.kind"
+    )
 
 
 def test_openlineage_files(graph: Graph, tmp_path: Path) -> None:
@@ -524,3 +528,32 @@ def test_openlineage_files(graph: Graph, tmp_path: Path) -> None:
         ("kind", "INDIRECT", "JOIN"),
         ("number", "INDIRECT", "FILTER"),
     }
+
+
+@pytest.mark.parametrize(
+    ("sql", "sources"),
+    [
+        ("select (row(a, b)::struct(p int, q text)).q as c from t", {"b"}),
+        ("select s.p as c from (select (a, b)::struct(p int, q text) as s from t)", {"a"}),
+        ("select (row(a, b)::varchar) as c from t", {"a", "b"}),
+        ("select (row(a, row(b, a))::struct(p int, q struct(r text, s int))).q.r as c from t", {"b"}),
+        ("select s.q.s as c from (select {'q': (b, a)}::struct(q struct(r text, s int)) as s from t)", {"a"}),
+        ("select map {b: a} as c from t", {"a", "b"}),
+        ("select map {lower(b): 1, 'k': 2} as c from t", {"b"}),
+        ("select map {} as c from t", set()),
+        ("select grouping(a) as c from t group by rollup (a, b)", set()),
+        ("select grouping_id(a, b) as c from t group by cube (a, b)", set()),
+        ("select a as c, b as a from t", {"a"}),
+        ("select a as c, b / 100 as a from of_unknown_columns", {"a"}),
+        ("select b as a, a as c from t", {"a"}),
+        ("select b as d, d as c from t", {"b"}),
+        ("select sum(a) over (order by b groups between 1 preceding and current row) as c from t", {"a"}),
+        ("select sum(a) over (order by b groups unbounded preceding) as c from t", {"a"}),
+        ("select groups as c from (select a as groups from t) where groups between 1 and 2", {"a"}),
+    ],
+)
+def test_a_value_has_these_sources_and_no_others(sql: str, sources: set[str]) -> None:
+    lineage = column_lineage(sql, {"t": {"a": "integer", "b": "varchar"}})
+    found = next(column for column in lineage.columns if column.name == "c")
+    assert {column for _, column in found.value_columns} == sources
+    assert not found.unknown

@@ -70,7 +70,7 @@ def test_corpus_is_large_enough() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_change_is_missed(case: Case, database: duckdb.DuckDBPyConnection, schema: Schema) -> None:
-    report = examine(database, case, schema, limit=3)
+    report = examine(database, case, schema, limit=1)
     assert not report.missed, "\n".join(report.missed[:5])
 
 
@@ -155,6 +155,6 @@ def test_some_fuzzed_queries(database: duckdb.DuckDBPyConnection, schema: Schema
 def test_many_fuzzed_queries(
     database: duckdb.DuckDBPyConnection, schema: Schema, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reports = fuzzed(database, schema, range(1000, 1600), limit=5)
+    reports = fuzzed(database, schema, range(1000, 1300), limit=5)
     with capsys.disabled():
         sys.stdout.write(f"\nlineage, fuzzed: {summary(reports)}\n")

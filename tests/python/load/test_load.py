@@ -123,16 +123,6 @@ def test_the_state_of_a_failed_table_does_not_move(project: Project) -> None:
     assert project.load("f").rows == 2
 
 
-def test_full_refresh_restores_what_the_source_has(project: Project) -> None:
-    project.load()
-    sell(project, "delete from sales; insert into sales values (9, 'z')")
-    outcome = project.load("till.sales", full_refresh=True)
-    assert (outcome.rows, outcome.errors) == (1, [])
-    assert project.raw("select id, v from till.sales") == [(9, "z")]
-    assert project.raw("select count(*) from till.members") == [(1,)]
-    assert project.load().rows == 0
-
-
 def test_a_killed_load_is_finished_by_the_next(project: Project) -> None:
     """SIGKILL when everything is packed and nothing loaded; the source has moved on when it is run again."""
     project.load()

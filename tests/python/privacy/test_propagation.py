@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sluice.lineage import ROWS, Edge, EdgeType, Graph, Ref
-from sluice.privacy.propagation import Personal, nearest_class, personal_columns
+from sluice.lineage import ROWS, Edge, EdgeType, Graph, Node, Ref, Unknown
+from sluice.lineage.graph import NodeColumn
+from sluice.privacy.propagation import Personal, nearest_class, personal_columns, unresolved_origin
 
 MAIL, LOWER, PLAIN, LAST, OTHER = (Ref(node, "mail") for node in ("raw", "stg", "int", "mart", "other"))
 DECLARED = {MAIL: "email", PLAIN: "none"}
@@ -58,3 +59,21 @@ def test_a_column_of_unknown_sql_may_come_from_what_its_parents_rows_come_from()
     rows = Ref("stg", ROWS)
     unknown = graph((MAIL, rows, EdgeType.UNKNOWN), (rows, LAST, EdgeType.UNKNOWN))
     assert nearest_class(unknown, DECLARED, LAST) == (MAIL, "email", False)
+
+
+def test_what_lineage_loses_is_personal_wherever_it_goes() -> None:
+    """Also on the catalog's page and in rows that are shown, where `none` does not end the walk."""
+    spy = Unknown("its pre_hook may write into it", "create view spy")
+    nodes = {name: Node(name, "model", name) for name in ("stg", "int", "mart")}
+    for name in ("stg", "int"):
+        nodes[name].columns["mail"] = NodeColumn("mail")
+    nodes["stg"].column_unknowns = {"mail": (spy,)}
+    graph = Graph(nodes, [Edge(LOWER, PLAIN, EdgeType.VALUE, "identity")])
+    unknown = Personal(frozenset({"unknown"}), frozenset({LOWER}), declared=False, maybe=True)
+    assert personal_columns(graph, {PLAIN: "none"}) == {LOWER: unknown, PLAIN: unknown}
+    assert set(personal_columns(graph, {PLAIN: "none"}, ends={PLAIN})) == {LOWER}
+    assert unresolved_origin(graph, {}, PLAIN) == (LOWER, spy)
+    assert unresolved_origin(graph, {LOWER: "none"}, PLAIN) is None
+    lost = unresolved_origin(graph, {}, LAST)
+    assert lost is not None, "a column that its node does not have"
+    assert lost[0] == LAST

@@ -14,7 +14,20 @@ import pytest
 from sluice.config.settings import Settings
 from sluice.publish import publish
 from sluice.publish.publication import Published
+from sluice.sql import quoted
 
+PARQUET = """
+audiences:
+  - name: analysts
+    description: They read with other engines.
+    masks: {email: hash}
+    format: parquet
+    key: ${publish_analysts.key}
+    WHERE
+  - {name: support, description: s}
+  - {name: dach, description: d}
+"""
+"""One audience reads Parquet files; WHERE is a line for the place they go to."""
 AUDIENCES = """
 publish:
   keep: 3
@@ -96,7 +109,7 @@ class Company:
         meta: dict[str, Any] | None = None,
         sql: str | None = None,
     ) -> None:
-        constants = ", ".join(f"cast(null as {t}) as {c}" for c, (t, _) in columns.items())
+        constants = ", ".join(f"cast(null as {t}) as {quoted(c)}" for c, (t, _) in columns.items())
         self.models[f"model.t.{name}"] = {
             "unique_id": f"model.t.{name}",
             "database": "warehouse",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,10 +168,10 @@ sources:
 """
 
 
-@pytest.mark.parametrize(("days", "is_stale"), [(1, False), (3, True), (None, True)])
-def test_stale_source(company: Company, days: int | None, is_stale: bool) -> None:
-    company.settings.sources.mkdir()
-    (company.settings.sources / "shop.yml").write_text(SOURCES)
+def _with_source(company: Company, declaration: str) -> None:
+    """`fct_orders` is made from shop.orders."""
+    company.settings.sources.mkdir(exist_ok=True)
+    (company.settings.sources / "shop.yml").write_text(declaration)
     company.models["source.t.shop.orders"] = {
         "resource_type": "source",
         "unique_id": "source.t.shop.orders",
@@ -178,9 +179,34 @@ def test_stale_source(company: Company, days: int | None, is_stale: bool) -> Non
         "name": "orders",
         "source_name": "shop",
         "columns": {},
-        "config": {},
+        "config": {"meta": {"load": {"kind": "database"}}},
     }
     company.models["model.t.fct_orders"]["depends_on"]["nodes"].append("source.t.shop.orders")
+
+
+@pytest.mark.parametrize("wrong", [SOURCES.replace("connection:", "conection:"), SOURCES + "  bad: ["])
+def test_a_source_with_a_mistake_concerns_what_is_made_from_it(company: Company, wrong: str) -> None:
+    """Its columns may have classes that dbt read before the mistake, or not at all."""
+    company.publish()
+    (company.settings.root / "sources").mkdir()
+    (company.settings.root / "sources" / "till.yml").write_text(wrong.replace("shop", "till"))
+    company.publish()  # nothing is made from the till
+    _with_source(company, wrong)
+    company.sql("create or replace table marts.dim_products as select 'new' as sku, 'new' as title")
+    with pytest.raises(DeclarationError) as refused:
+        company.publish(accept_rows=True)
+    first, second, *_ = str(refused.value).splitlines()
+    assert re.fullmatch("nothing was published; readers keep version .*:", first)
+    assert second.startswith("  wrong declaration: shop: the declaration has a mistake")
+    assert "shop.yml:" in str(refused.value)
+    company.policy("publish: {on_failure: hold_model}\n" + AUDIENCES.replace("publish:\n  keep: 3\n", ""))
+    assert list(company.publish(accept_rows=True).held) == ["fct_orders"]
+    assert company.read("analysts", "select sku from dim_products") == [("new",)]
+
+
+@pytest.mark.parametrize(("days", "is_stale"), [(1, False), (3, True), (None, True)])
+def test_stale_source(company: Company, days: int | None, is_stale: bool) -> None:
+    _with_source(company, SOURCES)
     if days is not None:
         then = datetime.now(UTC) - timedelta(days=days)
         ledger = RunStore(company.settings.ledger)

@@ -263,7 +263,7 @@ def _goes_on(company: Company, operation: str, before: str) -> str:
 
 @pytest.mark.parametrize(
     "operation",
-    [o if o in ("publish", "rotate_key") else pytest.param(o, marks=pytest.mark.full) for o in OF_FILES],
+    [o if o == "publish" else pytest.param(o, marks=pytest.mark.full) for o in OF_FILES],
 )
 def test_killed_here_and_there(operation: str, company: Company) -> None:
     """A few points, evenly spread, with kills."""
@@ -277,7 +277,7 @@ def test_killed_here_and_there(operation: str, company: Company) -> None:
     rotates = operation.startswith("rotate_key")
     assert (_whole(company) != before) == (not rotates)
     seen = set()
-    for step in [*range(1, total, max(1, total // 5)), total]:
+    for step in [*range(1, total, max(1, total // 3)), total]:
         for fatal in range(step, step - 4, -1):  # a run may take some steps fewer than the first one
             shutil.rmtree(home)
             shutil.copytree(saved, home, symlinks=True)
@@ -446,11 +446,12 @@ def _opens_whole(company: Company) -> bool:
     return False
 
 
+@pytest.mark.full
 def test_a_folder_has_one_key_after_a_kill(company: Company) -> None:
     _folder_begun(company)
     code, total = _run(company.settings, "rotate_key of a folder", 0)
     assert code == 0
-    for fatal in [*range(1, total - 30, 20), *range(total - 30, total, 3)]:
+    for fatal in [*range(1, total - 30, 30), *range(total - 30, total, 5)]:
         code, _ = _run(company.settings, "rotate_key of a folder", fatal)
         assert code == -signal.SIGKILL
         _folder_goes_on(company)

@@ -37,8 +37,9 @@ def test_a_row_filter_for_a_model_that_is_not_there_is_a_mistake(company: Compan
         company.publish()
     lines = str(wrong.value).splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        "audiences.yml: the row filter of dach names the model 'dim_custmers'",
-        "audiences.yml: the row filter of dach names the model 'dim_produkts'",
+        "nothing was published:",
+        "  audiences.yml: the row filter of dach names the model 'dim_custmers'",
+        "  audiences.yml: the row filter of dach names the model 'dim_produkts'",
     ]
 
 

@@ -14,25 +14,14 @@ from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish import publish, rollback
 from sluice.publish.published_files import parquet_key
 from sluice.publish.versions import Versions
+from tests.blocks import ROOT, blocks
 
-from .conftest import AUDIENCES, ORDERS, Company
-
-POLICY = """
-audiences:
-  - name: analysts
-    description: They read with other engines.
-    masks: {email: hash}
-    format: parquet
-    key: ${publish_analysts.key}
-    WHERE
-  - {name: support, description: s}
-  - {name: dach, description: d}
-"""
+from .conftest import AUDIENCES, ORDERS, PARQUET, Company
 
 
 @pytest.fixture
 def lake(company: Company) -> Company:
-    company.policy(POLICY.replace("    WHERE\n", ""))
+    company.policy(PARQUET.replace("    WHERE\n", ""))
     meta = {"publish": {"partition_by": "region"}}
     company.model("fct_orders", ORDERS, ["analysts"], ["dim_customers"], meta=meta)
     return company
@@ -85,7 +74,7 @@ def test_encrypted_parquet(lake: Company, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_folder_elsewhere(lake: Company) -> None:
-    lake.policy(POLICY.replace("WHERE", "to: shared/lake"))
+    lake.policy(PARQUET.replace("WHERE", "to: shared/lake"))
     base = lake.settings.root / "shared" / "lake"
     others = base / "finance" / "2026" / "invoices.parquet"
     others.parent.mkdir(parents=True)
@@ -114,7 +103,7 @@ def test_a_folder_elsewhere(lake: Company) -> None:
 
 
 def test_a_bucket(lake: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    lake.policy(POLICY.replace("WHERE", f"to: s3://{s3['bucket']}/published\n    connection: lake"))
+    lake.policy(PARQUET.replace("WHERE", f"to: s3://{s3['bucket']}/published\n    connection: lake"))
     for key in ("endpoint_url", "access_key_id", "secret_access_key", "region"):
         monkeypatch.setenv(f"CONNECTIONS__LAKE__{key.upper()}", s3[key])
     lake.publish()
@@ -131,6 +120,11 @@ def test_a_bucket(lake: Company, s3: dict[str, str], monkeypatch: pytest.MonkeyP
     assert seen["version"] == version
     files = [f"{base}/{f}" for f in seen["tables"]["fct_orders"]["files"]]
     assert pyarrow.dataset.dataset(files, filesystem=store).count_rows() == 3000
+    for key in ("endpoint_url", "access_key_id", "secret_access_key"):
+        monkeypatch.setenv(f"AWS_{key.upper()}", s3[key])
+    (shown,) = [b.text for b in blocks(ROOT / "docs/publishing.md") if "fsspec.filesystem" in b.text]
+    shown = shown.replace("bucket/prefix", base).replace("rpt_regional_sales_monthly", "fct_orders")
+    exec(shown, {})  # as the page shows it to readers
     monkeypatch.setenv("CONNECTIONS__LAKE__SECRET_ACCESS_KEY", "wrong")
     lake.sql("delete from marts.dim_products where sku = 'p2'")
     with pytest.raises(ConnectionError, match="cannot be used"):

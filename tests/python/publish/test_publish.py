@@ -15,12 +15,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sluice.errors import ConnectionError, DeclarationError, PublishError
+from sluice.errors import ConnectionError, DamagedError, DeclarationError, Exit, PublishError, SluiceError
 from sluice.publish import publish, rollback, rotate_key
 from sluice.publish.versions import Versions
 from sluice.runs.store import RunStore
 
-from .conftest import AUDIENCES, ORDERS, PRODUCTS, Company
+from .conftest import AUDIENCES, ORDERS, PARQUET, PRODUCTS, Company
 
 KEY = "CONNECTIONS__PUBLISH_SUPPORT__KEY"
 
@@ -99,6 +99,77 @@ def test_what_did_not_change_is_not_written_again(company: Company) -> None:
     assert company.read("analysts", "select title from dim_products where sku = 'p1'") == [("new",)]
 
 
+def test_without_a_manifest_nothing_is_wrongly_declared(company: Company) -> None:
+    with pytest.raises(SluiceError, match="Run `sluice build` first") as caught:
+        publish(company.settings)  # nothing was built
+    assert caught.value.exit is Exit.FAILED
+
+
+def flipped(file: Path) -> None:
+    """One bit of a row: length, header and footer stay."""
+    content = bytearray(file.read_bytes())
+    content[len(content) * 2 // 5] ^= 1
+    file.write_bytes(content)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("form", ["duckdb", "parquet"])
+def test_a_damaged_file_is_written_again(form: str, company: Company) -> None:
+    """And no version with it becomes current, neither by a publication nor by a rollback."""
+    if form == "parquet":
+        company.policy(PARQUET.replace("WHERE", ""))
+    company.publish()
+    first = company.published / "current"
+    older = first.readlink().name
+    for damage in (flipped, cut, Path.unlink):
+        files = [f for f in first.resolve().rglob(f"*.{form}") if "analysts" in f.as_posix()]
+        for file in files:
+            file.chmod(0o600)
+            damage(file)
+        with pytest.raises(
+            DamagedError, match=r"(not what was published|missing)\. Restore it from a backup"
+        ):
+            rollback(company.settings, older)
+        assert company.publish().written["analysts"] != []
+        assert company.publish().written["analysts"] == []
+        older = first.readlink().name
+
+
+def test_a_damaged_file_does_not_pass_on_what_is_held_back(company: Company) -> None:
+    company.policy(AUDIENCES.replace("keep: 3", "keep: 3\n  on_failure: hold_model"))
+    company.publish()
+    flipped(company.path("analysts").resolve())
+    company.built(dim_products=("error", "a message", 0))
+    with pytest.raises(
+        DamagedError, match=r"analysts\.duckdb is damaged: its content is not what was published"
+    ):
+        publish(company.settings)
+
+
+def test_a_version_whose_manifest_is_damaged_is_named(company: Company) -> None:
+    company.publish()
+    manifest = (company.published / "current" / "manifest.json").resolve()
+    manifest.chmod(0o600)
+    manifest.write_text(manifest.read_text()[:100])
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged: .*Restore .* from a backup"):
+        company.publish()
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged"):
+        Versions(company.published).read_current()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00"])
+def test_a_damaged_key_hashes_nothing(company: Company, content: bytes) -> None:
+    company.publish()
+    key = company.settings.home / "keys" / "masking"
+    key.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"masking is damaged: it holds no key\. Restore it from a backup"):
+        company.publish()
+    assert key.read_bytes() == content
+
+
 def test_a_change_an_audience_may_not_see_does_not_touch_its_file(company: Company) -> None:
     company.publish()
     company.sql(
@@ -159,7 +230,7 @@ def test_keys_are_in_no_message_and_no_file(company: Company, monkeypatch: pytes
     monkeypatch.setenv(KEY, "verysecretkey")
     company.publish()
     company.settings.warehouse.write_bytes(b"broken")
-    with pytest.raises(PublishError) as refused:
+    with pytest.raises(DamagedError, match=r"warehouse\.duckdb is damaged") as refused:
         publish(company.settings)
     masking = (company.settings.home / "keys" / "masking").read_text()
     assert (company.settings.home / "keys" / "masking").stat().st_mode & 0o77 == 0
@@ -214,7 +285,7 @@ def test_a_key_that_is_handed_in_is_rotated_to_the_next_one(
     company.publish()
     with pytest.raises(
         ConnectionError,
-        match=rf"the next one is given as well: set {KEY}_NEXT in the environment, or key_next",
+        match=rf"the next one is given as well: set {KEY}_NEXT in the environment or .env, or key_next",
     ):
         rotate_key(company.settings, "support")
     monkeypatch.setenv(f"{KEY}_NEXT", "old")
@@ -231,6 +302,22 @@ def test_a_key_that_is_handed_in_is_rotated_to_the_next_one(
         company.publish()
     monkeypatch.setenv(KEY, "new")
     assert company.publish().written["support"] == []
+
+
+@pytest.mark.parametrize("key", ["schlüssel-9f3a", "back\\slash-9f3a"])
+def test_a_key_that_cannot_encrypt_files_is_refused(
+    company: Company, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    refused = "key of support .* cannot encrypt files: use letters, digits and signs of ASCII"
+    monkeypatch.setenv(KEY, key)
+    with pytest.raises(ConnectionError, match=refused) as error:
+        company.publish()
+    assert "9f3a" not in str(error.value)
+    monkeypatch.setenv(KEY, "old")
+    company.publish()
+    monkeypatch.setenv(f"{KEY}_NEXT", key)
+    with pytest.raises(ConnectionError, match=refused):
+        rotate_key(company.settings, "support")
 
 
 def test_a_key_in_a_file_is_exchanged_there(company: Company) -> None:
@@ -435,8 +522,8 @@ def test_a_personal_column_cannot_lose_its_class_on_the_way(company: Company) ->
     with pytest.raises(DeclarationError) as wrong:
         company.publish()
     expected = "fct_orders.contact_email has no data class, but comes from stg_customers.email, whose class is 'email'"
-    assert str(wrong.value).startswith(expected)
-    assert len(str(wrong.value).splitlines()) == 1, "the others are only filtered by it"
+    assert str(wrong.value).startswith(f"nothing was published:\n  {expected}")
+    assert len(str(wrong.value).splitlines()) == 2, "the others are only filtered by it"
     orders("none")
     company.publish()
     assert company.read("analysts", "select contact_email from fct_orders limit 1")[0][0].startswith("CANARY")
@@ -481,7 +568,7 @@ def test_mistakes_in_the_policy_have_a_line(company: Company) -> None:
     )
     with pytest.raises(DeclarationError) as wrong:
         company.publish()
-    lines = [line.rsplit("audiences.yml", 1)[1] for line in str(wrong.value).splitlines()]
+    lines = [line.rsplit("audiences.yml", 1)[1] for line in str(wrong.value).splitlines()[1:]]
     assert lines[0].startswith(":4: audiences.a.key: a key is never written here")
     assert any(line.startswith(":5: audiences.a.masks.email: is 'rot13'") for line in lines)
     assert any(line.startswith(":6: audiences.a.colour: is not a key here") for line in lines)

@@ -72,7 +72,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def ids(found: Review) -> set[str]:
-    return {f.id for f in found.findings if f.level > Level.SAFE}
+    return {f.id for f in [*found.findings, *found.lint] if f.level > Level.SAFE}
 
 
 BROKEN = {
@@ -81,7 +81,8 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("what", ["Jinja", pytest.param("YAML", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["Jinja", "YAML"])
 def test_a_base_that_does_not_parse(repository: Repository, what: str) -> None:
     """The branch fixes the base and adds a condition; what the base is not needed for is said all the same."""
     name, text, named = BROKEN[what]
@@ -107,7 +108,7 @@ def test_lint_and_conventions_are_those_the_branch_breaks(repository: Repository
     repository.write(SALES, FILES[SALES].replace("select", "SELECT") + "where id > 0\n")
     repository.write("models/marts/refunds.sql", "select id from {{ ref('orders') }}\n")
     found = repository.review()
-    texts = {f.id: f.text for f in found.findings}
+    texts = {f.id: f.text for f in found.lint}
     assert [i for i in ids(found) if i.startswith("lint")] == ["lint:fct_sales.CP01"]
     assert texts["lint:fct_sales.CP01"].startswith(f"{SALES}:2: CP01 ")
     named = {i for i in ids(found) if i.startswith("convention:")}
@@ -129,7 +130,9 @@ def test_a_line_that_is_changed_is_linted_whole(repository: Repository) -> None:
 def test_a_broken_convention_tool_is_no_silence(repository: Repository) -> None:
     repository.write("dbt-bouncer.yml", "manifest_checks: [{name: check_nothing_of_the_kind}]\n")
     repository.write(SALES, FILES[SALES] + "where id > 0\n")
-    assert ids(repository.review()) == {"where-added:fct_sales", "convention:dbt-bouncer"}
+    assert ids(repository.review()) == {
+        *("where-added:fct_sales", "convention:dbt-bouncer", "setting:dbt-bouncer.yml")
+    }
 
 
 @pytest.mark.full
@@ -167,3 +170,41 @@ def test_a_unit_test_that_dbt_refuses_is_found_though_its_file_did_not_change(re
     found = repository.review()
     assert ids(found) == {"compile:head"}
     assert "Boolean override for 'is_incremental'" in markdown(found)
+
+
+@pytest.mark.full
+def test_the_base_has_the_packages_that_are_installed(repository: Repository) -> None:
+    """Git does not keep them, and nothing is downloaded for a review."""
+    repository.write("packages.yml", "packages: [{package: some/helpers, version: 1.0.0}]\n")
+    repository.write("dbt_packages/helpers/dbt_project.yml", "name: helpers\n")
+    repository.write("dbt_packages/helpers/macros/two.sql", "{% macro two() %}2{% endmacro %}\n")
+    repository.write(".gitignore", "/warehouse/\n/dbt_packages/\n")
+    repository.write(ORDERS, FILES[ORDERS] + "where id > {{ helpers.two() }}\n")
+    repository.commit()
+    repository.write(SALES, FILES[SALES] + "where amount > 0\n")
+    assert {i for i in ids(repository.review()) if "lint" not in i} == {"where-added:fct_sales"}
+    repository.write("packages.yml", "packages: [{package: some/helpers, version: 1.1.0}]\n")
+    assert "setting:packages.yml" in ids(repository.review())
+
+
+def test_what_changes_results_without_a_model_is_not_safe(repository: Repository) -> None:
+    """From git to the verdict: the body of a generic test, the time zone, code, documentation."""
+    once = "{% test once(model, column_name) %}select {{ column_name }} from {{ model }} group by 1 having count(*) > 1{% endtest %}"
+    repository.write("macros/once.sql", once)
+    tested = FILES["models/marts/_marts__models.yml"].replace(
+        "the shop.}", "the shop., columns: [{name: id, data_tests: [once]}]}"
+    )
+    repository.write("models/marts/_marts__models.yml", tested)
+    repository.commit()
+    repository.write("docs/how.md", "# How\n")
+    assert repository.review().verdict is Level.SAFE
+    repository.write("macros/once.sql", once.replace("> 1", "> 2"))
+    repository.write(
+        "profiles.yml", FILES["profiles.yml"].replace("}", ", settings: {TimeZone: America/New_York}}")
+    )
+    repository.write("pipelines/shop.py", "A = 1\n")
+    found = repository.review()
+    assert ids(found) == {"test-weakened:fct_sales.id.once", "setting:profiles.yml", "not-judged:pipelines"}
+    assert found.verdict is Level.STOP
+    assert "**Not looked at**, as it cannot change a result: `docs/how.md`" in markdown(found)
+    assert "`macros/once.sql`: `once` on `fct_sales.id` asks something else now" in markdown(found)

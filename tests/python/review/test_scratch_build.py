@@ -47,6 +47,7 @@ def _test(name: str, columns: list[str]) -> dict[str, Any]:
         "column_name": None,
         "test_metadata": {"name": "primary_key", "kwargs": {"columns": columns}},
         "depends_on": {"nodes": [f"model.x.{name}"]},
+        "original_file_path": "models/_models.yml",
         "config": {"severity": "error"},
     }
 

@@ -29,10 +29,6 @@ create table publications (
     publication_id integer primary key, action text not null, audience text, version text, who text not null,
     started_at text not null, ended_at text, status text not null, detail text
 );
-create table served (
-    served_id integer primary key, audience text not null, session text, event text not null, version text,
-    who text not null, at text not null, detail text
-);
 create table builds (
     invocation_id text primary key, command text not null, started_at text not null, ended_at text not null
 );
@@ -48,7 +44,6 @@ insert into runs values ('20260101T000000.000000Z', 'load', '2026-01-01T00:00:00
 insert into loads values ('20260101T000000.000000Z', 'shop', 'orders', '2026-01-01T00:00:00+00:00',
     '2026-01-01T00:00:01+00:00', 'loaded', 3, 3, 0, 0, 1, 9, null, null, 'p', null, null, null);
 insert into publications values (7, 'publish', null, 'v1', 'ann', '2026-01-01', '2026-01-01', 'done', null);
-insert into served values (1, 'analysts', null, 'start', 'v1', 'ann', '2026-01-01', null);
 insert into builds values ('b1', 'build', '2026-01-01', '2026-01-02');
 insert into build_results values ('b1', 'test.t.x', 'fail', 1, 0.5, null, 'Got 1 result');
 insert into build_failing_rows values ('b1', 'test.t.x', '[["id"], [null]]', '[[1]]');
@@ -82,7 +77,6 @@ def test_a_file_without_a_version_keeps_its_rows(tmp_path: Path) -> None:
     assert version(file) == len(MIGRATIONS)
     assert [(run["status"], run["rows_loaded"]) for run in store.runs(9)] == [("ok", 3)]
     assert [row["version"] for row in store.publications(9)] == ["v1"]
-    assert [row["event"] for row in store.served("analysts")] == ["start"]
     history = History(file)
     assert history.builds == [{"command": "build", "at": "2026-01-01", "ended": "2026-01-02"}]
     assert [(r.at, r.status, r.failures) for r in history.results["test.t.x"]] == [("2026-01-01", "fail", 1)]
@@ -97,7 +91,7 @@ def test_a_file_of_the_first_release_gets_the_columns_it_lacks(tmp_path: Path) -
         for column in ("new_columns", "lost_columns", "retries"):
             con.execute(f"alter table loads drop column {column}")
         con.execute("alter table runs drop column process")
-        for table in ("builds", "build_results", "build_failing_rows", "served"):
+        for table in ("builds", "build_results", "build_failing_rows"):
             con.execute(f"drop table {table}")
     RunStore(old)
     RunStore(new)
@@ -108,11 +102,14 @@ def test_a_file_of_the_first_release_gets_the_columns_it_lacks(tmp_path: Path) -
 def test_each_migration_is_applied_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ledger.sqlite"
     RunStore(file)
-    later = ("alter table served add column one text", "alter table served rename column one to two")
+    later = (
+        "alter table publications add column one text",
+        "alter table publications rename column one to two",
+    )
     monkeypatch.setattr(runs_store, "MIGRATIONS", (*MIGRATIONS, *later))
     RunStore(file)
     RunStore(file)
-    assert ("two", "text") in schema(file)["served"]
+    assert ("two", "text") in schema(file)["publications"]
     assert version(file) == len(MIGRATIONS) + 2
 
 
@@ -120,7 +117,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     file = tmp_path / "ledger.sqlite"
     RunStore(file)
     before = schema(file)
-    broken = "alter table served add column one text; alter table missing add column two text"
+    broken = "alter table publications add column one text; alter table missing add column two text"
     monkeypatch.setattr(runs_store, "MIGRATIONS", (*MIGRATIONS, broken))
     with pytest.raises(Exception, match="missing"):
         RunStore(file)

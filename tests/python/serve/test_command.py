@@ -19,9 +19,10 @@ import pytest
 from adbc_driver_flightsql import DatabaseOptions
 from typer.testing import CliRunner
 
+from servers import end_with_this_process
 from sluice.cli import app
 from sluice.errors import SluiceError
-from sluice.runs.store import RunStore
+from sluice.serve.audit import Audit
 from sluice.serve.flight_sql import pack
 
 from ..publish.conftest import Company
@@ -45,38 +46,34 @@ class Serving:
         ticket = pack("TicketStatementQuery", statement_handle=sql.encode())
         return fl.connect(self.uri.replace("grpc://", "grpc+tcp://")).do_get(fl.Ticket(ticket), options)
 
-    def events(self) -> list[tuple[str, str | None]]:
-        return [(r["event"], r["detail"]) for r in RunStore(self.company.settings.ledger).served("analysts")]
+    def events(self) -> list[tuple[str, str]]:
+        return [(r["event"], r["detail"]) for r in Audit(self.company.settings.serve_audit).rows("analysts")]
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Serving]:
-    company = Company(tmp_path / "project")
-    (company.settings.root / "dbt_project.yml").write_text("name: t\n")
-    company.publish()
-    sluice = [str(Path(sys.executable).with_name("sluice")), "serve", "--audience", "analysts"]
-    environment = {**os.environ, "SLUICE_HOME": str(company.settings.home)}
+def serving(
+    copied: Callable[[Path], Company], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Serving]:
+    company = copied(tmp_path / "project")
     root = company.settings.root
-    token = subprocess.run(
-        [*sluice, "--issue-token", "anna"],
-        cwd=root,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    (root / "dbt_project.yml").write_text("name: t\n")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("SLUICE_HOME", str(company.settings.home))
+    issued = CliRunner().invoke(app, ["serve", "--audience", "analysts", "--issue-token", "anna"])
     process = subprocess.Popen(
-        [*sluice, "--port", "0", "--seconds", "600"],
-        cwd=root,
-        env=environment,
+        [
+            *(str(Path(sys.executable).with_name("sluice")), "serve", "--audience", "analysts"),
+            *("--port", "0", "--seconds", "600"),
+        ],
         text=True,
         stdout=subprocess.PIPE,
         process_group=0,
     )
+    end_with_this_process(psutil.Process(process.pid))
     assert process.stdout
     uri = process.stdout.readline().split(" on ")[1].split(";")[0]
     with process:
-        yield Serving(company, process, uri, token)
+        yield Serving(company, process, uri, issued.stdout.strip())
         process.kill()
 
 
@@ -101,8 +98,15 @@ def test_the_command(serving: Serving) -> None:
     assert serving.process.wait(60) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("query", [SLOW, LARGE])
+@pytest.mark.parametrize(
+    ("number", "query"),
+    [
+        (signal.SIGINT, SLOW),
+        (signal.SIGTERM, LARGE),
+        pytest.param(signal.SIGTERM, SLOW, marks=pytest.mark.full),
+        pytest.param(signal.SIGINT, LARGE, marks=pytest.mark.full),
+    ],
+)
 def test_it_ends_while_a_query_runs(serving: Serving, number: signal.Signals, query: str) -> None:
     """Also when a client does not read what it asked for. Ctrl-C reaches all processes of a terminal's group."""
     ended: list[str] = []
@@ -123,7 +127,9 @@ def test_it_ends_while_a_query_runs(serving: Serving, number: signal.Signals, qu
     _until(lambda: "query" in dict(serving.events()))
     workers = psutil.Process(serving.process.pid).children()
     assert workers
-    _until(lambda: stalls.is_set() if query == LARGE else workers[0].cpu_times().user > 1)
+    _until(
+        lambda: stalls.is_set() if query == LARGE else any(worker.cpu_times().user > 1 for worker in workers)
+    )
     os.killpg(serving.process.pid, number)
     assert serving.process.wait(60) == 0, "far before the query's time is over"
     assert psutil.wait_procs(workers, timeout=60)[1] == []
@@ -131,13 +137,35 @@ def test_it_ends_while_a_query_runs(serving: Serving, number: signal.Signals, qu
     client.join(60)
     assert ended
     events = serving.events()
-    assert ("stop", None) in events
+    assert ("stop", "") in events
     assert {"start", "connect", "query"} <= dict(events).keys()
     if query == SLOW:
         assert "the server is ending" in ended[0]
         assert ("failed", "the server is ending") in events
     assert serving.process.stdout
     assert serving.process.stdout.read() == "the server has ended\n"
+
+
+def test_nothing_stays_when_it_is_killed(serving: Serving) -> None:
+    """Not even what runs for a client that does not read."""
+    reader = serving.asked(LARGE)
+    reader.read_chunk()
+    workers = psutil.Process(serving.process.pid).children()
+    assert workers
+    serving.process.kill()
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+def test_the_log_is_shown(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    (company.settings.root / "dbt_project.yml").write_text("name: t\n")
+    monkeypatch.chdir(company.settings.root)
+    monkeypatch.setenv("SLUICE_HOME", str(company.settings.home))
+    noted = Audit(company.settings.serve_audit)
+    for _ in range(3):
+        noted.note("analysts", "ipv4:127.0.0.1:9", "query", "v1", "anna", "select ?")
+    noted.close()
+    shown = CliRunner().invoke(app, ["serve", "--audience", "analysts", "--log"])
+    assert "query  anna  ipv4:127.0.0.1:9  select ? (3 times)" in shown.output
 
 
 def _until(is_true: Callable[[], bool]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from cryptography.x509.oid import NameOID
 from sluice.errors import PublishError, SluiceError
 from sluice.publish import rotate_key
 from sluice.serve import flight_sql
+from sluice.serve.audit import Audit
 from sluice.serve.query_process import Limits
 from sluice.serve.server import Server
 from sluice.serve.statement_check import ALSO, NOT_FOR_READERS, Refused, StatementCheck
@@ -106,11 +108,11 @@ def test_tools_find_the_tables(served: Served) -> None:
 
 def test_a_query_has_its_time(served: Served) -> None:
     started = time.monotonic()
-    with pytest.raises(adbc_driver_manager.Error, match="took longer than 2 s"):
+    with pytest.raises(adbc_driver_manager.Error, match="took longer than 3 s"):
         served.ask("select sum(a.range * b.range) from range(10000000) a, range(1000) b")
     assert time.monotonic() - started < 10
-    assert served.ledger[-1] == ("failed", "anna", "the query took longer than 2 s")
-    assert served.ask("select 1") == [(1,)], "the server goes on"
+    assert served.ledger[-1] == ("failed", "anna", "the query took longer than 3 s")
+    assert served.ask("select 1", token=served.other) == [(1,)], "the server goes on"
 
 
 def test_memory_is_bounded(served: Served) -> None:
@@ -118,7 +120,7 @@ def test_memory_is_bounded(served: Served) -> None:
         served.ask(
             "select count(distinct x) from (select hash(a.range, b.range) x from range(100000) a, range(10000) b)"
         )
-    assert served.ask("select 1") == [(1,)]
+    assert served.ask("select 1", token=served.other) == [(1,)]
 
 
 BOMBS = {
@@ -136,9 +138,12 @@ BOMBS = {
     "endless rows": "with recursive r as (select 1 i union all select i + 1 from r) from r",
     "aggregated texts": "select string_agg(repeat('x', 1000), ',') from range(10000000)",
 }
+LIKE_ANOTHER = {"a padded text", "endless rows", "aggregated texts"}
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize(
+    "bomb", [pytest.param(b, marks=[pytest.mark.full] * (b in LIKE_ANOTHER)) for b in BOMBS]
+)
 def test_bombs_end_and_the_server_goes_on(bomb: str, served: Served) -> None:
     server = psutil.Process()
     before = server.memory_info().rss
@@ -147,17 +152,20 @@ def test_bombs_end_and_the_server_goes_on(bomb: str, served: Served) -> None:
         adbc_driver_manager.Error, match=r"(?i)out of memory|took longer|ended early|bad alloc"
     ):
         served.ask(BOMBS[bomb])
-    assert time.monotonic() - started < 60, "it may take 2 s"
+    assert time.monotonic() - started < 60, "it may take 3 s"
     assert server.memory_info().rss - before < 200_000_000, "memory of the query is not the server's"
     assert served.ledger[-1][0] == "failed"
-    assert served.ask("select 1") == [(1,)], "the server goes on"
+    assert served.ask("select 1", token=served.other) == [(1,)], "the server goes on"
 
 
 def test_a_process_that_ran_out_of_memory_is_not_used_again(served: Served) -> None:
     for _ in range(3):
         with pytest.raises(adbc_driver_manager.Error):
             served.ask(BOMBS["a list"])
-        assert served.ask("select count(*) from (select distinct range from range(100000))") == [(100_000,)]
+        counted = served.ask(
+            "select count(*) from (select distinct range from range(100000))", token=served.other
+        )
+        assert counted == [(100_000,)]
 
 
 def test_a_query_runs_where_there_is_no_environment(served: Served) -> None:
@@ -195,7 +203,7 @@ def test_queries_end_with_the_server(fresh: Callable[..., Served]) -> None:
 def test_queries_end_when_the_server_is_killed(company: Company) -> None:
     program = (
         "import sys; from pathlib import Path; from sluice.serve.query_process import Limits, QueryProcess;"
-        "worker = QueryProcess(Path(sys.argv[1]), None, Limits()); print(worker.pid, flush=True); worker.query(sys.argv[2])"
+        "worker = QueryProcess(Path(sys.argv[1]), None, Limits()); print(worker.pid, flush=True); worker.check(sys.argv[2]); worker.answer()"
     )
     arguments = [str(company.path("analysts")), BOMBS["endless recursion"]]
     server = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
@@ -209,22 +217,28 @@ def test_queries_end_when_the_server_is_killed(company: Company) -> None:
     assert psutil.wait_procs([worker], timeout=60)[1] == []
 
 
-def test_queries_at_the_same_time_are_bounded(served: Served) -> None:
-    slow = "select sum(a.range * b.range) from range(10000000) a, range(1000) b"
+def test_queries_at_the_same_time_are_bounded(fresh: Callable[..., Served]) -> None:
+    """None of them ends by itself: one ends because there are too many, the two others with the server."""
+    served = fresh(limits=Limits(seconds=600, queries=2))
     outcomes: list[str] = []
 
     def ask() -> None:
         try:
-            served.ask(slow)
-        except adbc_driver_manager.Error as error:
+            served.stream(BOMBS["endless recursion"]).read_all()
+        except fl.FlightError as error:
             outcomes.append(str(error))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + 60
+    while not outcomes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    served.close()
     for thread in threads:
         thread.join()
-    assert sum("2 queries are running already" in outcome for outcome in outcomes) == 1, outcomes
+    assert "2 long queries are running already" in outcomes[0]
+    assert ["the server is ending" in outcome for outcome in outcomes] == [False, True, True], outcomes
 
 
 def test_a_client_that_is_gone_before_its_answer_leaves_its_place(
@@ -248,10 +262,17 @@ def test_a_client_that_is_gone_before_its_answer_leaves_its_place(
         for _ in range(served.server.limits.queries):
             with pytest.raises(fl.FlightTimedOutError):
                 client.do_get(ticket, fl.FlightCallOptions(timeout=0.1, headers=header)).read_all()
-    deadline = time.monotonic() + 10
-    while served.server._pool._busy and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while served.server._pool.lanes.places and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert served.ask("select 1") == [(1,)]
+    assert not served.server._pool.lanes.places
+    while time.monotonic() < deadline:
+        with contextlib.suppress(
+            adbc_driver_manager.OperationalError
+        ):  # a new worker may start more slowly than a query may take
+            assert served.ask("select 1") == [(1,)]
+            return
+    pytest.fail("nobody is answered any more")
 
 
 def test_a_client_stays_while_versions_go_by(fresh: Callable[..., Served]) -> None:
@@ -448,6 +469,23 @@ def test_other_machines_need_tls(host: str, company: Company) -> None:
         Server(company.settings, "analysts", host=host)
 
 
+def test_where_nothing_can_listen_is_said(copied: Callable[[Path], Company], tmp_path: Path) -> None:
+    company = copied(tmp_path / "project")
+    pem = tmp_path / "no.pem"
+    pem.write_text("nothing")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(
+            SluiceError, match=f"cannot listen on 127.0.0.1:{port}: another process has the port"
+        ):
+            Server(company.settings, "analysts", port=port)
+    with pytest.raises(
+        SluiceError, match=r"or .*no\.pem and .*no\.pem are not a certificate and its key in PEM"
+    ):
+        Server(company.settings, "analysts", certificate=pem, private_key=pem)
+    assert "start" not in [row["event"] for row in Audit(company.settings.serve_audit).rows("analysts")]
+
+
 def test_what_is_not_published_is_not_served(tmp_path: Path) -> None:
     empty = Company(tmp_path / "project")
     with pytest.raises(PublishError, match="nothing is published yet"):
@@ -476,9 +514,7 @@ def test_every_type_arrives(fresh: Callable[..., Served]) -> None:
     }
     served = fresh()
     columns = {f'c "{number}"': kind for number, kind in enumerate(values)}
-    served.company.model(
-        "dim_odd", {name: (kind, None) for name, kind in columns.items()}, ["analysts"], sql="select 1"
-    )
+    served.company.model("dim_odd", {name: (kind, None) for name, kind in columns.items()}, ["analysts"])
     cells = ", ".join(
         f"cast({values[kind][0]} as {kind}) as {quoted(name)}" for name, kind in columns.items()
     )

@@ -11,6 +11,7 @@ import pytest
 
 from sluice.config.settings import Settings
 from sluice.config.sources import load_sources
+from sluice.errors import Exit
 from sluice.runs.store import RunStore
 from sluice.workflow.run import RunResult, run
 from tests.python.small_project import ORDERS, PRODUCTS, SmallProject
@@ -32,7 +33,7 @@ def test_a_run_gives_the_result_of_each_step(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
     failed, _ = run_project(settings)
-    assert not failed.ok
+    assert failed.exit is Exit.FAILED
     assert failed.loads[0].failed == ["shop.orders", "shop.products"]
     assert failed.build.models == {}, "nothing is built of what was not loaded"
     assert failed.published is None
@@ -40,7 +41,7 @@ def test_a_run_gives_the_result_of_each_step(
 
     monkeypatch.setenv("CONNECTIONS__SHOP__URL", f"sqlite:///{tmp_path}/shop.sqlite")
     done, steps = run_project(settings)
-    assert done.ok, (done.errors, done.build.failures)
+    assert done.exit is Exit.OK, (done.errors, done.build.failures)
     assert steps == ["build: dbt build", "docs: dbt docs generate", "publish", "catalog"]
     assert [result.rows for result in done.loads] == [ORDERS + PRODUCTS]
     assert done.build.models == {"success": 2}

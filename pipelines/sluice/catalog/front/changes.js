@@ -12,7 +12,7 @@ export function changesPage(catalog) {
   }
   return [
     h("h1", {}, "Changes"),
-    h("p", { class: "lead" }, `Since version ${changes.version}, published ${when(changes.at)}${changes.commit ? ` from commit ${changes.commit.slice(0, 8)}` : ""}.`),
+    h("p", { class: "lead" }, `Since version ${changes.version}, published ${when(changes.at)}${changes.commit ? ` from commit ${changes.commit.slice(0, 8)}${changes.commit.endsWith("+") ? " and what was not committed" : ""}` : ""}.`),
     changes.tables.length ? h("ul", { class: "changes" }, changes.tables.map((change) => item(catalog, change))) : h("p", {}, "The warehouse equals the published version."),
     changes.last ? h("section", {}, h("h2", {}, "Changes in that version"), h("p", { class: "muted" }, `Compared with version ${changes.last.before}.`), changes.last.tables.length ? h("ul", { class: "changes" }, changes.last.tables.map((change) => item(catalog, change))) : h("p", {}, "None: readers see the same rows.")) : null,
   ];

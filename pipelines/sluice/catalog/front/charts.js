@@ -101,3 +101,24 @@ export function timeline(points, label) {
       points.length < 40 ? points.map(([at, rows], i) => s("circle", { cx: x(times[i]), cy: y(rows), r: 2.5 }, s("title", {}, `${number(rows)}, ${when(at)}`))) : null),
     h("figcaption", {}, h("span", {}, when(points[0][0])), h("span", {}, `highest ${number(high)}`), h("span", {}, when(points[points.length - 1][0]))));
 }
+
+/** A measure over time, as small as a sentence: points of [date, value]. */
+export function trendFigure(points, name, unit) {
+  if (points.length < 2) return null;
+  const values = points.map(([, value]) => value);
+  const high = Math.max(...values, 0);
+  const low = Math.min(...values, 0);
+  const x = (i) => 2 + ((WIDE - 4) * i) / (points.length - 1);
+  const y = (value) => 2 + ((TALL - 4) * (high - value)) / (high - low || 1);
+  const path = values.map((value, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const [first, last] = [points[0], points[points.length - 1]].map(([at, value]) => `${short(value)} in ${unit === "month" ? at.slice(0, 7) : at}`);
+  return h("figure", { class: "trend" },
+    h("figcaption", {}, h("span", { class: "name" }, name)),
+    s("svg", { viewBox: `0 0 ${WIDE} ${TALL}`, role: "img", "aria-label": `${name} by ${unit}: from ${first} to ${last}, highest ${short(high)}` },
+      low < 0 ? s("path", { d: `M0 ${y(0)}H${WIDE}`, class: "zero" }) : null,
+      s("path", { d: path, class: "line" })),
+    h("figcaption", {}, h("span", {}, first), h("span", {}, last)));
+}
+
+const WIDE = 240;
+const TALL = 48;

@@ -65,6 +65,41 @@ function rowsOf(catalog, id, direction, depth, { keep, near, seen, pending, ids 
   }
 }
 
+/**
+ * The columns one comes from (`into`) or goes into (`outOf`), nearest first, as {values, influences} of {id, type, kind}.
+ * A column is listed once: where its value arrives, that counts, however near it decides something as well.
+ */
+export function reach(catalog, start, direction, depth) {
+  const end = direction === "into" ? "source" : "target";
+  const seen = new Set([start]);
+  const follow = (begin, edgesOf, further) => {
+    const found = [];
+    const pending = [...begin];
+    for (const id of pending) {
+      for (const edge of edgesOf(id)) {
+        if (seen.has(edge[end])) continue;
+        seen.add(edge[end]);
+        found.push({ id: edge[end], type: edge.type, kind: catalog.kinds[edge.kind] ?? "rows" });
+        if (further) pending.push(edge[end]);
+      }
+    }
+    return found;
+  };
+  const values = follow([start], (id) => catalog[direction](id).filter((edge) => edge.type === VALUE), true);
+  const weaker = (edge) => (edge.type === VALUE ? { ...edge, type: INFLUENCE } : edge);
+  const others = (id) => {
+    const [table, place] = catalog.place(id);
+    const own = catalog[direction](id);
+    // Every column depends on the rows of its table.
+    if (direction === "into" && place !== ROWS) return [...own, ...catalog.into(catalog.id(table, ROWS))].map(weaker);
+    if (direction === "outOf" && place === ROWS && depth === "all") {
+      return [...own.map(weaker), ...catalog.tables[table].columns.map((_, c) => ({ target: catalog.id(table, c), type: INFLUENCE }))];
+    }
+    return own.map(weaker);
+  };
+  return { values, influences: follow([start, ...values.map(({ id }) => id)], others, depth === "all") };
+}
+
 /** The tables around one: `up` and `down` steps of parents and children. */
 export function tablesAround(catalog, start, steps) {
   const found = new Set([start]);

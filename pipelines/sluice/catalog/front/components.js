@@ -1,7 +1,7 @@
 // Components that several pages share.
 
 import { h, plural } from "./dom.js";
-import { KIND_NAMES, freshness, layerName, link, lineageLink, testState, classes } from "./data.js";
+import { KIND_NAMES, freshness, isBroken, layerName, link, lineageLink, testState, classes } from "./data.js";
 
 const STATES = {
   fail: ["✕", "tests fail"],
@@ -16,7 +16,7 @@ export function testBadge(table, withWords = true) {
   const state = testState(table);
   const [mark, text] = STATES[state];
   const failing = table.tests.fail ?? 0;
-  const words = state === "fail" ? `${plural(failing, "test")} ${failing === 1 ? "fails" : "fail"}` : text;
+  const words = state === "fail" ? `${plural(failing, "test")} ${failing === 1 ? "fails" : "fail"}` : state === "unknown" && table.tests.pass ? "not all tests ran" : text;
   return h("span", { class: `state ${state}`, title: words }, h("span", { class: "mark", "aria-hidden": "true" }, mark), withWords ? ` ${words}` : h("span", { class: "visually-hidden" }, words));
 }
 
@@ -28,8 +28,14 @@ export function stateMark(state) {
 export function freshnessBadge(table) {
   const state = freshness(table);
   if (!state) return null;
-  const look = { fresh: "pass", stale: "warn", expired: "fail", "never loaded": "unknown" }[state];
-  return h("span", { class: `state ${look}` }, h("span", { class: "mark", "aria-hidden": "true" }, look === "pass" ? "✓" : "!"), ` ${state}`);
+  const look = { fresh: "pass", stale: "warn", expired: "fail", failed: "fail", "never loaded": "unknown" }[state];
+  return h("span", { class: `state ${look}` }, h("span", { class: "mark", "aria-hidden": "true" }, look === "pass" ? "✓" : "!"), ` ${state === "failed" ? "last load failed" : state}`);
+}
+
+/** What became of the last build, where that is worth a word. */
+export function buildBadge(table) {
+  if (!isBroken(table)) return null;
+  return h("span", { class: "state fail" }, h("span", { class: "mark", "aria-hidden": "true" }, "✕"), table.builtAs === "skipped" ? " skipped in the last build" : " last build failed");
 }
 
 export const layerTag = (table) => h("span", { class: `layer l-${table.layer}` }, table.kind === "exposure" ? table.type ?? "report" : layerName(table.layer));
@@ -95,3 +101,17 @@ function highlight(sql) {
   parts.push(sql.slice(last));
   return parts;
 }
+
+/** How an audience sees the values of a personal column. */
+export const TREATMENTS = {
+  clear: "in clear",
+  hash: "hashed",
+  partial: "partly masked",
+  generalise: "generalised",
+  null: "not at all (empty)",
+  undecided: "not at all (it needs a data class)",
+  absent: "not at all (not published)",
+};
+
+/** [audience, how it sees a personal column of a table], of all audiences: those that are not granted see nothing. */
+export const seenBy = (catalog, table, name) => catalog.audiences.map((audience) => [audience.name, TREATMENTS[table.seen?.[audience.name]?.[name]] ?? "not at all"]);

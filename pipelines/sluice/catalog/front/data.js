@@ -109,24 +109,32 @@ export const link = (table, place = ROWS) =>
 
 export const lineageLink = (table, place = ROWS) => link(table, place).replace("#/table", "#/lineage");
 
-/** The worst state of a table's tests: fail, warn, pass, unknown, or none without tests. */
+/** The worst state of a table's tests: fail, warn, unknown (not all of them ran), pass, or none without tests. */
 export function testState(table) {
   const found = table.tests;
   if (found.fail) return "fail";
   if (found.warn) return "warn";
-  if (found.pass) return "pass";
-  return Object.keys(found).length ? "unknown" : "none";
+  const states = Object.keys(found);
+  if (!states.length) return "none";
+  return states.some((state) => state !== "pass") ? "unknown" : "pass";
 }
 
-/** The freshness of a source table by this machine's clock; null for other tables. */
+/** The state of a source table, as `sluice status` says it, by this machine's clock; null for other tables. */
 export function freshness(table) {
   if (table.kind !== "source") return null;
+  if (table.loadFailed) return "failed";
   if (!table.loadedAt) return "never loaded";
   const hours = (Date.now() - Date.parse(table.loadedAt)) / 3600000;
   if (table.limits?.error_after && hours > table.limits.error_after) return "expired";
   if (table.limits?.warn_after && hours > table.limits.warn_after) return "stale";
   return "fresh";
 }
+
+/** Whether the last build of a model, seed or snapshot did not make it: what is there is older, if anything is. */
+export const isBroken = (table) => ["error", "runtime error", "partial success", "skipped"].includes(table.builtAs);
+
+/** Whether somebody has to look after a source table: it is late, or its last load failed. */
+export const isLate = (table) => !["fresh", null].includes(freshness(table));
 
 export const LAYER_NAMES = {
   source: "Sources",

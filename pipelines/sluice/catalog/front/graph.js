@@ -25,7 +25,7 @@ export function drawGraph(cards, edges, { label, onRow }) {
   const view = h("div", { class: "graph", tabindex: "0", role: "group", "aria-label": label }, canvas);
   keyboard(view, cards, edges);
   hover(view);
-  return h("div", { class: "picture-frame" }, zooming(view, canvas, width), view);
+  return h("div", { class: "picture-frame" }, zooming(view, canvas, width, height), view);
 }
 
 function layout(cards, edges) {
@@ -169,8 +169,7 @@ function keyboard(view, cards, edges) {
   });
 }
 
-/** Scrolls a graph so that the chosen card is in its middle. */
-export function centre(view) {
+function centre(view) {
   const focus = view.querySelector(".card.focus")?.getBoundingClientRect();
   if (!focus) return;
   const frame = view.getBoundingClientRect();
@@ -178,13 +177,19 @@ export function centre(view) {
   view.scrollTop += focus.y + focus.height / 2 - frame.y - frame.height / 2;
 }
 
-function zooming(view, canvas, width) {
+/** Shows the whole of a graph; called once its element is in the page and has a size. */
+export const fit = (view) => view?.dispatchEvent(new CustomEvent("fit"));
+
+function zooming(view, canvas, width, height) {
   let scale = 1;
   const set = (value) => {
-    scale = Math.min(1.5, Math.max(0.3, value));
+    scale = Math.min(1.5, Math.max(0.05, value));
     canvas.style.zoom = scale;
     centre(view);
   };
+  // The frame grows with its content up to its maximum, so that is the height there is.
+  const whole = () => Math.min(1, (view.clientWidth - 4) / width, (parseFloat(getComputedStyle(view).maxHeight) - 4) / height);
+  view.addEventListener("fit", () => set(whole()));
   const button = (text, label, value) => {
     const element = h("button", { type: "button", "aria-label": label, title: label }, text);
     element.addEventListener("click", () => set(value()));
@@ -193,7 +198,7 @@ function zooming(view, canvas, width) {
   return h("div", { class: "zoom", role: "group", "aria-label": "Zoom" },
     button("–", "Smaller", () => scale / 1.2),
     button("+", "Larger", () => scale * 1.2),
-    button("Whole", "Fit to width", () => (view.clientWidth - 4) / width));
+    button("Whole", "Fit to view", whole));
 }
 
 /** Highlights the edges of the column under the mouse or with the focus. */

@@ -1,20 +1,22 @@
 // The first page: what the warehouse holds, whether it can be trusted today, and where to start.
 
 import { h, number, plural, short, time, when } from "./dom.js";
-import { freshness, layerName, link, testState } from "./data.js";
-import { freshnessBadge, tableLink, testBadge, inline } from "./components.js";
+import { isBroken, isLate, layerName, link, testState } from "./data.js";
+import { buildBadge, freshnessBadge, tableLink, testBadge, inline } from "./components.js";
 import { changeSummary } from "./changes.js";
 
 const FEW = 5;
 
 export function homePage(catalog) {
   const { tables, project } = catalog;
-  const marts = tables.filter((t) => t.layer === "marts");
+  const marts = usable(tables);
+  const sources = count(tables, "source");
+  const systems = new Set(tables.filter((t) => t.kind === "source").map((t) => t.domain)).size;
   const reports = tables.filter((t) => t.kind === "exposure");
   return [
     h("section", { class: "hero" },
       h("h1", {}, "What is in the warehouse"),
-      h("p", { class: "lead" }, `${plural(marts.length, "table")} to use, built from ${plural(count(tables, "source"), "source table")} of ${plural(new Set(tables.filter((t) => t.kind === "source").map((t) => t.domain)).size, "system")}. Built ${when(project.builtAt)}.`),
+      h("p", { class: "lead" }, `${plural(marts.length, "table")} to use${sources ? `, built from ${plural(sources, "source table")} of ${plural(systems, "system")}` : ""}. Built ${when(project.builtAt)}.`),
       words(catalog)),
     attention(catalog),
     flow(catalog),
@@ -22,6 +24,12 @@ export function homePage(catalog) {
     reports.length ? h("section", {}, h("h2", {}, "Reports built on them"), h("ul", { class: "cards" }, reports.map(report))) : null,
     changeSummary(catalog),
   ];
+}
+
+/** The marts; in a project that has none, all models. */
+function usable(tables) {
+  const marts = tables.filter((t) => t.layer === "marts");
+  return marts.length ? marts : tables.filter((t) => t.kind === "model");
 }
 
 const count = (tables, kind) => tables.filter((t) => t.kind === kind).length;
@@ -35,16 +43,25 @@ function words(catalog) {
 function attention({ tables }) {
   // Marts come first: people ask about what they use.
   const failing = tables.filter((t) => testState(t) === "fail").sort((a, b) => (b.layer === "marts") - (a.layer === "marts"));
-  const late = tables.filter((t) => ["stale", "expired", "never loaded"].includes(freshness(t)));
-  if (!failing.length && !late.length) {
-    return h("p", { class: "calm" }, h("span", { class: "state pass" }, h("span", { class: "mark", "aria-hidden": "true" }, "✓")), " All tests pass and all sources are fresh.");
-  }
+  const late = tables.filter(isLate);
+  const broken = tables.filter(isBroken);
+  if (!failing.length && !late.length && !broken.length) return calm(tables);
   return h("section", { class: "attention", "aria-labelledby": "attention" },
     h("h2", { id: "attention" }, "Needs attention"),
     h("ul", {},
+      broken.slice(0, FEW).map((t) => h("li", {}, tableLink(t), " ", buildBadge(t))),
       failing.slice(0, FEW).map((t) => h("li", {}, h("a", { href: `${link(t)}?tests`, class: "name" }, t.name), " ", testBadge(t))),
-      late.slice(0, FEW).map((t) => h("li", {}, tableLink(t), " ", freshnessBadge(t), t.loadedAt ? h("span", { class: "muted" }, ", last loaded ", time(t.loadedAt)) : null)),
-      failing.length > FEW || late.length > FEW ? h("li", {}, h("a", { href: "#/checks" }, `all ${failing.length + late.length}`)) : null));
+      late.slice(0, FEW).map((t) => h("li", {}, tableLink(t), " ", freshnessBadge(t), t.loadedAt ? h("span", { class: "muted" }, ", loaded ", time(t.loadedAt)) : null)),
+      Math.max(broken.length, failing.length, late.length) > FEW ? h("li", {}, h("a", { href: "#/checks" }, `all ${broken.length + failing.length + late.length}`)) : null));
+}
+
+/** Says that all is well, and of nothing that nobody looked at. */
+function calm(tables) {
+  const states = new Set(tables.map(testState));
+  const tests = states.has("unknown") ? (tables.some((t) => t.tests.pass) ? "No test fails, but not all of them ran" : "No test ran yet") : states.has("warn") ? "No test fails, but some warn" : states.has("pass") ? "All tests pass" : "There are no tests";
+  const well = tests === "All tests pass";
+  const sources = count(tables, "source") ? `${well ? " and" : ";"} all sources are fresh` : "";
+  return h("p", { class: "calm" }, h("span", { class: `state ${well ? "pass" : "unknown"}` }, h("span", { class: "mark", "aria-hidden": "true" }, well ? "✓" : "?")), ` ${tests}${sources}.`);
 }
 
 function flow({ tables, layers }) {

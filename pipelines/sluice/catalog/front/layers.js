@@ -1,7 +1,7 @@
 // The whole project as layers, from the sources to the reports.
 
 import { h, plural } from "./dom.js";
-import { layerName, link, testState, freshness } from "./data.js";
+import { isBroken, layerName, link, testState, freshness } from "./data.js";
 
 const FEW = 60; // a layer with more tables starts with its folders closed
 
@@ -37,7 +37,7 @@ function layerColumn(catalog, layer) {
 }
 
 function entry(table) {
-  const bad = testState(table) === "fail" ? ["✕", "tests fail"] : ["stale", "expired"].includes(freshness(table)) ? ["!", freshness(table)] : null;
+  const bad = isBroken(table) ? ["✕", "last build failed"] : testState(table) === "fail" ? ["✕", "tests fail"] : ["stale", "expired", "failed"].includes(freshness(table)) ? ["!", freshness(table) === "failed" ? "load failed" : freshness(table)] : null;
   // Show only the distinctive part of the name: `orders` of `crm.orders` and of `stg_crm__orders`.
   const name = table.kind === "source" ? table.name.split(".").slice(1).join(".") : table.name.replace(/^stg_[a-z0-9]+__/, "");
   return h("li", {}, h("a", { href: link(table), "data-table": table.index, title: table.about ?? table.name }, name, bad ? h("span", { class: "state fail" }, h("span", { "aria-hidden": "true" }, ` ${bad[0]}`), h("span", { class: "visually-hidden" }, ` ${bad[1]}`)) : null));

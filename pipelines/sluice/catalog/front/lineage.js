@@ -1,9 +1,9 @@
 // The page of lineage: a column from its field in the source system to the report, or a table among its neighbours.
 
 import { h, plural } from "./dom.js";
-import { INFLUENCE, ROWS, UNKNOWN, VALUE, layerName, lineageLink, link } from "./data.js";
-import { around, tablesAround } from "./closure.js";
-import { centre, drawGraph } from "./graph.js";
+import { ROWS, UNKNOWN, VALUE, layerName, lineageLink, link } from "./data.js";
+import { around, reach, tablesAround } from "./closure.js";
+import { drawGraph, fit } from "./graph.js";
 import { kindName, layerTag, personalTag, tableLink } from "./components.js";
 import { kindWords } from "./table.js";
 
@@ -12,7 +12,7 @@ const DEPTHS = [
   ["near", "With influences"],
   ["all", "All influences"],
 ];
-let chosen = "near";
+let chosen = "values"; // a few values are lost among hundreds of influences
 const MOST = 400; // above this many columns a graph explains nothing any more; the lists still do
 
 export function lineagePage(catalog, table, name) {
@@ -35,11 +35,10 @@ function columnPage(catalog, table, place) {
   function draw() {
     const found = around(catalog, start, chosen);
     body.replaceChildren(...pictureAndList(catalog, start, found));
-    middle();
+    fit(body.querySelector(".graph"));
   }
-  const middle = () => body.querySelector(".graph") && centre(body.querySelector(".graph"));
   draw();
-  requestAnimationFrame(middle);
+  requestAnimationFrame(() => fit(body.querySelector(".graph")));
   const [column, type, about, personal] = table.columns[place];
   return h("article", { class: "lineage-page" },
     h("p", { class: "crumbs" }, layerTag(table), " ", tableLink(table)),
@@ -103,44 +102,25 @@ function pictureAndList(catalog, start, { ids, edges }) {
   return parts;
 }
 
-/** The graph as lists, nearest first: for screen readers, phones and copying. */
+/** The graph as lists, nearest first: for screen readers, phones and copying. Values come first, influences apart. */
 function list(catalog, start, direction, title) {
-  const end = direction === "into" ? "source" : "target";
-  const seen = new Map([[start, VALUE]]);
-  const found = [];
-  const pending = [[start, VALUE, 0]];
-  const rows = (id, type, step) => {
-    const [t, place] = catalog.place(id);
-    if (direction !== "into" || place === ROWS || chosen === "values") return [];
-    return catalog.into(catalog.id(t, ROWS)).map((edge) => ({ ...edge, type: INFLUENCE }));
-  };
-  while (pending.length) {
-    const [id, type, step] = pending.shift();
-    for (const edge of [...catalog[direction](id), ...rows(id, type, step)]) {
-      const weaker = Math.max(type, edge.type);
-      if (weaker !== VALUE && chosen === "values") continue;
-      if (seen.has(edge[end])) continue;
-      seen.set(edge[end], weaker);
-      found.push({ id: edge[end], type: weaker, step: step + 1, kind: catalog.kinds[edge.kind] });
-      if (weaker === VALUE || chosen === "all") pending.push([edge[end], weaker, step + 1]);
-    }
-  }
-  const values = found.filter((entry) => entry.type === VALUE);
-  const others = found.filter((entry) => entry.type !== VALUE);
+  const { values, influences } = reach(catalog, start, direction, chosen === "all" ? "all" : "near");
   const entry = ({ id, type, kind }) => {
     const [t, place] = catalog.place(id);
     const table = catalog.tables[t];
     return h("li", {},
       place === ROWS ? [tableLink(table), h("span", { class: "muted" }, table.kind === "exposure" ? "" : " (its rows)")] : h("a", { href: lineageLink(table, place), class: "name" }, h("span", { class: "of" }, `${table.name}.`), table.columns[place][0]),
-      h("span", { class: "muted" }, ` ${type === UNKNOWN ? "possibly" : kindWords(kind)}${table.kind === "source" && table.origin ? `, ${table.origin}` : ""}`), " ",
+      h("span", { class: "muted" }, type === VALUE ? ` ${kindWords(kind)}` : type === UNKNOWN ? " possibly" : "", table.kind === "source" && table.origin ? `, ${table.origin}` : ""), " ",
       place === ROWS ? null : personalTag(table.columns[place][3]));
   };
   const sources = values.filter(({ id }) => catalog.tables[catalog.place(id)[0]].kind === "source").length;
+  const kinds = Map.groupBy(influences, ({ kind }) => kindWords(kind));
   return h("section", { class: `list ${direction}` }, h("h2", {}, title),
-    values.length ? h("ol", {}, values.slice(0, 200).map(entry)) : h("p", { class: "muted" }, direction === "into" ? "No other column." : "No other column."),
+    values.length ? h("ol", {}, values.map(entry)) : h("p", { class: "muted" }, "No other column."),
     direction === "into" && sources ? h("p", { class: "muted" }, `${plural(sources, "field")} of a source system at its origin.`) : null,
-    others.length ? [h("h3", {}, direction === "into" ? "Influenced by" : "Influences"), h("ol", { class: "influences" }, others.slice(0, 200).map(entry))] : null,
-    others.length > 200 ? h("p", { class: "muted" }, `and ${others.length - 200} more`) : null);
+    influences.length ? h("details", { class: "influenced" },
+      h("summary", {}, `${direction === "into" ? "Influenced by" : "Influences"} ${plural(influences.length, "column")}: ${[...kinds.keys()].join(", ")}`),
+      [...kinds].map(([kind, some]) => [h("h3", {}, kind), h("ol", { class: "influences" }, some.slice(0, 200).map(entry), some.length > 200 ? h("li", { class: "muted" }, `and ${some.length - 200} more`) : null)])) : null);
 }
 
 function tablePage(catalog, table) {
@@ -156,7 +136,7 @@ function tablePage(catalog, table) {
     const wires = [...found].flatMap((t) => catalog.tables[t].parents.filter((p) => found.has(p)).map((p) => ({ from: [`t${p}`], to: [`t${t}`], type: VALUE })));
     body.replaceChildren(drawGraph(cards, wires, { label: "Tables around this one; the name of a table opens its lineage." }),
       found.size < count ? more() : "");
-    centre(body.querySelector(".graph"));
+    fit(body.querySelector(".graph"));
   };
   const more = () => {
     const button = h("button", { type: "button" }, `Show all ${count} connected tables`);
@@ -164,7 +144,7 @@ function tablePage(catalog, table) {
     return button;
   };
   draw();
-  requestAnimationFrame(() => centre(body.querySelector(".graph")));
+  requestAnimationFrame(() => fit(body.querySelector(".graph")));
   return h("article", { class: "lineage-page" },
     h("p", { class: "crumbs" }, layerTag(table)),
     h("h1", {}, h("span", { class: "of" }, "Lineage of "), table.name),

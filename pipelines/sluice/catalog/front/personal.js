@@ -3,7 +3,7 @@
 import { h, plural } from "./dom.js";
 import { ROWS, classes, layerName, lineageLink, link } from "./data.js";
 import { valueFlow } from "./closure.js";
-import { columnLink, tableLink } from "./components.js";
+import { columnLink, seenBy, tableLink } from "./components.js";
 
 export function personalPage(catalog) {
   const { tables } = catalog;
@@ -16,9 +16,9 @@ export function personalPage(catalog) {
   return [
     h("h1", {}, "Personal data"),
     h("p", { class: "lead" }, `${plural(starts.length, "field")} of the sources ${starts.length === 1 ? "is" : "are"} personal. Their values reach ${plural(found.length - starts.length, "more column")}, ${marts.length} of them in marts. This catalog contains none of these values.`),
-    h("section", {}, h("h2", {}, "In marts"), marts.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Personal columns of marts" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["Column", "Class", "Audiences of the table"].map((title) => h("th", { scope: "col" }, title)))),
-      h("tbody", {}, marts.map(({ table, place, personal }) => h("tr", {}, h("td", {}, columnLink(table, place)), h("td", {}, words(personal)), h("td", {}, table.audiences?.join(", ") ?? h("span", { class: "muted" }, "none")))))) ) : h("p", { class: "muted" }, "No personal data reaches a mart.")),
+    h("section", {}, h("h2", {}, "In marts, and how each audience sees them"), marts.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Personal columns of marts" }, h("table", {},
+      h("thead", {}, h("tr", {}, ["Column", "Class", ...catalog.audiences.map(({ name }) => name)].map((title) => h("th", { scope: "col" }, title)))),
+      h("tbody", {}, marts.map(({ table, place, personal }) => h("tr", {}, h("td", {}, columnLink(table, place)), h("td", {}, words(personal)), seenBy(catalog, table, table.columns[place][0]).map(([, how]) => h("td", { class: how.startsWith("not") ? "muted" : null }, how)))))) ) : h("p", { class: "muted" }, "No personal data reaches a mart.")),
     kinds.map((kind) => h("section", {}, h("h2", {}, kind[0].toUpperCase() + kind.slice(1).replace(/_/g, " ")),
       h("ul", { class: "paths" }, starts.filter(({ personal }) => classes(personal).split(", ").includes(kind)).map((start) => path(catalog, start))))),
   ];

@@ -30,7 +30,7 @@ function draw(catalog, text, found, main) {
     h("div", { class: "bar" },
       h("p", { class: "muted" }, found.count ? plural(found.count, "hit") : ""),
       h("p", {}, choice("Everything", undefined), choice("Tables", "tables"), choice("Columns", "columns"))),
-    found.count ? list : nothing(text),
+    found.count ? list : nothing(catalog, text),
     found.count > found.hits.length ? more(catalog, text, main) : null);
 }
 
@@ -40,9 +40,12 @@ function more(catalog, text, main) {
   return button;
 }
 
-function nothing(text) {
+function nothing(catalog, text) {
+  const near = catalog.index().nearest(text);
+  const terms = near.length ? near : catalog.glossary.slice(0, 9).map((term) => term.term);
   return h("div", { class: "empty" },
     h("p", {}, "Nothing matches ", h("strong", {}, text.trim() || "that"), "."),
+    terms.length ? h("p", {}, h("span", { class: "muted" }, near.length ? "Nearest: " : "Words people use: "), terms.map((term) => h("a", { class: "chip", href: `#/search?q=${encodeURIComponent(term)}` }, term))) : null,
     h("p", { class: "muted" }, "Try another word, part of a word, or narrow the search by ", h("code", {}, "owner:"), ", ", h("code", {}, "class:email"), ", ", h("code", {}, "tag:"), " or ", h("code", {}, "layer:marts"), ". Business words are defined in docs/glossary.yml."));
 }
 

@@ -15,10 +15,13 @@ const FIELDS = [
 ];
 const NAME = 0;
 const FIELD_BITS = 3;
-const PLACED = 24; // columns the glossary names come before similar names
+const PLACED = 24; // columns the glossary names come before similar names, in the glossary's order
+const LATER = 0.04; // what each place of a term weighs less than the one before it
 const LAYER_WEIGHT = { marts: 1.3, exposure: 1.2, intermediate: 1, staging: 0.95, source: 0.9, seed: 0.9 };
 const TECHNICAL = 0.4;
 const EXACT = 30; // a complete name is what was meant
+// Words of questions; they are looked for only if there are no others.
+const STOP = new Set("a about all an and any are at be by can could der did die do does ein eine for from give had has have how i in is it many me much my of on or our please show tell that the their there this to us viel viele was we were what when where which who why wie will with would wir you your".split(" "));
 const CLOSE = 0.12; // hits below this share of the best score are left out
 
 export function words(text) {
@@ -149,7 +152,9 @@ export function buildIndex(catalog) {
   /** Hits for what was typed, best first: {query, terms, hits: [{table, place, score, why}], count}. */
   function search(text, limit = 60) {
     const { plain, filters } = parse(text);
-    const wanted = words(plain);
+    const typed = words(plain);
+    const telling = typed.filter((word) => !STOP.has(word));
+    const wanted = telling.length ? telling : typed;
     const known = terms.find(wanted);
     const all = [];
     const touchedEver = [];
@@ -203,14 +208,14 @@ export function buildIndex(catalog) {
             note(document, 0.5 * FIELDS[field].weight * whole, (number << FIELD_BITS) | field, touched);
           }
         }
-        for (const [table, place] of entry.places) {
+        for (const [rank, [table, place]] of entry.places.entries()) {
           const number = all.push({ word: entry.term, how: "placed", term: said, entry }) - 1;
-          note(first.get(table * 100000 + place), PLACED, (number << FIELD_BITS) | NAME, touched);
+          note(first.get(table * 100000 + place), PLACED * Math.max(0.5, 1 - LATER * rank), (number << FIELD_BITS) | NAME, touched);
         }
       }
       settle(touched, index);
     }
-    const exact = new Set([...(named.get(wanted.join("_")) ?? []), ...(named.get(plain.trim().toLowerCase()) ?? [])]);
+    const exact = new Set([...(named.get(typed.join("_")) ?? []), ...(named.get(plain.trim().toLowerCase()) ?? [])]);
     const found = wanted.length ? touchedEver : filters.length ? [...documents.keys()] : [];
     let highest = 0;
     const kept = [];
@@ -258,7 +263,25 @@ export function buildIndex(catalog) {
     return found ?? [];
   }
 
-  return { search, size: documents.length, vocabulary: vocabulary.length };
+  /** What was probably meant where nothing was found: terms of the glossary and words in names, nearest first. */
+  function nearest(text, limit = 6) {
+    const typed = words(parse(text).plain).map(stem);
+    const known = catalog.glossary.flatMap((term) => [term.term, ...(term.synonyms ?? [])].map((said) => [said, words(said)]));
+    const names = vocabulary.filter(({ word }) => word.length > 3 && postings.get(word).some((entry) => (entry & ((1 << FIELD_BITS) - 1)) === NAME)).map(({ word }) => [word, [word]]);
+    const found = new Map();
+    for (const [said, parts] of [...known, ...names]) {
+      for (const part of parts.map(stem)) {
+        for (const word of typed) {
+          const far = Math.ceil(Math.max(part.length, word.length) / 2);
+          const apart = distance(word, part, far) / Math.max(part.length, word.length);
+          if (apart <= 0.5 && apart < (found.get(said) ?? 1)) found.set(said, apart);
+        }
+      }
+    }
+    return [...found].sort((a, b) => a[1] - b[1]).slice(0, limit).map(([said]) => said);
+  }
+
+  return { search, nearest, size: documents.length, vocabulary: vocabulary.length };
 }
 
 function explain(all, entry) {

@@ -2,19 +2,20 @@
 
 import { h, number, percent, plural, short, time, when, bytes } from "./dom.js";
 import { ROWS, column, lineageLink, link } from "./data.js";
-import { columnLink, freshnessBadge, inline, layerTag, personalTag, prose, sqlBlock, stateMark, tableLink, testBadge, toLineage } from "./components.js";
-import { profileFigure, spark, timeline } from "./charts.js";
+import { TREATMENTS, buildBadge, columnLink, freshnessBadge, inline, layerTag, personalTag, prose, seenBy, sqlBlock, stateMark, tableLink, testBadge, toLineage } from "./components.js";
+import { profileFigure, spark, timeline, trendFigure } from "./charts.js";
 
 export async function tablePage(catalog, table, opened) {
   const details = await catalog.details(table.index);
   const sections = [
     ["about", "About", about(catalog, table, details)],
+    ["content", "Content", content(details)],
     ["columns", `Columns`, columns(catalog, table, details, opened)],
     ["tests", "Tests", tests(catalog, table, details)],
     ["loads", table.kind === "source" ? "Loads and rows" : "Rows over time", loads(table, details)],
-    ["use", "Use it", use(details)],
+    ["use", "Use it", use(table, details)],
     ["lineage", "Built from, used by", around(catalog, table)],
-    ["access", "Contract and access", access(table, details)],
+    ["access", "Contract and access", access(catalog, table, details)],
     ["sql", "SQL", sql(details)],
   ].filter(([, , content]) => content);
   return h("article", { class: "table-page" },
@@ -28,7 +29,7 @@ function header(catalog, table, details) {
     table.owner ? ["Owner", details.mail?.includes("@") ? h("a", { href: `mailto:${details.mail}` }, table.owner) : table.owner] : null,
     table.rows !== undefined ? ["Rows", number(table.rows)] : null,
     table.kind === "source" ? ["Last load", [time(table.loadedAt), " ", freshnessBadge(table)]] : null,
-    table.builtAt ? ["Built", time(table.builtAt)] : null,
+    table.builtAt ? ["Built", [time(table.builtAt), " ", buildBadge(table)]] : null,
     table.kind !== "source" && table.asOf ? ["Data as of", time(table.asOf)] : null,
     table.kind === "exposure" ? null : ["Tests", h("a", { href: `${link(table)}?tests` }, testBadge(table))],
     table.origin && table.kind === "source" ? ["From", table.origin] : null,
@@ -49,6 +50,24 @@ function about(catalog, table, details) {
   const rest = text.startsWith(table.about ?? "-") ? text.slice(table.about.length).trim() : text;
   if (!rest && !table.tags) return null;
   return [prose(rest), table.tags?.length ? h("p", {}, table.tags.map((tag) => h("a", { class: "chip", href: `#/search?q=tag:${encodeURIComponent(tag)}` }, tag))) : null];
+}
+
+/** A few rows as an audience reads them, and the table's measures over time. */
+function content({ published }) {
+  if (!published) return null;
+  const { audience, sample, trend } = published;
+  return [
+    trend ? [h("div", { class: "trends" }, Object.entries(trend.measures).map(([name, points]) => trendFigure(points, name, trend.unit))),
+      h("p", { class: "muted" }, `Sums by ${trend.unit} of ${trend.date}, up to ${trend.last}.`)] : null,
+    sample ? [rowsTable("Sample rows", sample.columns, sample.rows, sample.hidden, (mark) => (mark === "hidden" ? "hidden" : TREATMENTS[mark])),
+      h("p", { class: "muted" }, `As ${audience} read it. Values of personal columns are never shown here; instead it says how ${audience} see them.`)] : null,
+  ];
+}
+
+function rowsTable(label, names, rows, hidden, words) {
+  return h("div", { class: "failing scroll", tabindex: "0", role: "region", "aria-label": label },
+    h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, i) => h("td", {}, hidden[i] ? h("span", { class: "masked" }, words(hidden[i])) : value === null ? h("span", { class: "muted" }, "null") : String(value))))))));
 }
 
 function columns(catalog, table, details, opened) {
@@ -89,8 +108,10 @@ function columnMore(catalog, table, details, place, profile, own) {
   const { name, personal } = column(table, place);
   const id = catalog.id(table.index, place);
   const constraints = details.constraints?.[name];
+  const sees = personal && table.seen ? seenBy(catalog, table, name) : null;
   return [
     personal ? h("p", { class: "muted" }, personal.startsWith("~") || personal.startsWith("?") ? "Its values come from personal data, so they are neither profiled nor shown." : "Personal data: its values are neither profiled nor shown.") : profileFigure(profile, name),
+    sees ? h("p", {}, sees.map(([audience, how], i) => [i ? "; " : "", h("strong", {}, audience), ` ${how}`]), ".") : null,
     h("div", { class: "ways" },
       way("Comes from", catalog, catalog.into(id), "source"),
       way("Goes into", catalog, catalog.outOf(id), "target")),
@@ -172,11 +193,9 @@ function failingRows(test) {
   if (!test.rows) return null;
   const { at, columns: names, masked, rows } = test.rows;
   const hidden = masked.filter(Boolean);
-  return h("div", { class: "failing" },
+  return h("div", {},
     h("h3", {}, `${rows.length < (test.failures ?? 0) ? "The first " : ""}${plural(rows.length, "failing row")}, ${when(at)}`),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Failing rows of ${test.name}` },
-      h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, i) => h("td", {}, masked[i] ? h("span", { class: "masked" }, `hidden: ${masked[i]}`) : value === null ? h("span", { class: "muted" }, "null") : String(value)))))))),
+    rowsTable(`Failing rows of ${test.name}`, names, rows, masked, (mark) => `hidden: ${mark}`),
     hidden.length ? h("p", { class: "muted" }, "Columns with personal data, or derived from it, are hidden. Run the query below to see them, if you may.") : null);
 }
 
@@ -198,9 +217,14 @@ function loads(table, details) {
 
 const span = (hours) => (hours >= 24 ? plural(hours / 24, "day") : plural(hours, "hour"));
 
-function use(details) {
+function use(table, details) {
   if (!details.queries) return null;
-  return details.queries.map(([title, text]) => [h("h3", {}, title), sqlBlock(text, title)]);
+  const openings = details.openings ?? [];
+  return [
+    openings.length ? h("details", {}, h("summary", {}, `Open it first, as ${openings.map(([audience]) => audience).join(" or ")}`), openings.map(([audience, text]) => [h("h3", {}, audience), sqlBlock(text, `Opening the file of ${audience}`)]))
+      : h("p", { class: "muted" }, table.kind === "source" ? "In raw, attached to the warehouse:" : "It is not published to any audience; these run in the warehouse only:"),
+    details.queries.map(([title, text]) => [h("h3", {}, title), sqlBlock(text, title)]),
+  ];
 }
 
 function around(catalog, table) {
@@ -225,16 +249,20 @@ function reports(catalog, table) {
   return [...seen].map((i) => catalog.tables[i]).filter((t) => t.kind === "exposure" && t !== table);
 }
 
-function access(table, details) {
+function access(catalog, table, details) {
   if (table.kind === "exposure" || table.kind === "source") return null;
   const classed = table.columns.filter((c) => c[3]).length;
-  const rows = Object.entries(details.treatments ?? {});
+  const names = table.audiences ?? [];
+  const personal = table.columns.filter((c) => c[3]).map(([name]) => name);
   return [
     h("p", {}, table.contract ? "A contract fixes its columns and their types: a build that breaks it fails." : "It has no contract: columns may change.", table.access === "public" ? " Every project may build on it." : table.access ? ` Its access is ${table.access}: only its own project may build on it.` : ""),
-    rows.length
-      ? h("table", {}, h("caption", {}, "Who may read it"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Audience"), h("th", { scope: "col" }, "Sees masked"))),
-        h("tbody", {}, rows.map(([name, masked]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, Object.keys(masked).length ? Object.entries(masked).map(([c, mask], i) => [i ? ", " : "", h("code", {}, c), ` (${mask === "null" ? "empty" : mask})`]) : "nothing")))))
-      : table.audiences?.length ? h("p", {}, `Audiences: ${table.audiences.join(", ")}.`) : h("p", { class: "muted" }, "No audience is granted this table, so it is not published."),
+    names.length
+      ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Audiences" }, h("table", {}, h("caption", {}, "Who may read it, and how they see its personal columns"),
+        h("thead", {}, h("tr", {}, ["Audience", "Rows", ...personal].map((title) => h("th", { scope: "col" }, title)))),
+        h("tbody", {}, catalog.audiences.filter(({ name }) => names.includes(name)).map(({ name }) => h("tr", {}, h("th", { scope: "row" }, name),
+          h("td", {}, details.filters?.[name] ? h("code", {}, details.filters[name]) : "all"),
+          personal.map((c) => h("td", {}, TREATMENTS[table.seen[name][c]])))))))
+      : h("p", { class: "muted" }, "No audience is granted this table, so it is not published."),
     classed ? h("p", { class: "muted" }, `${plural(classed, "column")} of ${table.columns.length} ${classed === 1 ? "holds" : "hold"} personal data.`) : null,
   ];
 }

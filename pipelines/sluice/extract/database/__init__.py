@@ -15,6 +15,7 @@ import duckdb
 
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
 from sluice.engine.duckdb import load_extension
+from sluice.engine.raw import attached_databases
 from sluice.errors import ConnectionError
 from sluice.extract.contract import ExtractContext, Extraction, LosslessFallback, TypedRows, each_table
 from sluice.extract.database import sqlalchemy as database_sqlalchemy
@@ -24,6 +25,7 @@ from sluice.extract.database.common import (
     DIALECTS,
     SILENCE_SECONDS,
     chosen_columns,
+    explained_filter,
     key_and_cursor,
     server_of,
     some_are_late,
@@ -31,6 +33,7 @@ from sluice.extract.database.common import (
     wanted_range,
 )
 from sluice.extract.database.scan import Scan
+from sluice.extract.unreachable import with_reason
 from sluice.sql import literal
 
 SETTINGS = {
@@ -127,7 +130,8 @@ class _Server:
         self._transaction = 0
         with suppress(duckdb.Error):  # otherwise no transaction may be open, or its end would go unnoticed
             self.context.con.execute("rollback")
-        self.context.con.execute(f"detach database if exists {self.catalog}")
+        with attached_databases:
+            self.context.con.execute(f"detach database if exists {self.catalog}")
 
     def _attach(self) -> None:
         load_extension(self.context.con, f"{self.dialect}_scanner")
@@ -139,9 +143,10 @@ class _Server:
                 options = f"type {self.dialect}, read_only{self._secret()}"
                 self.context.con.execute(f"attach {literal(address)} as {self.catalog} ({options})")
         except duckdb.Error as error:
+            said = self._said(error)
             raise ConnectionError(
                 f"{self.source.name}: cannot connect to {self.where} (connection "
-                f"{self.source.load.connection!r}): {self._said(error)}"
+                f"{self.source.load.connection!r}): {with_reason(said, said)}"
             ) from None
 
     def _secret(self) -> str:
@@ -173,9 +178,10 @@ class _Server:
         except duckdb.Error as error:
             if not self._is_broken(error):
                 self.leave()  # after an error, the server may refuse everything in the transaction
-                lossless = self._read_lossless(
-                    table, error
-                )  # invalid text in a key already stops the scanner here
+                try:
+                    lossless = self._read_lossless(table, error)  # an invalid text in a key stops the scanner
+                except duckdb.Error as again:
+                    raise self._explained(table, again) from None
                 if lossless is None:
                     raise
                 return lossless
@@ -227,6 +233,7 @@ class _Server:
             relation=scan.newer(chosen, cursor, wanted, nulls) if wanted else scan.relation(chosen, "true"),
             rejected=scan.undecodable(chosen, within),
             types=scan.types(),
+            is_whole=wanted is None,
             alive_keys=keys,
             fallback=None
             if lossless
@@ -240,9 +247,9 @@ class _Server:
         )
 
     def _explained(self, table: Table[DatabaseTable], error: Exception) -> Exception:
-        """A ConnectionError if the connection failed; otherwise the error itself."""
+        """A ConnectionError if the connection failed, a LoadError for a wrong filter; otherwise the error itself."""
         if not self._is_broken(error):
-            return error
+            return explained_filter(table, error)
         return ConnectionError(
             f"{table.qualified}: the connection {self.source.load.connection!r} to {self.where} broke while the "
             f"table was read ({self._said(error)}). Nothing of it was loaded; load again"
@@ -252,7 +259,7 @@ class _Server:
         """The message of the server's client, without the query and the address, in one line."""
         if self._watch and self._watch.reason:
             return self._watch.reason
-        text = re.sub(r'(?s)^.*?(?:query|connect to \w+ (?:at|with[^"]*)) ".*":', "", str(error))
+        text = re.sub(r'(?s)^.*?(?:query|connect to [\w ]+ (?:at|with[^"]*)) ".*":', "", str(error))
         text = re.sub(r"^(?:\w+ )?Error: ", "", text.strip())
         return self.context.connections.redact(text).partition("\n")[0] or "the connection ended"
 

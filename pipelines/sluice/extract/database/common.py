@@ -11,7 +11,9 @@ from math import ceil, floor
 from typing import Any
 from urllib.parse import urlsplit
 
-from sluice.config.column_names import DELETED_AT, normalized
+import duckdb
+
+from sluice.config.column_names import DELETED_AT
 from sluice.config.declaration import DatabaseTable, Table
 from sluice.engine import engine
 from sluice.engine.raw import address
@@ -31,6 +33,8 @@ DIALECTS = {
 """URL schemes DuckDB reads itself, and the name of its extension."""
 PORTS = {"postgres": 5432, "mysql": 3306}
 CONNECT_SECONDS = 10
+FLOAT_STEP = 2.0**-23
+"""Two neighbours among numbers of single precision differ by at most this part of them."""
 SILENCE_SECONDS = 1800.0
 """A server that sends nothing for this long while it is read is considered gone; a slow query may need as long."""
 BROKEN = re.compile(
@@ -65,15 +69,30 @@ def chosen_columns(table: Table[DatabaseTable], columns: Sequence[str], context:
     wanted = table.load.columns
     raw = context.raw.columns(table)
     named = [*(wanted.include or []), *key_and_cursor(table)]
-    named += [name for name in wanted.exclude or [] if normalized(name) not in raw]
+    named += [name for name in wanted.exclude or [] if table.raw_name(name) not in raw]
     if missing := [name for name in named if name not in columns]:
         raise LoadError(
             f"{table.qualified}: the source's table has no column {', '.join(missing)}; "
             f"it has {', '.join(columns)}"
         )
-    if wanted.include is not None:
-        return [name for name in columns if name in wanted.include]
-    return [name for name in columns if name not in (wanted.exclude or [])]
+    chosen = [
+        name
+        for name in columns
+        if (name in wanted.include if wanted.include is not None else name not in (wanted.exclude or []))
+    ]
+    if not chosen:
+        raise LoadError(f"{table.qualified}: columns leaves none of the source's out of {', '.join(columns)}")
+    return chosen
+
+
+def explained_filter(table: Table[DatabaseTable], error: Exception) -> Exception:
+    """A LoadError where the `filter` is not a condition over the table's columns; else the error itself."""
+    if not table.load.filter or not isinstance(error, duckdb.ProgrammingError):
+        return error
+    reason = str(error).partition("\n")[0].partition("Error: ")[2]
+    return LoadError(
+        f"{table.qualified}: the filter {table.load.filter!r} is not a condition over the table's columns: {reason}"
+    )
 
 
 def key_and_cursor(table: Table[DatabaseTable]) -> list[str]:
@@ -117,6 +136,8 @@ class Range:
 
 
 def _converted(value: Any, own: str, whole: Callable[[Any], int]) -> Any:
+    if own == "FLOAT" and whole is floor and value is not None:
+        return value - abs(value) * FLOAT_STEP  # raw's 9.9 is a little less at the source
     if isinstance(value, datetime) and own.startswith("TIMESTAMP"):
         if own.endswith("ZONE"):  # without one the server would take its own
             return value if value.tzinfo else value.replace(tzinfo=UTC)
@@ -145,13 +166,13 @@ def wanted_range(table: Table[DatabaseTable], own: str, context: ExtractContext)
 
 def declared_types(table: Table[DatabaseTable]) -> dict[str, str]:
     """Raw's types of the columns with a declared `data_type`, by their names in raw."""
-    return {normalized(name): engine().declared_type(kind).name for name, kind in table.data_types.items()}
+    return {name: engine().declared_type(kind).name for name, kind in table.data_types.items()}
 
 
 def _cursor_type(table: Table[DatabaseTable], own: str, context: ExtractContext) -> str:
     """Raw's type of the cursor; refused where rows would be missed, for raw's highest need not be the source's."""
     cursor = table.load.cursor or ""
-    name = normalized(cursor)
+    name = table.raw_name(cursor)
     raw = (
         context.raw.columns(table).get(name) or declared_types(table).get(name) or engine().raw_type(own).name
     )
@@ -171,7 +192,7 @@ def _cursor_type(table: Table[DatabaseTable], own: str, context: ExtractContext)
 
 def _highest(table: Table[DatabaseTable], data_type: str, context: ExtractContext) -> Any:
     """The highest cursor in raw; one in the future, or at infinity, shows nothing about new rows."""
-    column = normalized(table.load.cursor or "")
+    column = table.raw_name(table.load.cursor or "_")
     reached = "true"
     if data_type.startswith(("TIMESTAMP", "DATE")):
         reached = f"{quoted(column)} <= now() + interval 1 day"
@@ -219,7 +240,7 @@ def stage_keys(table: Table[DatabaseTable], context: ExtractContext, relation: s
     known = context.raw.columns(table)
     shown = []
     for name, own, *_ in context.con.execute(f"describe {relation}").fetchall():
-        way = engine().cast(quoted(name), own, known.get(normalized(name), own))
+        way = engine().cast(quoted(name), own, known.get(table.raw_name(name), own))
         value = f"case when {way.keeps} then {way.value} end" if way.keeps else way.value
         shown.append(f"{value} as {quoted(name)}")
     context.con.execute(
@@ -236,7 +257,7 @@ def some_are_late(table: Table[DatabaseTable], keys: str, wanted: Range, context
     if context.options.window:
         return False
     alive = f"where {DELETED_AT} is null" if DELETED_AT in context.raw.columns(table) else ""
-    same = " and ".join(f"s.{quoted(k)} = r.{quoted(normalized(k))}" for k in table.load.primary_key)
+    same = " and ".join(f"s.{quoted(k)} = r.{quoted(table.raw_name(k))}" for k in table.load.primary_key)
     row = context.con.execute(
         f"select count(*) from ({keys}) s anti join"
         f" (select * from {address(table)} {alive}) r on {same}"

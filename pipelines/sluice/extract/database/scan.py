@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 
-from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseTable, Table
 from sluice.engine.types import DECIMAL, EXACT_IN_DOUBLE, NESTED, ordering
 from sluice.errors import LoadError
@@ -137,7 +136,7 @@ class Scan:
 
     def types(self) -> dict[str, str]:
         """Raw types of what arrives as text."""
-        return {normalized(name): altered.type for name, altered in self._altered.items()}
+        return {self._table.raw_name(name): altered.type for name, altered in self._altered.items()}
 
     def take_odd_as_text(
         self, chosen: Sequence[str], within: str, *, every: bool, suspects: Sequence[str]
@@ -148,7 +147,7 @@ class Scan:
         """
         asked = {n: s for n, s in self._suspects.items() if n in chosen or self._table.load.filter}
         if suspects:
-            asked = {n: s for n, s in asked.items() if normalized(n) in suspects}
+            asked = {n: s for n, s in asked.items() if self._table.raw_name(n) in suspects}
         odd = self._odd({n: s.odd.format(self.mark(n)) for n, s in asked.items()}, within)
         if self._dialect != "sqlite":
             self._altered |= {n: Altered(_text_of(self._dialect, n), self.columns[n]) for n in odd}
@@ -166,12 +165,12 @@ class Scan:
     def suspects(self, chosen: Sequence[str]) -> dict[str, str]:
         """Conditions for values that may have been altered on the way, by column of raw."""
         found = {
-            normalized(n): s.arrived.format(quoted(normalized(n)))
+            (raw := self._table.raw_name(n)): s.arrived.format(quoted(raw))
             for n, s in self._suspects.items()
             if s.arrived and n in chosen and n not in self._altered
         }
         if self._dialect == "sqlite" and not self._altered:
-            found |= {normalized(n): "" for n in chosen if self.columns[n] == "VARCHAR"}
+            found |= {self._table.raw_name(n): "" for n in chosen if self.columns[n] == "VARCHAR"}
         return found
 
     def undecodable(self, chosen: Sequence[str], within: str) -> str | None:
@@ -337,7 +336,7 @@ def _altered_by_scanner(
     for name, own, kind in rows:
         match = DECIMAL.match(columns.get(name, ""))
         as_text = _text_of(dialect, name)
-        wanted = declared.get(normalized(name))
+        wanted = declared.get(table.raw_name(name))
         if own in ("numeric", "decimal") and (match is None or int(match[2]) > int(match[1])):
             altered[name] = Altered(as_text, "DECIMAL(38,10)")
         elif dialect == "postgres" and (own.startswith("_") or kind == "c"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from typing import Any
 
-from sluice.config.column_names import normalized
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract.contract import ExtractContext, TypedRows
@@ -18,6 +18,7 @@ from sluice.extract.database.common import (
     Range,
     chosen_columns,
     declared_types,
+    explained_filter,
     key_and_cursor,
     server_of,
     some_are_late,
@@ -25,7 +26,11 @@ from sluice.extract.database.common import (
     wanted_range,
 )
 from sluice.extract.silence import Watch
+from sluice.extract.unreachable import with_reason
 from sluice.sql import literal, quoted
+
+MYSQL = ("mysql", "mariadb")
+"""What SQLAlchemy calls the dialects of MySQL."""
 
 
 def extract_table(
@@ -74,7 +79,9 @@ def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> 
     columns = [c["name"] for c in reflected]
     chosen = chosen_columns(table, columns, context)
     keys = None
-    own = {c["name"]: _ordered_as(c["type"]) for c in reflected}.get(table.load.cursor or "", "")
+    own = {c["name"]: _ordered_as(c["type"], engine.dialect) for c in reflected}.get(
+        table.load.cursor or "", ""
+    )
     wanted = wanted_range(table, own, context)
     if table.load.deletes:
         filtering = key_and_cursor(table) if not table.load.filter else columns
@@ -85,7 +92,7 @@ def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> 
     relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, context)
     filtered = f" where {table.load.filter}" if table.load.filter else ""
     types = {
-        normalized(column["name"]): _decimal(column["type"])
+        table.raw_name(column["name"]): _decimal(column["type"])
         for column in reflected
         if isinstance(column["type"], (Integer, Numeric)) and _as_text(column["type"], engine.dialect)
     }
@@ -93,7 +100,9 @@ def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> 
         table=table,
         relation=f"select {', '.join(map(quoted, chosen))} from ({relation}){filtered}",
         types=types,
+        is_whole=wanted is None,
         alive_keys=keys,
+        explain=partial(explained_filter, table),
     )
 
 
@@ -114,14 +123,18 @@ def _connected(
             f"{source.name}: nothing here reads {where}: {_said(error, watch, context)}. Install the SQLAlchemy "
             "dialect of the database and its driver"
         ) from None
+    except sqlalchemy.exc.ArgumentError:
+        raise ConnectionError(
+            f"{source.name}: the url of {where} cannot be read; write <system>://<user>:<password>@<host>/<database>"
+        ) from None
     try:
         with watch.on(CONNECT_SECONDS * 2) if watch else nullcontext():
             engine.connect().close()
     except Exception as error:  # of any driver
         engine.dispose()
         raise ConnectionError(
-            f"{source.name}: cannot connect to {where}: {_said(error, watch, context)}. Check the url, and that the "
-            "user may log in"
+            f"{source.name}: cannot connect to {where}: {with_reason(_said(error, watch, context), error)}. Check the "
+            "url, and that the user may log in"
         ) from None
     return engine
 
@@ -136,7 +149,13 @@ def _said(error: Exception, watch: Watch | None, context: ExtractContext) -> str
     return (context.connections.redact(str(cause)).strip() or type(cause).__name__).splitlines()[0]
 
 
-def _ordered_as(kind: Any) -> str:
+def _is_single(kind: Any, dialect: Any) -> bool:
+    """Whether an SQLAlchemy type has single precision in this database."""
+    name = type(kind).__name__
+    return (name == "REAL" and dialect.name != "sqlite") or (name == "FLOAT" and dialect.name in MYSQL)
+
+
+def _ordered_as(kind: Any, dialect: Any) -> str:
     """The DuckDB type that orders values as those of an SQLAlchemy type, or the name of that."""
     import sqlalchemy as sa
 
@@ -148,6 +167,8 @@ def _ordered_as(kind: Any) -> str:
         return "time beyond a day" if hasattr(kind, "fsp") else "TIME"  # MySQL's
     if type(kind).__name__ == "YEAR":
         return "BIGINT"
+    if _is_single(kind, dialect):
+        return "FLOAT"
     types: dict[Any, str] = {
         sa.Integer: "BIGINT",
         sa.Float: "DOUBLE",
@@ -183,7 +204,7 @@ def _bytewise(column: Any, dialect: Any) -> Any:
     """A column of texts, ordered as raw orders texts; None where it is not known how that is said."""
     import sqlalchemy as sa
 
-    if dialect.name in ("mysql", "mariadb"):
+    if dialect.name in MYSQL:
         return sa.collate(sa.func.convert(column.op("using")(sa.text("utf8mb4"))), "utf8mb4_bin")
     names = {"postgresql": "C", "sqlite": "binary"}
     return sa.collate(column, names[dialect.name]) if dialect.name in names else None
@@ -222,8 +243,10 @@ class _Query:
         self._wanted = wanted
         self._dialect = dialect
         self._declared_texts = {name for name, kind in declared_types(table).items() if kind == "VARCHAR"}
-        self._texts: dict[str, Any] = {}
-        """Expressions of the columns that the server writes as text."""
+        self._written: dict[str, Any] = {}
+        """Expressions for what the server would not give in full: mostly its own text."""
+        self.single: set[str] = set()
+        """Columns of single precision."""
         self._own: dict[str, Any] = {}
         """The columns' types as reflected."""
 
@@ -234,13 +257,18 @@ class _Query:
         for column in reflected.c:
             self._own.setdefault(column.name, column.type)
             is_text = isinstance(column.type, sa.String)
-            wanted = normalized(column.name) in self._declared_texts and not is_text
+            wanted = self._table.raw_name(column.name) in self._declared_texts and not is_text
             if _as_text(column.type, self._dialect) or wanted:
                 short = isinstance(column.type, (sa.Numeric, sa.Integer, sa.Date, sa.DateTime, sa.Time))
-                self._texts[column.name] = sa.cast(column, sa.String(255 if short else None)).label(
+                self._written[column.name] = sa.cast(column, sa.String(255 if short else None)).label(
                     column.name
                 )
                 column.type = sa.String()
+            elif _is_single(column.type, self._dialect):
+                self.single.add(column.name)
+                if self._dialect.name in MYSQL:  # by itself it writes six digits of one
+                    self._written[column.name] = (column + sa.literal_column("0e0")).label(column.name)
+                column.type = sa.Numeric(asdecimal=False)
             elif isinstance(column.type, sa.Float) or (
                 isinstance(column.type, sa.Numeric) and not self._dialect.supports_native_decimal
             ):  # SQLAlchemy would round to a scale on the way to a decimal
@@ -252,7 +280,7 @@ class _Query:
         """The query."""
         import sqlalchemy as sa
 
-        query = sa.select(*(self._texts.get(column.name, column) for column in reflected.c))
+        query = sa.select(*(self._written.get(column.name, column) for column in reflected.c))
         if self._wanted is None:
             return query
         cursor = reflected.c[self._table.load.cursor]
@@ -296,7 +324,17 @@ def _fetched(
             if batch is None:
                 break
             if writer is None:  # a column that has no value yet may still get one: as text
-                types = [(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in batch.schema]
+                types = [
+                    (
+                        f.name,
+                        pa.float32()
+                        if f.name in query.single
+                        else pa.string()
+                        if pa.types.is_null(f.type)
+                        else f.type,
+                    )
+                    for f in batch.schema
+                ]
                 writer = pq.ParquetWriter(file, pa.schema(types))
             writer.write_table(batch.cast(writer.schema))
             context.progress(table.name, batch.num_rows)

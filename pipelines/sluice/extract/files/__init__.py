@@ -6,29 +6,32 @@ content changes, the rows it brought before are replaced in the same transaction
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from http import HTTPStatus
-from io import BufferedReader
+from pathlib import PurePosixPath
 from typing import Any
 
 import fsspec
 
 from sluice.config.declaration import FilesSource, FilesTable, Source, Table
 from sluice.errors import ConnectionError, LoadError
-from sluice.extract.contract import ExtractContext, Extraction, Files, JsonRecords, TypedRows, each_table
+from sluice.extract.contract import ExtractContext, Extraction, JsonRecords, TypedRows, each_table
+from sluice.extract.files.appended import ends
+from sluice.extract.files.archives import is_litter
 from sluice.extract.files.common import FileBuffer, Found
-from sluice.extract.files.formats import READERS
-from sluice.extract.files.parquet import ParquetFiles
-from sluice.extract.files.text import unpack
+from sluice.extract.files.reader import FilesReader, may_lose_keys, named, summed_up
+from sluice.extract.unreachable import with_reason
 
 S3 = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 5, "mode": "standard"}}
 """Limits of each request; failed ones are retried, with waits that double and vary randomly."""
 S3_TRIES = 3
 """Tries for what those retries did not bring, and for a body that breaks off."""
+FETCHING_SECONDS = 30
+"""How long to find out which of several files cannot be fetched."""
 UNSETTLED_SECONDS = 5
 """A file changed this recently may change again without another time or size."""
 
@@ -111,6 +114,9 @@ def _store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> 
         store.retries = S3_TRIES
         return store, url.removeprefix("s3://").rstrip("/")
     if url.startswith("sftp://"):
+        logging.getLogger("paramiko").addHandler(
+            logging.NullHandler()
+        )  # it would write tracebacks to the terminal
         host, _, path = url.removeprefix("sftp://").partition("/")
         name, _, port = host.partition(":")
         try:
@@ -125,7 +131,8 @@ def _store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> 
             )
         except Exception as error:  # paramiko has no common base for refused, unreachable and unknown
             raise ConnectionError(
-                f"{source.name}: cannot reach the SFTP server {host}: {context.connections.redact(str(error))}"
+                f"{source.name}: cannot reach the SFTP server {host}: "
+                f"{with_reason(context.connections.redact(str(error)), error)}"
             ) from None
         return store, f"/{path}".rstrip("/")
     folder = context.root / url.removeprefix("file://")
@@ -135,98 +142,80 @@ def _store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> 
 
 
 def _extract_table(
-    store: Any, base: str, table: Table[FilesTable], context: ExtractContext
+    store: Any, base: str, table: Table[FilesTable], context: ExtractContext, *, continues: bool = True
 ) -> TypedRows | JsonRecords | None:
-    known = {} if context.options.full_refresh else dict(context.state(table.name).get("files", {}))
-    if context.options.retry_quarantine:
+    """Extract the files that are new; those that were only appended to from where they ended, if `continues`."""
+    known = dict(context.kept(table.name).get("files", {}))
+    there = list(_found(store, base, table, context))
+    missing = _missing(there, known, base, table, context)
+    changed = [file for file in there if known.get(file.name, [None])[0] != file.version]
+    if context.options.retry_quarantine and not context.refreshes(table.name):
         unread = context.raw.quarantined_files(table)
-        found = [f for f in _changed(store, base, table, {}, context) if f.name in unread]
+        unread |= {str(within) for name in unread for within in PurePosixPath(name).parents}  # an archive
+        found, missing = [file for file in there if file.name in unread], []
         known_contents: dict[str, list[str]] = {}
     else:
-        found = list(_changed(store, base, table, known, context))
-        known_contents = known
-    if not found:
+        found, known_contents = changed, known
+        if may_lose_keys(missing, changed, known, table):
+            found = there
+    if not found and not missing:
         return None
-    _fetch(store, base, found, table, context)
+    if found:
+        _fetch(store, base, found, table, context)
+    may_end = continues and not table.load.deletes and not may_lose_keys(missing, changed, known, table)
+    ended = ends(found, known_contents, table, context) if may_end else {}
+    buffer = FileBuffer(context, table)
+
+    def read_whole() -> TypedRows | JsonRecords | None:
+        context.progress(table.name, -buffer.rows)
+        return _extract_table(store, base, table, context, continues=False)
+
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as beside:
-        return _read(found, known, known_contents, table, context, beside)
+        return FilesReader(
+            table, context, buffer, found, missing, known, known_contents, ended, beside, read_whole
+        ).rows()
 
 
-def _read(
-    found: Sequence[Found],
+def _missing(
+    there: Sequence[Found],
     known: Mapping[str, list[str]],
-    known_contents: Mapping[str, list[str]],
+    base: str,
     table: Table[FilesTable],
     context: ExtractContext,
-    beside: ThreadPoolExecutor,
-) -> TypedRows | JsonRecords | None:
-    """Read the fetched files whose content is new; a thread computes their digests in parallel."""
-    digests: dict[str, Future[str]] = {}
-    loaded: list[Found] = []
-    buffer = FileBuffer(context, table)
-    for before, file in zip([None, *found], found, strict=False):
-        if before:  # one at a time: a process may not open as many files as there are
-            digests[before.name].result()
-        digest = digests[file.name] = beside.submit(_sha256, file.local.open("rb"))
-        unpack(file, table, buffer)
-        if file.name in known_contents and known_contents[file.name][1] == digest.result():
-            buffer.forget(file)
-        else:
-            loaded.append(file)
-    parquet = ParquetFiles(table, context, set(known))
-    if table.load.format == "parquet":
-        for file in loaded:
-            parquet.add(file)
-        relation = parquet.relation()
-    else:
-        for file in loaded:
-            READERS[table.load.format](file, table, buffer, set(known))
-            buffer.settle()
-        relation = buffer.close()
-    if relation is None:
-        columns = buffer.columns()
-        if not columns:
-            return None
-        relation = f"select {', '.join(columns)} where false"
-    read = {file.name: [file.version, digests[file.name].result()] for file in found}
-    rows: dict[str, Any] = {
-        "table": table,
-        "relation": relation,
-        "origin": Files(tuple(file.name for file in loaded)),
-        "rejected": buffer.rejected(),
-        "state": {"files": {**known, **read}},
-        "release": buffer.release,
-    }
-    if table.load.format in ("json", "jsonl"):
-        return JsonRecords(**rows, is_exact=buffer.is_exact)
-    if table.load.format == "parquet":
-        rows |= {"types": parquet.types, "explain": parquet.explain}
-    return TypedRows(**rows)
+) -> list[str]:
+    """Files that were loaded before and are gone, where the table wants their rows deleted.
 
-
-def _sha256(content: BufferedReader) -> str:
-    """The digest of the file as it came; the unpacked file takes its place later."""
-    with content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _changed(
-    store: Any, base: str, table: Table[FilesTable], known: dict[str, list[str]], context: ExtractContext
-) -> Iterator[Found]:
-    """Files whose size, time or e-tag differs from what the last load saw."""
-    files = _listed(store, base, table, context)
-    if not files and not known:
+    Raises LoadError if no file was ever there, or one may not be missing.
+    """
+    if not there and not known:
         raise LoadError(f"{table.qualified}: no file matches {table.load.path!r} below {base}")
+    missing = sorted(known.keys() - {file.name for file in there})
+    if missing and table.load.missing_files == "fail":
+        raise LoadError(
+            f"{table.qualified}: {len(missing)} file(s) that were loaded before are missing: {named(missing)}. "
+            "Nothing was loaded. Bring them back; or, if they are to be gone, let missing_files in "
+            f"{table.file.name} be delete or keep"
+        )
+    if not there:
+        context.warned(
+            table.name,
+            f"{table.qualified}: 0 files match {table.load.path!r} below {base} ({len(known)} were loaded before)",
+        )
+    return missing if table.load.missing_files == "delete" else []
+
+
+def _found(store: Any, base: str, table: Table[FilesTable], context: ExtractContext) -> Iterator[Found]:
+    """The files there are; one that may still change has a version that no load saw before."""
+    files = _listed(store, base, table, context)
     now = time.time()
     for number, (path, info) in enumerate(sorted(files.items())):
         name = path.removeprefix(base).lstrip("/")
         version = _version(info)
         if not info.get("ETag") and abs(_seconds(_stamp(info)) - now) < UNSETTLED_SECONDS:
             version += f" at {now}"  # may change again within the clock's resolution: look at it next time
-        if known.get(name, [None])[0] != version:
-            # without its ending, by which readers would try to unpack it again
-            local = context.folder / f"{table.name}.files" / str(number)
-            yield Found(name, path, version, local)
+        # without its ending, by which readers would try to unpack it again
+        local = context.folder / f"{table.name}.files" / str(number)
+        yield Found(name, path, version, local, name)
 
 
 def _listed(
@@ -238,9 +227,10 @@ def _listed(
         listing = store.glob(pattern, detail=True)
     except Exception as error:
         raise ConnectionError(
-            f"{table.qualified}: cannot list {pattern}: {context.connections.redact(str(error))}"
+            f"{table.qualified}: cannot list {pattern}: "
+            f"{with_reason(context.connections.redact(str(error)), error)}"
         ) from None
-    return {path: info for path, info in listing.items() if info["type"] == "file"}
+    return {path: info for path, info in listing.items() if info["type"] == "file" and not is_litter(path)}
 
 
 def _version(info: Mapping[str, Any]) -> str:
@@ -279,11 +269,35 @@ def _copy(store: Any, found: Sequence[Found], table: Table[FilesTable], context:
     try:
         store.get([f.remote for f in found], [str(f.local) for f in found])
     except Exception as error:  # each kind of store has its own
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConnectionError(
-            f"{table.qualified}: cannot fetch {found[0].remote}{' and others' if found[1:] else ''}: "
-            f"{context.connections.redact(said)}; nothing was loaded. Load again"
-        ) from None
+        failed = (_not_fetched(store, found) if found[1:] else {}) or {found[0].name: error}
+    else:
+        return
+    reasons = {name: " ".join(f"{type(error).__name__}: {error}".split()) for name, error in failed.items()}
+    errors = [
+        f"{table.qualified}: cannot fetch {name}: {context.connections.redact(said)}"
+        for name, said in reasons.items()
+    ]
+    total = f"{table.qualified}: {len(errors)} files cannot be fetched"
+    raise ConnectionError("\n".join(summed_up(errors, total)) + "; nothing was loaded. Load again")
+
+
+def _not_fetched(store: Any, found: Sequence[Found]) -> dict[str, Exception]:
+    """Which of the files that were asked for together cannot be fetched, and why: those that are not here, one by one.
+
+    Ends early where that takes long.
+    """
+    failed: dict[str, Exception] = {}
+    until = time.monotonic() + FETCHING_SECONDS
+    for file in found:
+        here = file.local.stat().st_size if file.local.exists() else 0
+        is_here = here and here == int(file.version.split()[0])
+        if is_here or (failed and time.monotonic() > until):
+            continue
+        try:
+            store.get(file.remote, str(file.local))
+        except Exception as error:  # each kind of store has its own
+            failed[file.name] = error
+    return failed
 
 
 def _seconds(changed: Any) -> float:

@@ -19,13 +19,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sluice.config.column_names import DELETED_AT, FILE, LINE, RECORD, STAMPS, normalized
+from sluice.config.column_names import RECORD
 from sluice.config.declaration import FilesTable, Table
-from sluice.errors import LoadError
+from sluice.errors import LoadError, with_hint
 from sluice.extract.exact_json import no_key_twice
 from sluice.extract.files.common import FileBuffer, Found
+from sluice.extract.files.delimited import read_delimited
 from sluice.extract.files.excel import unread_cells
-from sluice.extract.files.text import BLOCK_BYTES
+from sluice.extract.files.header import file_columns, refuse_undecodable
+from sluice.extract.files.plain_csv import ends_lines
+from sluice.extract.files.text import BLOCK_BYTES, occurs
 from sluice.extract.row_buffer import numbers, texts
 
 _NO_DELIMITER = b"\x1f"
@@ -36,24 +39,30 @@ BATCH_ROWS = 100_000
 
 def _csv(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     load = table.load
+    if (
+        len(load.delimiter) > 1
+        or not (load.delimiter + load.quote).isascii()
+        or load.row_terminator
+        or (load.escape and occurs(file.local, load.escape.encode()))
+    ):
+        read_delimited(file, table, buffer, loaded_before)
+        return
     quoting: dict[str, Any] = {"quotechar": load.quote} if load.quote else {"quoting": csv.QUOTE_NONE}
     with file.local.open(encoding="utf-8", newline="") as text:
         skipped = sum(1 for _ in islice(text, load.skip_lines))
         reader = csv.reader(text, delimiter=load.delimiter, **quoting)
-        first = next((row for row in reader if row), None)
+        first = next((row for row in reader if len(row) > 1 or "".join(row).strip()), None)
         header_lines = reader.line_num
-    if load.header and (undecodable := buffer.undecodable(file, skipped + 1, skipped + max(header_lines, 1))):
-        raise LoadError(
-            f"{table.qualified}: {file.name} has no header that can be read: {undecodable}; nothing was loaded. Is the "
-            "file compressed, or in another encoding than declared?"
-        )
-    if first is None or skipped < load.skip_lines:
-        if load.header:
+    if load.header:
+        refuse_undecodable(file, table, buffer, skipped + 1, skipped + max(header_lines, 1))
+    if first is None:
+        if skipped < load.skip_lines and file.local.read_bytes().strip():
             raise LoadError(
-                f"{table.qualified}: {file.name} has no header line; an empty file is sent by mistake"
+                f"{table.qualified}: {file.name} has {skipped} line(s), of which skip_lines leaves out "
+                f"{load.skip_lines}; nothing was loaded"
             )
         return
-    names = _names(first, file, table, buffer, loaded_before)
+    names = file_columns(first, file, table, buffer, loaded_before)
     skip = load.skip_lines + (header_lines if load.header else 0)
     lines: Sequence[int] | None = _plain_lines(file.local, skip, load.quote)
     if lines is not None:
@@ -121,18 +130,11 @@ def _plain_lines(path: Path, skip: int, quote: str) -> range | None:
         while block := data.read(BLOCK_BYTES):
             if quote and quote.encode() in block:
                 return None
-            if (last == b"\r" or b"\r" in block) and not _ends_lines(block, last):
+            if (last == b"\r" or b"\r" in block) and not ends_lines(block, last):
                 return None
             newlines += block.count(b"\n")
             last = block[-1:]
     return range(skip + 1, newlines + (last != b"\n") + 1) if last != b"\r" else None
-
-
-def _ends_lines(block: bytes, before: bytes) -> bool:
-    """Whether every carriage return stands before a line feed; one at the end of the block may."""
-    if before == b"\r" and not block.startswith(b"\n"):
-        return False
-    return block.count(b"\r") - block.endswith(b"\r") == block.count(b"\r\n")
 
 
 def _records(file: Found, table: Table[FilesTable], skip: int, quoting: dict[str, Any]) -> Sequence[int]:
@@ -194,53 +196,6 @@ def _blank_malformed(
     return malformed
 
 
-def _names(
-    first: Sequence[str], file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]
-) -> list[str]:
-    """Column names of a file: its header, or the declared columns in order; checked for what is missing."""
-    declared = [c.name for c in table.columns if not c.name.startswith("_")]
-    if not table.load.header:
-        if len(first) != len(declared):
-            raise LoadError(
-                f"{table.qualified}: {file.name} has {len(first)} fields a line, "
-                f"but {len(declared)} columns are declared"
-            )
-        return declared
-    names = [name.strip() for name in first]
-    if any("\0" in name for name in names):
-        raise LoadError(
-            f"{table.qualified}: {file.name} has zero bytes in its header, so it is not {table.load.encoding} text; "
-            "nothing was loaded. Declare its encoding, such as utf-16"
-        )
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LoadError(f"{table.qualified}: {file.name} has the column {', '.join(map(repr, twice))} twice")
-    if "" in names:
-        raise LoadError(
-            f"{table.qualified}: {file.name}: column {names.index('') + 1} of the header has no name"
-        )
-    have: dict[str, str] = {}
-    for name in names:
-        if (twin := have.setdefault(normalized(name), name)) != name:
-            raise LoadError(
-                f"{table.qualified}: {file.name}: the columns {twin!r} and {name!r} would both be called "
-                f"{normalized(name)!r}"
-            )
-    if ours := have.keys() & {FILE, LINE, *STAMPS, DELETED_AT}:
-        raise LoadError(f"{table.qualified}: {file.name} has the column {min(ours)}, which is one of ours")
-    excluded = {normalized(name) for name in table.load.columns.exclude or []}
-    # a file sent again may keep the layout it always had
-    required = {normalized(n) for n in declared} | (
-        set() if file.name in loaded_before else buffer.raw_columns
-    )
-    if missing := sorted(required - have.keys() - excluded):
-        raise LoadError(
-            f"{table.qualified}: {file.name} has no column {', '.join(missing)} (its header: {', '.join(names)}); "
-            "nothing was loaded. Fix the file; if the column is gone for good, put it under columns: {exclude: [...]}"
-        )
-    buffer.headers(names)
-    return names
-
-
 def _jsonl(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     done = 0
     for lines in _split(file.local):
@@ -263,7 +218,7 @@ def _split(path: Path) -> Iterator[pa.StringArray]:
     from pyarrow import csv as arrow_csv
 
     done = 0
-    if not _occurs(path, b"\r", _NO_DELIMITER):
+    if not occurs(path, b"\r", _NO_DELIMITER):
         try:
             for batch in arrow_csv.open_csv(
                 path,
@@ -284,17 +239,14 @@ def _split(path: Path) -> Iterator[pa.StringArray]:
             yield texts(batch)
 
 
-def _occurs(path: Path, *bytes_: bytes) -> bool:
-    with path.open("rb") as data:
-        return any(any(b in block for b in bytes_) for block in iter(lambda: data.read(BLOCK_BYTES), b""))
-
-
 def _json(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
     import orjson
 
+    if not (content := file.local.read_bytes()).strip():
+        return
     try:  # numbers stay texts: a double cannot hold all of their digits
         value: Any = json.loads(
-            file.local.read_bytes(),
+            content,
             parse_float=lambda number: orjson.Fragment(number.encode()),
             parse_int=lambda number: orjson.Fragment(number.encode()),
             parse_constant=lambda number: orjson.Fragment(number.encode()),
@@ -305,14 +257,17 @@ def _json(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_befo
             f"{table.qualified}: {file.name} cannot be read as JSON: it is nested too deeply; nothing was loaded"
         ) from None
     except ValueError as error:
+        hint = ". If each line is a record, declare format: jsonl" if "Extra data" in str(error) else ""
         raise LoadError(
-            f"{table.qualified}: {file.name} cannot be read as JSON: {error}; nothing was loaded"
+            f"{table.qualified}: {file.name} cannot be read as JSON: {error}; nothing was loaded{hint}"
         ) from None
+    keys = f"; it has {', '.join(map(repr, list(value)[:10]))}" if value and isinstance(value, dict) else ""
     for key in filter(None, (table.load.records or "").split(".")):
         value = value.get(key) if isinstance(value, dict) else None
     records = [value] if isinstance(value, dict) else value
     if not isinstance(records, list):
-        raise LoadError(f"{table.qualified}: {file.name} has no list of records at {table.load.records!r}")
+        where = f"at {table.load.records!r}{keys}" if table.load.records else "in it"
+        raise LoadError(f"{table.qualified}: {file.name} has no list of records {where}; nothing was loaded")
     try:
         texts = [orjson.dumps(record).decode() for record in records]
     except TypeError as error:  # half of a character, written as an escape
@@ -351,20 +306,8 @@ def _text_batches(path: Path, skip: int) -> Iterator[tuple[list[int], list[str]]
 
 
 def _excel(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
-    import python_calamine
-
     load = table.load
-    try:
-        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.local.read_bytes()))
-    except python_calamine.CalamineError as error:
-        raise LoadError(
-            f"{table.qualified}: {file.name} cannot be read as Excel: {error}; nothing was loaded"
-        ) from None
-    if load.sheet and load.sheet not in book.sheet_names:
-        raise LoadError(
-            f"{table.qualified}: {file.name} has no sheet {load.sheet!r}; it has {', '.join(book.sheet_names)}"
-        )
-    sheet = book.get_sheet_by_name(load.sheet) if load.sheet else book.get_sheet_by_index(0)
+    sheet = _sheet(file, table, buffer)
     rows = list(enumerate(sheet.to_python(skip_empty_area=False), 1))
     unread: dict[int, dict[int, str]] = {}
     for reference, what in unread_cells(file.local, sheet.name).items():
@@ -377,18 +320,13 @@ def _excel(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_bef
         rows = [(n, row[first[1] : last[1] + 1]) for n, row in rows if first[0] <= n - 1 <= last[0]]
     rows = [(n, row) for n, row in rows[load.skip_lines :] if any(cell != "" for cell in row)]
     if not rows:
-        if load.header:
-            raise LoadError(
-                f"{table.qualified}: {file.name}: the sheet {sheet.name!r} has no header row; an empty one is sent by "
-                "mistake, or the rows are on another: name it with `sheet`"
-            )
         return
     header = [_cell_text(cell, ".") or "" for cell in rows[0][1]]
     if load.header:
         while header and header[-1] == "":
             header.pop()
         rows = rows[1:]
-    names = _names(header, file, table, buffer, loaded_before)
+    names = file_columns(header, file, table, buffer, loaded_before)
     nulls = set(load.nulls)
     for number, cells in rows:
         if bad := [
@@ -410,6 +348,38 @@ def _excel(file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_bef
     }
     if rows:
         buffer.write(file, columns, [number for number, _ in rows])
+
+
+def _sheet(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> Any:
+    """The declared sheet of an Excel file, or its first; raises LoadError where that is not the one to read."""
+    import python_calamine
+
+    visible, chart = python_calamine.SheetVisibleEnum.Visible, python_calamine.SheetTypeEnum.ChartSheet
+
+    where, wanted = f"{table.qualified}: {file.name}", table.load.sheet
+    try:
+        book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.local.read_bytes()))
+    except python_calamine.CalamineError as error:
+        raise LoadError(f"{where} cannot be read as Excel: {error}; nothing was loaded") from None
+    if wanted and wanted not in book.sheet_names:
+        message = f"{where} has no sheet {wanted!r}; it has {', '.join(map(repr, book.sheet_names))}"
+        raise LoadError(with_hint(message, wanted, book.sheet_names))
+    names = [meta.name for meta in book.sheets_metadata if meta.typ != chart]
+    sheet = book.get_sheet_by_name(wanted or names[0])
+    others = [name for name in names if name != sheet.name]
+    hidden = [meta.name for meta in book.sheets_metadata if meta.visible != visible]
+    if hidden:
+        unread = ", ".join(repr(name) for name in hidden if name != sheet.name)
+        buffer.note(
+            f"{where}: the sheet {sheet.name!r} was read{', which is hidden' if sheet.name in hidden else ''}"
+            + (f"; not read, and hidden: {unread}" if unread else "")
+        )
+    if not wanted and not sheet.height and (full := [n for n in others if book.get_sheet_by_name(n).height]):
+        raise LoadError(
+            f"{where}: the sheet {sheet.name!r} has no rows, but {', '.join(map(repr, full))} has; nothing was loaded. "
+            "Name the one to read with `sheet`"
+        )
+    return sheet
 
 
 def _cell(reference: str) -> tuple[int, int]:

@@ -11,32 +11,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sluice.config.column_names import FILE, LINE, normalized
+from sluice.config.column_names import FILE, LINE
 from sluice.config.declaration import FilesTable, Table
-from sluice.engine.types import WIDEST
+from sluice.engine.types import NESTED, WIDEST, as_written
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
-from sluice.extract.files.common import Found
+from sluice.extract.files.common import FileBuffer, Found
+from sluice.extract.files.header import check_complete, check_distinct
 from sluice.sql import literal, quoted
 
 
 class ParquetFiles:
     """All files of one load as one relation; a column whose type differs between them must be declared."""
 
-    def __init__(self, table: Table[FilesTable], context: ExtractContext, loaded_before: set[str]) -> None:
+    def __init__(self, table: Table[FilesTable], context: ExtractContext) -> None:
         self.types: dict[str, str] = {}
         """Raw types of the columns that arrive as texts."""
         self._table = table
         self._context = context
-        self._loaded_before = loaded_before
-        self._excluded = {normalized(name) for name in table.load.columns.exclude or []}
-        self._required = {n for n in context.raw.columns(table) if n[0] != "_"} - self._excluded
+        self._required = {n for n in context.raw.columns(table) if n[0] != "_"} - table.excluded
         self._seen: dict[str, tuple[str, str]] = {}
         self._selects: list[str] = []
         self._names: dict[str, str] = {}
         """Names of the files by their paths on this machine."""
 
-    def add(self, file: Found) -> None:
+    def add(self, file: Found, table: Table[FilesTable], buffer: FileBuffer, loaded_before: set[str]) -> None:
         """Check a file's columns; raises LoadError when it, or one of them, cannot be read as it is."""
         where = f"{self._table.qualified}: {file.name}"
         self._names[str(file.local)] = file.name
@@ -45,7 +44,7 @@ class ParquetFiles:
             schema = parquet.schema_arrow
             # a column that has no type yet gets one with its first value
             typed = [field for field in schema if not pa.types.is_null(field.type)]
-            self._check_names([field.name for field in schema], file)
+            self._check_names([field.name for field in schema], file, loaded_before)
             texts = {f.name for f in typed if _comes_as_text(f, parquet, where)}
             path = _with_texts(parquet, texts, file.local) if texts else file.local
             scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
@@ -58,41 +57,37 @@ class ParquetFiles:
         except (duckdb.Error, pa.ArrowException, OSError, ValueError) as error:
             said = str(error).partition("\n")[0].replace(str(file.local), "it")
             raise LoadError(f"{where} cannot be read as Parquet: {said}; nothing was loaded") from None
-        own = {field.name: field for field in typed}
+        own, written = {field.name: field for field in typed}, []
         for name, kind, *_ in described:
             if name in texts:
                 kind = str(own[name].type)
-                self.types[normalized(name)] = _raw_type(own[name].type)
+                self.types[self._table.raw_name(name)] = _raw_type(own[name].type)
+            elif "FLOAT" in kind or NESTED.search(kind):
+                # beside another file DuckDB would widen it, to digits or fields that nobody wrote
+                value, kind = as_written(quoted(name), kind)
+                if NESTED.search(kind):
+                    value, kind = f"to_json({value})", "JSON"
+                written.append(f"{value} as {quoted(name)}")
             other, first = self._seen.setdefault(name, (kind, file.name))
-            if other != kind and name not in self._table.data_types:
+            if other != kind and self._table.raw_name(name) not in self._table.data_types:
                 raise LoadError(
                     f"{self._table.qualified}.{name}: is {other.lower()} in {first}, but {kind.lower()} in "
                     f"{file.name}; declare its data_type"
                 )
-        self._context.progress(self._table.name, parquet.metadata.num_rows)
+        buffer.count(file, parquet.metadata.num_rows)
+        replaced = f"replace ({', '.join(written)})" if written else ""
         self._selects.append(
-            f"select {literal(file.name)} as {FILE}, file_row_number + 1 as {LINE}, * exclude ({left_out}) from {scan}"
+            f"select {literal(file.name)} as {FILE}, file_row_number + 1 as {LINE},"
+            f" * exclude ({left_out}) {replaced} from {scan}"
         )
 
-    def _check_names(self, names: Sequence[str], file: Found) -> None:
+    def _check_names(self, names: Sequence[str], file: Found, loaded_before: set[str]) -> None:
         where = f"{self._table.qualified}: {file.name}"
-        have: dict[str, str] = {}
-        for name in names:
-            if (twin := have.get(normalized(name))) is not None:
-                raise LoadError(
-                    f"{where}: the columns {twin!r} and {name!r} would both be called {normalized(name)!r}"
-                )
-            have[normalized(name)] = name
-        if ours := have.keys() & {FILE, LINE}:
-            raise LoadError(f"{where} has the column {min(ours)}, which is one of ours")
-        # a file sent again may keep the layout it always had
-        if file.name not in self._loaded_before and (missing := sorted(self._required - have.keys())):
-            raise LoadError(
-                f"{where} has no column {', '.join(missing)} (it has {', '.join(names)}); nothing was loaded. Fix the "
-                "file; if the column is gone for good, put it under columns: {exclude: [...]}"
-            )
+        check_distinct(names, where, self._table)
+        if file.name not in loaded_before:  # a file sent again may keep the layout it always had
+            check_complete(names, self._required, where, self._table)
         if self._table.load.columns.include is None:
-            self._required |= have.keys() - self._excluded
+            self._required |= {self._table.raw_name(name) for name in names} - self._table.excluded
 
     def relation(self) -> str | None:
         """A SELECT of all rows; None without a file."""

@@ -1,16 +1,12 @@
-"""Files are decompressed, and text is converted to UTF-8."""
+"""Texts are converted to UTF-8."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
-import shutil
-import zlib
 from array import array
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 
@@ -20,32 +16,31 @@ from sluice.extract.files.common import FileBuffer, Found
 
 BLOCK_BYTES = 16 * 2**20
 """Bytes of a CSV parsed at a time; a longer line is an error."""
+READ_BYTES = 2**20
+"""Bytes of a file looked at at a time: larger blocks are new memory each time, which costs more than to read them."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, with which it begins
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+"""Byte order marks, and the codecs that read them."""
 
 
-def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
-    """Decompress, and convert text to UTF-8, in place of the file that came.
+def to_utf8(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
+    """Convert a text to UTF-8, in its place; other formats stay as they are.
 
-    Lines with bytes that the encoding does not have become blank ones, and bad rows.
+    Its byte order mark says its encoding, else the declaration does. Lines with bytes that the encoding does not have
+    become blank ones, and bad rows.
     """
-    path, name = file.local, file.name
-    unpackers = {".gz": _gunzip, ".zst": _unzstd}
-    unpack = unpackers.get(Path(name).suffix.lower())
-    load = table.load
+    path, name, load = file.local, file.name, table.load
     plain = path.with_name(path.name + ".plain")
-    if unpack:
-        with path.open("rb") as archive, plain.open("wb") as out:
-            try:
-                unpack(archive, out)
-            except (EOFError, OSError, ValueError, zlib.error) as error:
-                raise LoadError(
-                    f"{table.qualified}: {name} is not a whole {Path(name).suffix} file: {error}"
-                ) from None
-        plain.replace(path)
     if load.format in ("csv", "jsonl", "json", "lines"):
-        codec = codecs.lookup(load.encoding).name
+        codec = codec_of(path, load.encoding)
         if codec == "utf-8" and _is_clean_utf8(path):
             return
-        decode = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)()
+        decode = codecs.getincrementaldecoder(codec)()
         line = 1
         undecodable = ""
         with path.open("rb") as original, plain.open("w", encoding="utf-8", newline="") as out:
@@ -54,28 +49,50 @@ def unpack(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
                     text = decode.decode(block, final=not block)
                 except UnicodeDecodeError as error:
                     line += error.object[: error.start].count(b"\n")
-                    undecodable = f"byte 0x{error.object[error.start]:02x} is not {load.encoding}"
+                    undecodable = (
+                        f"byte 0x{error.object[error.start]:02x} is not {codec.removesuffix('-sig')}"
+                    )
                     break
                 line += text.count("\n")
                 out.write(text)
-        if undecodable and (load.format == "json" or codec.startswith(("utf-16", "utf-32"))):
+        if undecodable and (
+            load.format == "json" or load.row_terminator or codec.startswith(("utf-16", "utf-32"))
+        ):
             raise LoadError(
                 f"{table.qualified}: {name} line {line}: {undecodable}; nothing was loaded. "
                 "Fix the file or declare its encoding"
             )
         if undecodable:
-            _decode_lines(file, plain, codec, load.encoding, buffer)
+            _decode_lines(file, plain, codec, buffer)
         plain.replace(path)
 
 
+def occurs(path: Path, *signs: bytes) -> bool:
+    """Whether a file has any of these bytes."""
+    with path.open("rb") as data:
+        return any(any(s in block for s in signs) for block in iter(lambda: data.read(READ_BYTES), b""))
+
+
+def codec_of(path: Path, declared: str) -> str:
+    """The name of the Python codec for a text: by its mark, else as declared."""
+    with path.open("rb") as text:
+        head = text.read(1024)
+    for mark, codec in _MARKS.items():
+        if head.startswith(mark):
+            return codec
+    codec = codecs.lookup(declared).name
+    if (
+        codec == "utf-16"
+    ):  # without a mark: most characters of a header have a zero as their first byte, or second
+        return "utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le"
+    return codec
+
+
 def _is_clean_utf8(path: Path) -> bool:
-    """Whether a file is UTF-8 throughout, without a byte order mark."""
+    """Whether a file is UTF-8 throughout."""
     rest = b""
     with path.open("rb") as text:
-        if text.read(3) == codecs.BOM_UTF8:
-            return False
-        text.seek(0)
-        while block := text.read(BLOCK_BYTES):
+        while block := text.read(READ_BYTES):
             block = rest + block if rest else block
             whole = len(block) - _begun(block)
             rest = block[whole:]
@@ -95,37 +112,14 @@ def _begun(block: bytes) -> int:
     return 0
 
 
-def _decode_lines(file: Found, plain: Path, codec: str, encoding: str, buffer: FileBuffer) -> None:
+def _decode_lines(file: Found, plain: Path, codec: str, buffer: FileBuffer) -> None:
     """Convert a text to UTF-8 line by line."""
     with file.local.open("rb") as lines, plain.open("w", encoding="utf-8", newline="") as out:
         for number, line in enumerate(lines, 1):
             try:
-                out.write(line.decode("utf-8-sig" if codec == "utf-8" and number == 1 else codec))
+                out.write(line.decode(codec if number == 1 else codec.removesuffix("-sig")))
             except UnicodeDecodeError as error:
-                reason = f"byte 0x{error.object[error.start]:02x} is not {encoding}"
+                reason = f"byte 0x{error.object[error.start]:02x} is not {codec.removesuffix('-sig')}"
                 shown = line.decode(codec, "backslashreplace").rstrip("\r\n")
                 buffer.reject(file, number, reason, shown)
                 out.write("\n")
-
-
-def _gunzip(archive: IO[bytes], out: IO[bytes]) -> None:
-    with gzip.open(archive) as plain:
-        shutil.copyfileobj(plain, out)
-
-
-def _unzstd(archive: IO[bytes], out: IO[bytes]) -> None:
-    """All frames; zstandard's own file object stops after the first, and takes a cut-off one for the end."""
-    import zstandard
-
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        while block := archive.read(BLOCK_BYTES):
-            while block:
-                if frame.eof:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
-                out.write(frame.decompress(block))
-                block = frame.unused_data if frame.eof else b""
-    except zstandard.ZstdError as error:
-        raise ValueError(error) from None
-    if not frame.eof:
-        raise EOFError("it ends within a frame")

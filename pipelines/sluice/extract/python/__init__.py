@@ -26,12 +26,20 @@ from dlt.extract.pipe_iterator import PipeIterator
 from dlt.extract.source import SourceInjectableContext, SourceSchemaInjectableContext
 
 from sluice.config.declaration import PythonSource, PythonTable, Source, Table
-from sluice.config.settings import make_importable
+from sluice.config.project_code import make_importable
 from sluice.errors import LoadError, SluiceError
-from sluice.extract.contract import ExtractContext, Extraction, TypedRows, each_table
+from sluice.extract.contract import (
+    AFTER_COMMIT,
+    READ_WITH,
+    ExtractContext,
+    Extraction,
+    TypedRows,
+    each_table,
+)
 from sluice.extract.python.typed_rows import TypedRowWriter
 
 PROGRESS_ROWS = 1_000
+NEEDS_WHOLE = "deletes: compare_keys needs a table that is read whole; drop one of the two"
 
 
 def extract(
@@ -40,6 +48,10 @@ def extract(
     """Rows of every table; errors are LoadError with the place in the project's code that raised."""
     make_importable(context.root)
     yield from each_table(tables, lambda table: _extract_table(source, table, context))
+
+
+def _only_news(dotted: str) -> str:
+    return f"{dotted} reads only what is new (dlt.sources.incremental), and {NEEDS_WHOLE}"
 
 
 def _extract_table(
@@ -54,8 +66,10 @@ def _extract_table(
         resources: dict[str, Any] = (
             state.setdefault("sources", {}).setdefault(source.name, {}).setdefault("resources", {})
         )
-        if context.options.full_refresh:
-            resources.pop(table.name, None)
+        own = {k: v for k, v in context.kept(table.name).items() if k not in (READ_WITH, AFTER_COMMIT)}
+        resources.pop(table.name, None)
+        if own:
+            resources[table.name] = copy.deepcopy(own)
         whole = DltSource(Schema(source.name), source.name, [resource])
         # set up once for all items; iterating a dlt source does so for each, which takes longer than the item
         with (
@@ -76,12 +90,26 @@ def _extract_table(
                     context.progress(table.name, rows.taken - reported)
                     reported = rows.taken
             context.progress(table.name, rows.taken - reported)
-        relation = rows.relation(context.raw.columns(table), table.data_types)
+        has_state = resource.incremental is not None or bool(resources.get(table.name))
+        is_partial = has_state or table.load.has_range() or table.load.disposition() == "append"
+        relation = rows.relation(context.raw.columns(table), table)
     except (Exception, SystemExit) as error:  # a function that calls exit() ends its table, not the load
         raise _failure(error, table, context) from error
+    kept = resources.get(table.name, {})
+    if table.load.deletes and kept:
+        raise LoadError(
+            f"{table.qualified}: {table.load.resource} keeps a state, so it may yield only what is new, and "
+            f"{NEEDS_WHOLE}"
+        )
     if relation is None:
         return None
-    return TypedRows(table=table, relation=relation, state=resources.get(table.name, {}))
+    return TypedRows(
+        table=table,
+        relation=relation,
+        state=kept,
+        is_whole=not is_partial,
+        may_lack_columns=is_partial,
+    )
 
 
 def _resource(table: Table[PythonTable], context: ExtractContext) -> DltResource:
@@ -89,6 +117,10 @@ def _resource(table: Table[PythonTable], context: ExtractContext) -> DltResource
     dotted = table.load.resource
     module, _, name = dotted.rpartition(".")
     found = getattr(importlib.import_module(module), name)
+    if not callable(found):
+        raise LoadError(
+            f"{dotted} is a value of the type {type(found).__name__}, not a function or a dlt resource"
+        )
     arguments = context.connections.fill(table.load.arguments)
     if isinstance(found, DltResource):
         # an undecorated call binds the arguments; without any, the resource may be bound already
@@ -108,6 +140,8 @@ def _resource(table: Table[PythonTable], context: ExtractContext) -> DltResource
             f"{dotted} reads only what is new (dlt.sources.incremental), and without a primary_key that would replace "
             "all rows before it; declare a primary_key, or write_disposition: append"
         )
+    if resource.incremental is not None and table.load.deletes:
+        raise LoadError(_only_news(dotted))
     if table.load.primary_key and isinstance(resource.incremental, Incremental):
         # dlt would drop a row that changed at the cursor's last value, because its key is known there
         resource.incremental.primary_key = ()
@@ -140,7 +174,8 @@ def _iterable(made: Any, dotted: str) -> Any:
         return [made]
     if hasattr(made, "schema") or hasattr(made, "columns"):  # one Arrow table or data frame
         return [made]
-    if made is None or not (hasattr(made, "__iter__") or hasattr(made, "__aiter__")):
+    is_text = isinstance(made, str | bytes)
+    if is_text or not (hasattr(made, "__iter__") or hasattr(made, "__aiter__")):
         raise LoadError(
             f"{dotted} returned {type(made).__name__}; it has to yield dicts, Arrow tables or frames"
         )

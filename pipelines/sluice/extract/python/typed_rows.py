@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sluice.config.declaration import PythonTable, Table
 from sluice.engine.types import EXACT_IN_DOUBLE, WIDEST
 from sluice.errors import LoadError
 from sluice.extract.exact_json import dumps
@@ -47,6 +48,7 @@ class TypedRowWriter:
     def __init__(self, folder: Path, name: str) -> None:
         self.taken = 0
         """Rows so far."""
+        self._has_dicts = False
         self._folder = folder
         self._name = name
         self._waiting: list[dict[str, Any]] = []
@@ -57,6 +59,7 @@ class TypedRowWriter:
     def add(self, item: Any) -> None:
         """Take a dict, a list of them, an Arrow table or batch, or a data frame."""
         if isinstance(item, dict):
+            self._has_dicts = True
             self.taken += 1
             self._waiting.append(item)
             if len(self._waiting) >= BATCH_ROWS:
@@ -70,20 +73,26 @@ class TypedRowWriter:
             self._write(_plain(table))
             self.taken += table.num_rows
 
-    def relation(self, raw: dict[str, str], declared: dict[str, str]) -> str | None:
+    def relation(self, raw: dict[str, str], table: Table[PythonTable]) -> str | None:
         """A SELECT of all rows; None when nothing came and neither raw nor the YAML says what columns there are.
 
-        A column in which no value came has the type it has in raw, or the one declared, or is left out.
+        A column in which no value came has the type it has in raw, or the one declared, or is left out. Keys that
+        no dict has are null if they are declared, as those of JSON records are.
         """
         self._flush()
         for _, writer, _ in self._writers.values():
             writer.close()
-        known = {**declared, **raw}
+        known = {**table.data_types, **raw}
         if not self._writers:
             columns = [
                 f"cast(null as {kind}) as {quoted(n)}" for n, kind in known.items() if not n.startswith("_")
             ]
             return f"select {', '.join(columns)} where false" if columns else None
+        if self._has_dicts:
+            keys = dict.fromkeys(map(table.raw_name, table.load.primary_key), "VARCHAR")
+            delivered, known = set(map(table.raw_name, self._names)), {**keys, **known}
+            self._names |= dict.fromkeys(n for n in (*keys, *table.data_types) if n not in delivered)
+        known = {name: known[its] for name in self._names if (its := table.raw_name(name)) in known}
         parts = []
         for path, _, schema in self._writers.values():
             selected = ", ".join(filter(None, (self._column(schema, name, known) for name in self._names)))
@@ -328,6 +337,8 @@ def _plain(table: pa.Table) -> pa.Table:
         target = _plain_type(kind)
         if pa.types.is_duration(kind):
             column, target, metadata = column.cast(pa.duration("us")).cast(pa.int64()), pa.int64(), INTERVAL
+        if pa.types.is_float32(kind):  # as the number it is written as: 9.8, not 9.800000190734863
+            column, target = column.cast(pa.string()), pa.float64()
         try:
             columns.append(column.cast(target))
         except pa.ArrowInvalid as error:
@@ -348,7 +359,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_decimal(kind):
         return pa.decimal128(WIDEST, max(kind.scale, 0))
     if pa.types.is_float16(kind):
-        return pa.float32()
+        return pa.float64()
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return pa.timestamp("us", "UTC")
     if pa.types.is_date64(kind):
@@ -425,7 +436,7 @@ def _duckdb_type(field: pa.Field, name: str) -> str:
     names = {
         "bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
         "uint8": "UTINYINT", "uint16": "USMALLINT", "uint32": "UINTEGER", "uint64": "UBIGINT",
-        "float": "FLOAT", "double": "DOUBLE", "string": "VARCHAR", "binary": "BLOB",
+        "double": "DOUBLE", "string": "VARCHAR", "binary": "BLOB",
         "date32[day]": "DATE", "time64[us]": "TIME",
     }  # fmt: skip
     if str(kind) not in names:

@@ -85,7 +85,11 @@ def _family(name: str, plan: Plan) -> Iterator[Extraction]:
             endpoint.file.release()
             yield Failed(endpoint.table, endpoint.error)
         else:
-            yield endpoint.file.extracted(endpoint.table, state=endpoint.state())
+            if doubt := endpoint.warning():
+                plan.context.warned(endpoint.name, doubt)
+            yield endpoint.file.extracted(
+                endpoint.table, state=endpoint.state(), is_whole=endpoint.reads_whole()
+            )
 
 
 def _reason_to_reread(root: Endpoint, attempt: int) -> str | None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import copy
-import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator
+from graphlib import CycleError
 from typing import Any, Required, TypedDict, get_args, get_type_hints
 
-import yaml
 from dlt.common import jsonpath
 from dlt.common.exceptions import DictValidationException
 from dlt.common.validation import validate_dict
 from dlt.sources.rest_api import typing as rest_typing
 from dlt.sources.rest_api.config_setup import (
     build_resource_dependency_graph,
-    create_paginator,
     setup_incremental_object,
 )
 
+from sluice.config.checks import located
 from sluice.config.connections import REFERENCE
 from sluice.config.declaration import RestSource, RestTable, Source, Table
-from sluice.config.yaml_file import Lines, Problem
+from sluice.config.mistakes import shown
+from sluice.config.yaml_file import Problem
+from sluice.errors import with_hint
+from sluice.extract.rest.paginators import HeaderLinkConfig, make_paginator
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
@@ -30,7 +33,7 @@ NOT_IN_YAML = {"session", "convert", "transform", "processing_steps", "last_valu
 """dlt's keys and values that take a Python object or are deprecated."""
 PAGINATORS: dict[str, Any] = {
     "json_link": rest_typing.JSONLinkPaginatorConfig,
-    "header_link": rest_typing.HeaderLinkPaginatorConfig,
+    "header_link": HeaderLinkConfig,
     "header_cursor": rest_typing.HeaderCursorPaginatorConfig,
     "cursor": rest_typing.JSONResponseCursorPaginatorConfig,
     "offset": rest_typing.OffsetPaginatorConfig,
@@ -93,17 +96,15 @@ def check(source: Source[RestSource, RestTable]) -> list[tuple[list[str | int], 
 
 def problems(source: Source[RestSource, RestTable]) -> list[Problem]:
     """The findings of `check` with the lines they stand on."""
-    lines = Lines(yaml.compose(source.file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
-    entries: Any = lines.value
-    names = [entry.get("name") for entry in entries["sources"]]
-    at: list[str | int] = ["sources", names.index(source.name)]
-    found = []
+    return located(source, _in_words(source))
+
+
+def _in_words(source: Source[RestSource, RestTable]) -> Iterator[tuple[list[str | int], str, str]]:
+    """The findings of `check` with the place in words."""
     for path, message in check(source):
         table = source.declared[int(path[1])].name if path[0] == "tables" else ""
         keys = [str(part) for part in path if not isinstance(part, int) and part not in ("tables", *LOAD)]
-        where = ".".join(filter(None, [source.name, table, *keys]))
-        found.append(Problem(source.file, lines.line([*at, *path]), where, message))
-    return found
+        yield path, ".".join(filter(None, [source.name, table, *keys])), message
 
 
 def _check_client(client: dict[str, Any], at: Path) -> Iterator[Finding]:
@@ -116,7 +117,7 @@ def _check_client(client: dict[str, Any], at: Path) -> Iterator[Finding]:
 
 def _check_endpoint(endpoint: Any, at: Path) -> Iterator[Finding]:
     if not isinstance(endpoint, dict):
-        yield at, f"is {endpoint!r}: write a mapping, at least {{path: {endpoint}}}"
+        yield at, f"is {shown(endpoint)}: write a mapping with the key path"
         return
     own = {"auth", "paginator", "params", "incremental", "response_actions"}
     yield from _check_keys(rest_typing.Endpoint, endpoint, at, skip=own)
@@ -128,32 +129,39 @@ def _check_endpoint(endpoint: Any, at: Path) -> Iterator[Finding]:
         )
         yield from _check_path(incremental, "cursor_path", (*at, "incremental"))
     yield from _check_path(endpoint, "data_selector", at)
+    for key in ("params", "json"):
+        if key in endpoint and endpoint[key] is None:
+            yield (*at, key), "is empty; write a mapping, or leave the key out"
     params = endpoint.get("params") or {}
     if not isinstance(params, dict):
-        yield (*at, "params"), f"is {params!r}: write a mapping"
+        yield (*at, "params"), f"is {shown(params)}: write a mapping"
         return
     for name, param in params.items():
         here = (*at, "params", name)
         kind = param.get("type") if isinstance(param, dict) else None
         if isinstance(param, dict) and kind not in ("resolve", "incremental"):
-            yield here, f"has the type {kind!r}; allowed are resolve, incremental"
+            yield here, f"has the type {shown(kind)}; allowed are resolve, incremental"
         elif kind == "resolve":
             yield from _check_keys(rest_typing.ResolveParamConfig, param, here, needed={"resource", "field"})
         elif kind == "incremental":
             yield from _check_keys(rest_typing.IncrementalParamConfig, param, here, needed={"cursor_path"})
-    for i, action in enumerate(endpoint.get("response_actions") or []):
+    actions = endpoint.get("response_actions") or []
+    if not isinstance(actions, list):
+        yield (*at, "response_actions"), f"is {shown(actions)}: write a list"
+        return
+    for i, action in enumerate(actions):
         here = (*at, "response_actions", i)
         yield from _check_keys(rest_typing.ResponseActionDict, action, here, needed={"action"})
         if isinstance(action, dict) and action.get("action", "ignore") != "ignore":
-            yield (*here, "action"), f"is {action['action']!r}; allowed is ignore"
+            yield (*here, "action"), f"is {shown(action['action'])}; allowed is ignore"
 
 
 def _check_auth(auth: Any, at: Path) -> Iterator[Finding]:
     if auth is None:
         return
     kind = auth.get("type", "bearer") if isinstance(auth, dict) else auth
-    if not isinstance(auth, dict) or kind not in AUTHS:
-        yield (*at, "type") if isinstance(auth, dict) else at, f"is {kind!r}; {_allowed(AUTHS, kind)}"
+    if not isinstance(auth, dict) or not isinstance(kind, str) or kind not in AUTHS:
+        yield (*at, "type") if isinstance(auth, dict) else at, f"is {shown(kind)}; {_allowed(AUTHS, kind)}"
         return
     spec, needed = AUTHS[kind]
     yield from _check_keys(spec, auth, at, needed=needed, skip={"type"}, what=f"auth {kind}")
@@ -169,10 +177,10 @@ def _check_paginator(paginator: Any, at: Path) -> Iterator[Finding]:
     if paginator is None:
         return
     kind = paginator.get("type", "auto") if isinstance(paginator, dict) else paginator
-    if kind not in PAGINATORS:
+    if not isinstance(kind, str) or kind not in PAGINATORS:
         yield (
             (*at, "type") if isinstance(paginator, dict) else at,
-            f"is {kind!r}; {_allowed(PAGINATORS, kind)}",
+            f"is {shown(kind)}; {_allowed(PAGINATORS, kind)}",
         )
         return
     if isinstance(paginator, dict):
@@ -180,8 +188,16 @@ def _check_paginator(paginator: Any, at: Path) -> Iterator[Finding]:
         yield from wrong
         if wrong:
             return
+    if kind == "offset" and (not isinstance(paginator, dict) or "limit" not in paginator):
+        yield at, "offset needs the number of records per page: write {type: offset, limit: 100}"
+        return
     try:
-        create_paginator(copy.deepcopy(paginator))
+        make_paginator(copy.deepcopy(paginator))
+    except (TypeError, AttributeError):  # a value that dlt does not look at before it uses it
+        empty = (
+            [key for key, inner in paginator.items() if inner is None] if isinstance(paginator, dict) else []
+        )
+        yield (*at, *empty[:1]), "is empty; write a value, or leave the key out"
     except Exception as error:
         yield at, f"does not work: {error}"
 
@@ -191,7 +207,7 @@ def _check_keys(
 ) -> Iterator[Finding]:  # fmt: skip
     """Keys of a mapping against one of dlt's typed dictionaries, and the types of their values."""
     if not isinstance(value, dict):
-        yield at, f"is {value!r}: write a mapping"
+        yield at, f"is {shown(value)}: write a mapping"
         return
     types = {k: t for k, t in get_type_hints(spec).items() if k not in NOT_IN_YAML}
     for key, inner in value.items():
@@ -202,7 +218,7 @@ def _check_keys(
             try:
                 validate_dict(TypedDict("one", {key: types[key]}), {key: inner}, ".")  # type: ignore[operator]
             except DictValidationException:
-                yield (*at, key), f"is {inner!r}; it has to be {_spoken(types[key])}"
+                yield (*at, key), f"is {shown(inner)}; it has to be {_spoken(types[key])}"
     for key in sorted(set(needed) - set(value)):
         yield at, f"{what + ' ' if what else ''}needs {key}"
 
@@ -226,7 +242,7 @@ def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
         named = [i for i, table in enumerate(source.declared) if f"`{table.name}`" in str(error)]
         named += [i for i, table in enumerate(source.declared) if f"'{table.name}'" in str(error)]
         path = ("tables", named[0], *LOAD, "endpoint") if named else LOAD
-        yield path, f"does not fit together: {error}"
+        yield path, f"does not fit together: {_why_not(error, source)}"
         return
     position = {table.name: i for i, table in enumerate(source.declared)}
     parents = {resolved[0].resolve_config["resource"] for resolved in resolved_of.values() if resolved}
@@ -249,6 +265,8 @@ def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
             continue
         if incremental is not None or parent in moving:
             moving.add(name)
+        if table.load.deletes:
+            yield from _check_deletes(source, table, parent if parent in moving else None, at)
         if table.load.disposition() != "merge" and (
             parent in moving or (incremental is not None and (name in parents or incremental.lag))
         ):
@@ -263,6 +281,39 @@ def _check_graph(source: Source[RestSource, RestTable]) -> Iterator[Finding]:
                 at,
                 "takes records without a cursor with every load, so it needs a primary_key to know them by",
             )
+
+
+def _check_deletes(
+    source: Source[RestSource, RestTable], table: Table[RestTable], moving: str | None, at: Path
+) -> Iterator[Finding]:
+    """Deletions are found only where all records are read; `moving`: a parent of which only what is new is read."""
+    paginator = table.load.endpoint.get("paginator") or source.load.client.get("paginator")
+    bounds = [
+        key
+        for key in ("maximum_page", "maximum_offset")
+        if isinstance(paginator, dict) and paginator.get(key)
+    ]
+    if moving:
+        news = f"of {moving}, whose records it is read for, only what is new is read"
+        yield (*at, "deletes"), f"compare_keys needs a table that is read whole; {news}"
+    elif bounds:
+        yield (
+            (*at, "deletes"),
+            f"compare_keys needs a table that is read whole; its paginator has a {bounds[0]}",
+        )
+
+
+def _why_not(error: Exception, source: Source[RestSource, RestTable]) -> str:
+    """dlt's reason in words for people who write YAML."""
+    text = str(error)
+    if isinstance(error, CycleError):
+        return f"{', '.join(sorted(set(error.args[1])))} need each other's records in a circle"
+    if found := re.match(r"The path '(.+?)' defined in resource .+ requires a param named '(.+?)'", text):
+        return f"the path {found[1]!r} needs {found[2]}: declare it under params"
+    if found := re.search(r"refers to non existing parent resource `(.+?)`", text):
+        names = [table.name for table in source.declared]
+        return with_hint(f"the table {found[1]!r} is not declared in this source", found[1], names)
+    return text
 
 
 def _without_secrets(value: Any) -> Any:
@@ -286,8 +337,7 @@ def as_resource(table: Table[RestTable], endpoint: dict[str, Any]) -> dict[str, 
 
 def _allowed(choices: Iterable[str], given: Any) -> str:
     names = [name for name in choices if name not in NOT_IN_YAML]
-    close = difflib.get_close_matches(str(given), names, 1)
-    return f"allowed are {', '.join(sorted(names))}" + (f". Is it {close[0]}?" if close else "")
+    return with_hint(f"allowed are {', '.join(sorted(names))}", str(given), names)
 
 
 def _spoken(annotation: Any) -> str:

@@ -11,9 +11,13 @@ import pyarrow as pa
 from dlt.common import jsonpath
 from dlt.extract.incremental import Incremental
 from dlt.sources.helpers.rest_client.client import RESTClient
-from dlt.sources.helpers.rest_client.paginators import OffsetPaginator, RangePaginator
+from dlt.sources.helpers.rest_client.paginators import (
+    OffsetPaginator,
+    PageNumberPaginator,
+    RangePaginator,
+    SinglePagePaginator,
+)
 from dlt.sources.rest_api.config_setup import (
-    create_paginator,
     create_response_hooks,
     paginate_dependent_resource,
     paginate_resource,
@@ -25,12 +29,22 @@ from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
 from sluice.extract.exact_json import dumps
 from sluice.extract.rest.cursor import compare_by_meaning, of_meaning
+from sluice.extract.rest.endings import Sign, full_page, is_envelope, says_end, signs_of_more
 from sluice.extract.rest.errors import BadAnswer, failure
 from sluice.extract.rest.http import renew
 from sluice.extract.rest.page_watch import PageWatch
+from sluice.extract.rest.paginators import link_not_followed, make_paginator
 from sluice.extract.row_buffer import ValueBuffer
 
 RECORDS = pa.schema([("_record", pa.string())])
+PAGES_WITHOUT_NEWS = 50
+"""After this number of pages in a row without a record that is new, the paginator is taken to find no end."""
+CAPPED = (
+    "the API gives fewer records per page than the limit of {}, so that records between the pages are skipped; set the "
+    "paginator's limit to the most that the API gives"
+)
+REMEMBERED_RECORDS = 2_000_000
+"""After this number of records, new ones are not remembered any more: this bounds the memory that it takes."""
 PARENT_CURSOR = "parent_cursor"
 """Key of a child's state: how far its parent had been read when the child was last complete."""
 
@@ -65,6 +79,12 @@ class Endpoint:
     moved: bool = False
     """Whether records moved between pages while they were read, so that some may have been skipped."""
     last_page: Any = None
+    doubts: dict[str, str] = field(default_factory=dict)
+    """Why there may be more records than were read, each kind of reason once."""
+    single_pages: dict[int, int] = field(default_factory=dict)
+    """How many times there was only one page, by its number of records; for each parent there may be one."""
+    full_pages: dict[int, str] = field(default_factory=dict)
+    """Why a page may have been cut, by its number of records."""
 
     has_parent = False  # for Incremental, which closes only endpoints that are not children
 
@@ -74,8 +94,12 @@ class Endpoint:
             params, self.config.get("incremental")
         )
         self.incremental: Incremental[Any] | None = incremental
-        self.paginator = create_paginator(self.config.get("paginator"))
+        self.paginator = make_paginator(self.config.get("paginator"))
         self.counted = self.paginator or self.client.paginator
+        declared = self.config.get(
+            "paginator"
+        )  # an object is dlt's choice, for a path that ends with a placeholder
+        self.is_single = isinstance(self.counted, SinglePagePaginator) and self.counted is not declared
         if isinstance(self.counted, RangePaginator) and (
             self.counted.total_path or self.counted.has_more_path
         ):
@@ -143,7 +167,7 @@ class Endpoint:
 
     def _kept(self, table: str, *keys: str) -> dict[str, Any]:
         """Part of a table's state; empty if everything is read from the beginning."""
-        found: dict[str, Any] = {} if self.context.options.full_refresh else self.context.state(table)
+        found = self.context.kept(table)
         for key in keys:
             found = found.get(key) or {}
         return found
@@ -165,10 +189,20 @@ class Endpoint:
             above = above.parent
         return state
 
+    def reads_whole(self) -> bool:
+        """Whether all records that the API has are read: not only what is new, and no less, also of its parents."""
+        above = self.parent is None or self.parent.reads_whole()
+        return self.incremental is None and self.warning() is None and above
+
     def pages(self, parent_record: Any) -> Iterator[list[Any]]:
         """Pages of records; of a child, those that belong to a record of its parent."""
         previous: bytes | None = None
+        seen: set[int] = set()
+        without_news = 0
+        count, read = 0, 0
         watch = PageWatch(next(t.load.primary_key for t in self.source.declared if t.name == self.name))
+        # of a list, records with a key that was there are not new; of changes they may be
+        identity = dumps if self.incremental else watch.identity
         for page in self._requested(parent_record):
             body = page.response.content
             if (page or getattr(self.counted, "has_more_path", None)) and body == previous:
@@ -179,6 +213,17 @@ class Endpoint:
             previous = body
             self.raise_for_error(page)
             self.last_page = page
+            count, read = count + 1, read + len(page)
+            records = {hash(identity(record)) for record in page}
+            without_news = 0 if records - seen else without_news + 1
+            seen |= records if len(seen) < REMEMBERED_RECORDS else set()
+            if without_news >= PAGES_WITHOUT_NEWS:
+                raise LoadError(
+                    f"{without_news} pages in a row had no record that was not on an earlier page, the last of them "
+                    f"{len(page)} record(s): the API does not come to an end, or the paginator does not fit it. Check "
+                    "client.paginator or endpoint.paginator; of a cursor, has_more_path or stop_after_empty_page: true "
+                    "says what the end is"
+                )
             if isinstance(page.paginator, RangePaginator):
                 watch.see(page)
             rows = self.incremental(list(page)) if self.incremental else page
@@ -186,16 +231,90 @@ class Endpoint:
                 yield rows
             if self.closed:
                 break
+        self._check_end(count, read, watch)
         self.moved = self.moved or watch.has_moved()
         if (
             isinstance(self.counted, OffsetPaginator)
             and not self.closed
             and watch.skips_records(self.counted.limit)
         ):
+            raise LoadError(CAPPED.format(self.counted.limit))
+
+    def _check_end(self, pages: int, records: int, watch: PageWatch) -> None:
+        """Raise LoadError where the last answer shows that there are more records, or note that there may be."""
+        page = self.last_page
+        if (
+            page is None
+            or not (page or watch.sizes)
+            or self.is_single
+            or self.closed
+            or getattr(self.counted, "maximum_value", None) is not None
+        ):
+            return
+        is_record = any(row is page.response.json() for row in page)
+        if is_record and not is_envelope(page.response.json()):
+            return
+        if found := link_not_followed(page.response):
             raise LoadError(
-                f"the API gives fewer records per page than the limit of {self.counted.limit}, so that records between "
-                "the pages are skipped; set the paginator's limit to the most that the API gives"
+                f"read {len(page)} record(s) of the last page, but the answer leads to another page, in {found}. "
+                "Nothing was loaded, because what is there would be missed by all later loads. Declare it; if this is "
+                "all that is wanted: paginator: single_page"
             )
+        counts = isinstance(page.paginator, RangePaginator)
+        is_capped = (
+            isinstance(page.paginator, OffsetPaginator)
+            and watch.may_be_cut(page.paginator.limit)
+            and not says_end(page.response, records)
+        )
+        is_followed = not is_capped and (counts or pages > 1 or says_end(page.response, records))
+        for sign in signs_of_more(page.response, records, pages):
+            # a total may count what is not shown, or what is not new
+            is_clear = not (counts and pages > 1)
+            if sign.is_total:
+                is_clear = sign.is_certain and not is_followed and not self.incremental
+            if is_clear and is_capped:
+                raise LoadError(CAPPED.format(page.paginator.limit))
+            if self._lacks_first_page(sign, records, watch):
+                raise LoadError(
+                    f"read {records} record(s), but in the answer {sign.text}: as many as a page has are missing. "
+                    "Nothing was loaded. If the API's first page is 0, declare base_page: 0"
+                )
+            if is_clear:
+                raise LoadError(
+                    f"read {records} record(s), but the answer says that there are more: {sign.text}. Nothing was "
+                    "loaded, because the others would be missed by all later loads. Declare how the API pages in "
+                    "client.paginator or endpoint.paginator; if this is all that is wanted: paginator: single_page"
+                )
+            if not is_record and not (is_followed and (self.incremental or not sign.is_certain)):
+                self.doubts.setdefault("total", f"read {records} record(s), but in the answer {sign.text}")
+        if not is_followed and not is_record:
+            self.single_pages[records] = self.single_pages.get(records, 0) + 1
+            if why := full_page(page.response, records):
+                self.full_pages[records] = why
+
+    def _lacks_first_page(self, sign: Sign, records: int, watch: PageWatch) -> bool:
+        """Whether pages were counted from 1 where the API counts from 0."""
+        if not isinstance(self.counted, PageNumberPaginator) or self.counted.initial_value == 0:
+            return False
+        missing = (sign.records or 0) - records
+        return sign.is_certain and not self.incremental and missing == watch.sizes[0]
+
+    def warning(self) -> str | None:
+        """Why there may be more records than were read; None if nothing speaks for it."""
+        largest = max(self.single_pages, default=0)
+        often = (
+            self.parent is None or self.single_pages.get(largest, 0) > 1
+        )  # one of many children may have 10
+        if why := self.full_pages.get(largest) if often else None:
+            self.doubts.setdefault("full", f"the only page has {largest} records, {why}")
+        if not self.doubts:
+            return None
+        gone = ". Records that are gone were not looked for" if self.table and self.table.load.deletes else ""
+        return (
+            f"{self.qualified}: {'; '.join(self.doubts.values())}; if there are more, they are missed. Looked for was "
+            "the URL, cursor or number of a next page in the body and the headers, has_more, and a total. Declare how "
+            f"the API pages in client.paginator or endpoint.paginator; single_page says that this is all{gone}"
+        )
 
     def _requested(self, parent_record: Any) -> Iterator[Any]:
         """dlt's pages, each with its response."""

@@ -11,6 +11,7 @@ from dlt.sources.helpers.rest_client.redaction import SENSITIVE_PARAMS
 
 from sluice.config.connections import Connections
 from sluice.errors import ConnectionError, LoadError, SluiceError
+from sluice.extract.unreachable import CLOSED, TLS, why_unreachable
 
 
 class BadAnswer(requests.RequestException):
@@ -103,7 +104,7 @@ def explain(error: requests.RequestException, connections: Connections) -> tuple
     if isinstance(error, requests.TooManyRedirects):
         return f"{where}: the server redirects in a circle. Check client.base_url and endpoint.path.", None
     if isinstance(error, requests.exceptions.SSLError):
-        return f"{where}: the server's certificate is not trusted. Check client.base_url.", None
+        return f"{where}: {why_unreachable(error) or TLS}. Check client.base_url.", None
     if isinstance(error, requests.Timeout):
         return f"{where} was not answered in time{tried}. Load again later, or ask for smaller pages.", None
     if isinstance(error, requests.exceptions.JSONDecodeError):
@@ -111,5 +112,15 @@ def explain(error: requests.RequestException, connections: Connections) -> tuple
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
         return f"{where}: the answer broke off{tried}. Load again later, or ask for smaller pages.", None
     if isinstance(error, requests.ConnectionError):
-        return f"{where}: no connection{tried}. Check client.base_url and whether the server runs.", None
+        why = why_unreachable(error)
+        if why == CLOSED:
+            return (
+                f"{where}: {CLOSED}{tried}. Check client.base_url (http or https), or load again later.",
+                None,
+            )
+        reason = f": {why}" if why else ""
+        return (
+            f"{where}: no connection{tried}{reason}. Check client.base_url and whether the server runs.",
+            None,
+        )
     return f"{where}: {connections.redact(str(error))}", None

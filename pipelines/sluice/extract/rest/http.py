@@ -29,6 +29,7 @@ from sluice.extract import retries
 from sluice.extract.exact_json import loads
 from sluice.extract.rest.errors import BadAnswer, CrossHostRedirectError, TooLong, TooSlow, safe_url
 from sluice.extract.silence import Deadline
+from sluice.extract.unreachable import why_unreachable
 
 ATTEMPTS = 6
 """Tries of one request; with the waits between them a server may be away for about ten seconds."""
@@ -161,23 +162,24 @@ class Session(requests.Session):
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Take no secrets along when a redirect leads to another host, whatever they stand in."""
-        if self._is_same_host(response.request.url, prepared_request.url):
+        if self.is_same_host(response.request.url, prepared_request.url):
             return
         headers, body = prepared_request.headers, prepared_request.body
         for name, value in list(headers.items()):
-            if name.lower() == "authorization" or self._is_secret(str(value)):
+            if name.lower() == "authorization" or self.is_secret(str(value)):
                 del headers[name]
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
-        if self._is_secret(text):
+        if self.is_secret(text):
             raise CrossHostRedirectError(
                 "the server sends this request on to another host, which would get the secrets in it",
                 request=response.request,
             )
 
-    def _is_secret(self, text: str) -> bool:
+    def is_secret(self, text: str) -> bool:
+        """Whether a text has a secret in it."""
         return self.connections.redact(text) != text
 
-    def _is_same_host(self, one: str | None, other: str | None) -> bool:
+    def is_same_host(self, one: str | None, other: str | None) -> bool:
         """Whether credentials for one URL are for the other: the same host and port, or the same host over TLS."""
         return not self.should_strip_auth(one or "", other or "")
 
@@ -234,7 +236,7 @@ class Session(requests.Session):
 
     def _renew(self, auth: Any, request: requests.PreparedRequest, refusal: requests.Response) -> bool:
         """Give the request a new token; False when there is none, or when another host refused it."""
-        return self._is_same_host(request.url, refusal.url) and renew(auth, request)
+        return self.is_same_host(request.url, refusal.url) and renew(auth, request)
 
 
 def renew(auth: Any, request: requests.PreparedRequest) -> bool:
@@ -277,7 +279,7 @@ def _shortly(outcome: Future | None) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError):
-        return "no connection"
+        return why_unreachable(error) or "no connection"
     return "the answer is not whole"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from dlt.common import jsonpath
 
 from sluice.extract.exact_json import dumps
+from sluice.extract.rest.endings import is_round
 
 ENVELOPE_DEPTH = 3
 ENVELOPE_WIDTH = 50
@@ -29,7 +30,8 @@ class PageWatch:
         self._key = itemgetter(*primary_key) if primary_key else None
         self._pages = 0
         self._rows = 0
-        self._sizes: list[int] = []
+        self.sizes: list[int] = []
+        """Records of each page, in order."""
         self._totals: list[Any] = []
         """The declared total as each page states it."""
         self._counts: dict[tuple[str, ...], list[int]] = {}
@@ -41,7 +43,7 @@ class PageWatch:
         """Record a page, before anything changes its records."""
         self._pages += 1
         self._rows += len(page)
-        self._sizes.append(len(page))
+        self.sizes.append(len(page))
         if page.paginator.total_path:
             self._totals += jsonpath.find_values(page.paginator.total_path, page.response.json())[:1]
         numbers = dict(_numbers(page.response.json()))
@@ -50,9 +52,9 @@ class PageWatch:
         self._counts = {
             path: [*seen, numbers[path]] for path, seen in self._counts.items() if path in numbers
         }
-        self._seen.extend({hash(self._identity(record)) for record in page})
+        self._seen.extend({hash(self.identity(record)) for record in page})
 
-    def _identity(self, record: Any) -> str | bytes:
+    def identity(self, record: Any) -> str | bytes:
         """What identifies the record: its key, or all of it."""
         if self._key is not None:
             try:
@@ -66,10 +68,15 @@ class PageWatch:
 
         Pages short of some records only, such as those one may not see, have no size in common.
         """
-        full = [size for size in self._sizes if size][:-1]
+        full = [size for size in self.sizes if size][:-1]
         capped = bool(full) and full[0] < limit and len(set(full)) == 1
         short = bool(self._totals) and str(self._totals[-1]).isdigit() and self._rows < int(self._totals[-1])
         return capped and (short or len(full) > 1)
+
+    def may_be_cut(self, limit: int) -> bool:
+        """Whether the only page with records has fewer than were asked for, yet as many as pages usually have."""
+        full = [size for size in self.sizes if size]
+        return len(full) == 1 and full[0] < limit and is_round(full[0])
 
     def has_moved(self) -> bool:
         if self._pages < 2:

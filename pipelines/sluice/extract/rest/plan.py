@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
 from dlt.sources.helpers.rest_client.client import RESTClient
-from dlt.sources.rest_api.config_setup import build_resource_dependency_graph, create_auth, create_paginator
+from dlt.sources.rest_api.config_setup import build_resource_dependency_graph, create_auth
 
 from sluice.config.connections import REFERENCE, Connections
 from sluice.config.declaration import RestSource, RestTable, Source, Table
+from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
 from sluice.extract.rest.declaration import as_resource
 from sluice.extract.rest.endpoint import Endpoint
+from sluice.extract.rest.errors import safe_url
 from sluice.extract.rest.http import Login, Session
+from sluice.extract.rest.paginators import make_paginator
 
 SECRETS_OF_AUTH = {"api_key", "client_secret", "password", "token"}
 
@@ -74,10 +78,11 @@ class Plan:
         own = config.get("auth")
         client = _Client(
             self._reads(name),
+            [base_url, config["path"]],
             base_url=base_url,
             headers=self._client.get("headers"),
             auth=_auth(own, self._session, base_url) if own else self._auth,
-            paginator=create_paginator(self._client.get("paginator")),
+            paginator=make_paginator(self._client.get("paginator")),
             session=self._session,
         )
         return Endpoint(
@@ -102,15 +107,37 @@ class Plan:
 
 
 class _Client(RESTClient):
-    """dlt's client, with a call before each request."""
+    """dlt's client, with a call before each request, and secrets only for the declared hosts."""
 
-    def __init__(self, before_request: Callable[[], None], **options: Any) -> None:
+    session: Session
+
+    def __init__(self, before_request: Callable[[], None], declared: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
         self._before_request = before_request
+        self._declared = [url for url in declared if url.startswith(("http://", "https://"))]
 
     def _send_request(self, request: requests.Request, **options: Any) -> requests.Response:
         self._before_request()
+        self._keep_to_host(request)
         return super()._send_request(request, **options)
+
+    def _keep_to_host(self, request: requests.Request) -> None:
+        """Raise LoadError for a URL, taken from an answer, by which another host would get the secrets.
+
+        One of the same host without TLS, as servers behind a proxy write them, is asked for with TLS.
+        """
+        asked = str(request.url)
+        if not self._declared or any(self.session.is_same_host(url, asked) for url in self._declared):
+            return
+        sent = f"{asked} {request.headers} {request.json} {request.data!r}"
+        if any(self.session.is_same_host(asked, url) for url in self._declared):
+            request.url = asked.replace("http://", "https://", 1)
+        elif request.auth or self.session.is_secret(sent):
+            raise LoadError(
+                f"a URL in the answer leads to another host, {safe_url(asked, self.session.connections)}, which "
+                f"would get the credentials of {urlsplit(self._declared[0]).netloc}. Nothing was loaded. Check "
+                "client.base_url, or declare a table without auth for that host"
+            )
 
 
 def _fill(value: Any, connections: Connections, inside_auth: bool = False) -> Any:

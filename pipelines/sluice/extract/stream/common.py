@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,8 +11,6 @@ from sluice.config.declaration import StreamTable, Table
 from sluice.errors import LoadError
 from sluice.extract.contract import ExtractContext
 from sluice.extract.row_buffer import texts
-
-log = logging.getLogger(__name__)
 
 
 def as_text(payloads: Sequence[bytes]) -> pa.StringArray:
@@ -53,6 +50,11 @@ def bounds(table: Table[StreamTable], context: ExtractContext) -> tuple[Position
     return (start.sequence if start.sequence is not None else parse_position(start.time)), None
 
 
+def most_messages(table: Table[StreamTable], context: ExtractContext) -> int | None:
+    """How many messages a load takes; None: all, for what it loads again takes the place of what raw has."""
+    return None if context.options.window or context.refreshes(table.name) else table.load.max_messages
+
+
 def recreated(table: Table[StreamTable], kind: str, name: str, what: str) -> LoadError:
     """The error for a stream or topic that is no longer the one raw was loaded from."""
     return LoadError(
@@ -62,7 +64,9 @@ def recreated(table: Table[StreamTable], kind: str, name: str, what: str) -> Loa
     )
 
 
-def gap(table: Table[StreamTable], count: int, where: str, at_most: bool = False) -> None:
+def gap(
+    table: Table[StreamTable], context: ExtractContext, count: int, where: str, at_most: bool = False
+) -> None:
     """Messages that expired before they were loaded: an error, or a warning where the declaration says so."""
     number = f"{'up to ' if at_most else ''}{count} message{'s' if count != 1 else ''}"
     text = f"{table.qualified}: {number} expired before they were loaded ({where}) and are lost."
@@ -71,4 +75,4 @@ def gap(table: Table[StreamTable], count: int, where: str, at_most: bool = False
             f"{text} Keep messages longer than the time between two loads; to load what is left, write "
             "on_gap: continue"
         )
-    log.warning("%s The load continues, as on_gap says", text)
+    context.warned(table.name, f"{text} The load continues, as on_gap says")

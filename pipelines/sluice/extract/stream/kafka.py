@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +25,8 @@ from sluice.config.declaration import Source, StreamSource, StreamTable, Table
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract.contract import ExtractContext, JsonRecords, Messages
 from sluice.extract.row_buffer import ValueBuffer
-from sluice.extract.stream.common import Position, as_text, bounds, gap, recreated
+from sluice.extract.stream.common import Position, as_text, bounds, gap, most_messages, recreated
+from sluice.extract.unreachable import with_reason
 from sluice.sql import literal
 
 SCHEMA = pa.schema(
@@ -61,6 +63,7 @@ class _Load:
         self.topic = str(table.load.topic)
         self.connection = source.load.connection
         self.group = table.load.consumer or f"sluice_{source.name}_{table.name}"
+        self.log = _Log()
         self.known: dict[int, int] = {}
         """Offsets that raw has and that are read again, to check that they are the same messages."""
 
@@ -69,6 +72,8 @@ class _Load:
         try:
             return self.read(consumer)
         except KafkaException as error:
+            with suppress(KafkaException, RuntimeError):
+                consumer.poll(0)  # hands over what librdkafka has logged
             raise self.failure(error) from None
         finally:
             consumer.close()
@@ -88,7 +93,7 @@ class _Load:
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "logger": _quiet(),
+            "logger": self.log.logger,
         }
         try:
             return Consumer(settings)
@@ -106,8 +111,8 @@ class _Load:
             KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._RESOLVE, KafkaError._SSL,
         ):  # fmt: skip
             return ConnectionError(
-                f"{self.table.qualified}: the brokers of the connection {self.connection!r} cannot be reached ({text}"
-                "). Check bootstrap_servers, security_protocol and the credentials"
+                f"{self.table.qualified}: the brokers of the connection {self.connection!r} cannot be reached: "
+                f"{with_reason(text, self.log.last)}. Check bootstrap_servers, security_protocol and the credentials"
             )
         return LoadError(f"{self.table.qualified}: reading the topic {self.topic} failed: {text}. Load again")
 
@@ -119,8 +124,6 @@ class _Load:
         What is quarantined counts as loaded: read again it would count against the tolerance again, and be a gap once
         it has expired.
         """
-        if self.context.options.full_refresh:
-            return {}
         rows = []
         if "_offset" in self.context.raw.columns(self.table):
             rows = self.context.con.execute(
@@ -138,7 +141,7 @@ class _Load:
 
     def read_before(self) -> dict[str, int]:
         """The last offset by partition that a load which passed has read."""
-        read: dict[str, int] = (self.context.state(self.table.name).get("read") or {}).get(self.topic) or {}
+        read: dict[str, int] = (self.context.kept(self.table.name).get("read") or {}).get(self.topic) or {}
         return read
 
     def ranges(self, consumer: Consumer) -> dict[int, tuple[int, int]]:
@@ -169,7 +172,7 @@ class _Load:
                 first = known + 1
                 if low > first:
                     where = f"offset {first} to {low - 1} of partition {number} of {self.topic}"
-                    gap(self.table, low - first, where)
+                    gap(self.table, self.context, low - first, where)
                     first = low
             else:
                 first = max(low, begins.get(number, low))
@@ -229,7 +232,7 @@ class _Load:
             return None
         consumer.assign([TopicPartition(self.topic, number, first) for number, (first, _) in ranges.items()])
         file = ValueBuffer(self.context.folder / f"{self.table.name}.messages.parquet", SCHEMA, self.context)
-        left = None if self.context.options.window else self.table.load.max_messages
+        left = most_messages(self.table, self.context)
         next_offsets: dict[int, int] = {}
         open_partitions = dict(ranges)
         heard = time.monotonic()
@@ -322,6 +325,15 @@ def _text(key: bytes | str) -> str:
     return key if isinstance(key, str) else key.decode("utf-8", "backslashreplace")
 
 
-def _quiet() -> Any:
-    """librdkafka writes to our log, not to the terminal."""
-    return logging.getLogger(__name__)
+class _Log(logging.Handler):
+    """Takes what librdkafka writes, instead of the terminal, and keeps the last of it: its errors have no reasons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+        self.logger = logging.Logger("librdkafka")  # noqa: LOG001 - its own, below no other
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self.last = record.getMessage()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from nats.aio.client import Client
@@ -21,9 +22,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, 
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from sluice.config.declaration import Source, StreamSource, StreamTable, Table
+from sluice.engine.raw import address
 from sluice.errors import ConnectionError, LoadError
 from sluice.extract.contract import ExtractContext, JsonRecords, Messages
-from sluice.extract.stream.common import bounds, gap, recreated
+from sluice.extract.stream.common import bounds, gap, most_messages, recreated
 from sluice.extract.stream.nats_connection import BROKEN, Connection
 from sluice.extract.stream.nats_fetch import Fetch
 from sluice.sql import literal
@@ -62,6 +64,8 @@ class _Load:
             js = client.jetstream(domain=self.connection.keys.get("domain"))
             stream = await self.stream_info(js)
             self.is_queue = stream.config.retention == RetentionPolicy.WORK_QUEUE
+            self.check_subject(stream)
+            self.check_can_be_read_again(stream)
             loaded = self.loaded()
             self.check_same_stream(stream, loaded)
             if self.context.options.window and loaded is not None:
@@ -87,11 +91,38 @@ class _Load:
         found: int | None = self.context.raw.maximum(
             self.table, "_sequence", f"_stream = {literal(self.stream)}"
         )
-        read = (self.context.state(self.table.name).get("read") or {}).get(self.stream, 0)
-        if self.context.options.full_refresh or read <= (found or 0):
+        read = (self.context.kept(self.table.name).get("read") or {}).get(self.stream, 0)
+        if read <= (found or 0):
             return found
         is_quarantined = self.context.raw.is_quarantined(self.table, _stream=self.stream, _sequence=read)
         return read if is_quarantined else found
+
+    def check_subject(self, stream: StreamInfo) -> None:
+        """Refuse a subject that the stream does not take: its consumer may be there still, and get nothing."""
+        config, wanted = stream.config, self.table.load.subject
+        has_others = config.mirror or config.sources or config.subject_transform
+        if (
+            wanted
+            and config.subjects
+            and not has_others
+            and not any(_meet(wanted, s) for s in config.subjects)
+        ):
+            raise LoadError(
+                f"{self.table.qualified}: the stream {self.stream} takes no subject {wanted!r}; it takes "
+                f"{', '.join(config.subjects)}"
+            )
+
+    def check_can_be_read_again(self, stream: StreamInfo) -> None:
+        """Refuse to read a table from scratch if raw has the only copy of its messages."""
+        if not self.context.refreshes(self.table.name) or not _removes_acknowledged(stream):
+            return
+        if self.context.raw.held(self.table):
+            way = "Load without --full-refresh, or, t" if self.context.options.full_refresh else "T"
+            raise LoadError(
+                f"{self.table.qualified}: the stream {self.stream} removes messages once they are acknowledged, so raw "
+                f"has the only copy of those it loaded, and to read it whole would lose them. {way}o begin again "
+                f"without them: drop table {address(self.table)}"
+            )
 
     def check_same_stream(self, stream: StreamInfo, loaded: int | None) -> None:
         """Refuse a stream that is not the one raw was loaded from: its sequences mean other messages."""
@@ -114,12 +145,12 @@ class _Load:
         if loaded is None or _removes_acknowledged(stream) or (config.max_msgs_per_subject or 0) > 0:
             return
         # up to `seen` every message was read, also those of subjects that are not the table's
-        state = self.context.state(self.table.name).get("seen") or {}
+        state = self.context.kept(self.table.name).get("seen") or {}
         seen = max(loaded, int(state.get("last", 0))) if state.get("raw") == loaded else loaded
         missing = stream.state.first_seq - seen - 1
         if missing > 0:
             where = f"sequence {seen + 1} to {stream.state.first_seq - 1} of the stream {self.stream}"
-            gap(self.table, missing, where, at_most=self.table.load.subject is not None)
+            gap(self.table, self.context, missing, where, at_most=self.table.load.subject is not None)
 
     async def resume(
         self, client: Client, js: JetStreamContext, stream: StreamInfo, loaded: int | None
@@ -135,7 +166,8 @@ class _Load:
         if loaded is not None:
             begin = loaded + 1
         consumer = await self.consumer(js, stream, loaded, begin)
-        wanted = min(consumer.num_pending or 0, self.table.load.max_messages)
+        pending = consumer.num_pending or 0
+        wanted = min(pending, most_messages(self.table, self.context) or pending)
         file, replies = await self.fetch(client).messages(self.durable, wanted, end)
         whole = wanted == consumer.num_pending
         highest = max(file.last, loaded or 0)
@@ -276,3 +308,13 @@ def _start(begin: int | datetime | None) -> dict[str, Any]:
     if isinstance(begin, datetime):
         return {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": begin.astimezone(UTC)}
     return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": max(begin, 1)}
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether some subject matches both filters."""
+    for a, b in zip_longest(one.split("."), other.split(".")):
+        if ">" in (a, b):
+            return a is not None and b is not None
+        if a is None or b is None or (a != b and "*" not in (a, b)):
+            return False
+    return True

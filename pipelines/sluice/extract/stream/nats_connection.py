@@ -18,6 +18,7 @@ from sluice.config.declaration import StreamTable, Table
 from sluice.errors import ConnectionError
 from sluice.extract import retries
 from sluice.extract.contract import ExtractContext
+from sluice.extract.unreachable import CLOSED, why_unreachable
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10
@@ -38,13 +39,16 @@ class Connection:
         self.table = table
         self.context = context
         self.keys = context.connections.all(name) or {}
+        self._last: Exception | None = None
         self.ended = asyncio.Event()
         """Set when the connection has ended."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Client]:
-        async def ignore(_: Exception) -> None:  # errors that matter are raised where a call is awaited
-            return
+        async def remember(
+            error: Exception,
+        ) -> None:  # of tries to connect; others are raised where a call is awaited
+            self._last = error
 
         async def closed() -> None:
             ended.set()
@@ -58,7 +62,7 @@ class Connection:
                 connect_timeout=CONNECT_SECONDS,
                 max_reconnect_attempts=2,  # of the first connection
                 reconnect_time_wait=0.5,
-                error_cb=ignore,
+                error_cb=remember,
                 closed_cb=closed,
                 **self._credentials(),
             )
@@ -98,9 +102,14 @@ class Connection:
                 "check user and password in its url, or its token or credentials"
             )
         return UnreachableError(
-            f"{self.table.qualified}: no connection to {server} ({type(error).__name__}). Does it run, and is the url "
+            f"{self.table.qualified}: no connection to {server}: {self._reason(error)}. Does it run, and is the url "
             f"of the connection {self.name!r} right?{sandbox_hint()}"
         )
+
+    def _reason(self, error: Exception) -> str:
+        """Why no connection was made; the client says in the end only that there is none."""
+        found = why_unreachable(error) or (self._last and why_unreachable(self._last))
+        return found or self.context.connections.redact(str(self._last or error)) or CLOSED
 
     def failure(self, error: Exception) -> ConnectionError:
         return ConnectionError(

@@ -273,6 +273,9 @@ def test_a_column_without_values_has_its_declared_type_or_is_left_out(tmp_path: 
 
 
 def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    assert "returned str; it has to yield" in str(
+        load(tmp_path, "def resource():\n    return 'text'\n").errors["things"]
+    )
     assert "yields builtins.int" in str(load(tmp_path, "def resource():\n    yield 5\n").errors["things"])
     assert "column v: builtins.complex" in str(
         load(tmp_path, "def resource():\n    yield {'n': 1, 'v': 1j}\n").errors["things"]

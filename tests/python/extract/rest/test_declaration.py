@@ -35,9 +35,14 @@ CLIENT = ["config", "meta", "load", "client"]
             {"path": "x", "paginator": {"type": "page_number", "page_parm": "p"}},
             {},
             [*ENDPOINT, "paginator", "page_parm"],
-            "Is it page_param?",
+            "Did you mean page_param",
         ),
-        ({"path": "x", "paginator": {"type": "offset"}}, {}, [*ENDPOINT, "paginator"], "does not work"),
+        (
+            {"path": "x", "paginator": {"type": "offset"}},
+            {},
+            [*ENDPOINT, "paginator"],
+            "write {type: offset, limit: 100}",
+        ),
         (
             {"path": "x", "paginator": {"type": "page_number", "base_page": "1"}},
             {},
@@ -57,7 +62,7 @@ CLIENT = ["config", "meta", "load", "client"]
             {"path": "x", "incremental": {"cursor": "u"}},
             {},
             [*ENDPOINT, "incremental", "cursor"],
-            "Is it cursor_path?",
+            "Did you mean cursor_path?",
         ),
         (
             {"path": "x", "incremental": {"cursor_path": "u", "lag": 60}},
@@ -65,7 +70,7 @@ CLIENT = ["config", "meta", "load", "client"]
             ENDPOINT[:-1],
             "needs a primary_key",
         ),
-        ({"path": "x/{id}"}, {}, ENDPOINT, "requires a param named 'id'"),
+        ({"path": "x/{id}"}, {}, ENDPOINT, "the path 'x/{id}' needs id"),
         ({"path": "x/{resources.nobody.id}"}, {}, ENDPOINT, "nobody"),
         ({"path": "x"}, {"base_url": None}, [*CLIENT, "base_url"], "it has to be a text"),
         (

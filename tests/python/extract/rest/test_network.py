@@ -163,7 +163,10 @@ def test_a_timeout_is_told(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_server_that_does_not_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.01)
     result = run(rest.extract, declaration("http://127.0.0.1:9", {"things": PAGED}), tmp_path)
-    assert "no connection after 6 tries. Check client.base_url" in failure(result)
+    assert (
+        "no connection after 6 tries: the server refuses connections: nothing listens on this port. Check client"
+        in failure(result)
+    )
 
 
 def test_an_answer_that_is_no_json_is_told(api: Api, tmp_path: Path) -> None:

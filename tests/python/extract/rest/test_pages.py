@@ -43,7 +43,13 @@ def by_header_link(request: Request) -> Answer:
 
 def by_header_cursor(request: Request) -> Answer:
     page = int(request.query.get("cursor", 0))
-    return Answer({"items": PAGES[page]}, headers={"X-Next": str(page + 1)} if page < 2 else {})
+    return Answer({"items": PAGES[page]}, headers={"X-Next": str(page + 1) if page < 2 else ""})
+
+
+def by_body_link_or_blank(request: Request) -> Answer:
+    answer = by_body_link(request)
+    answer.body = answer.body.replace(b"null", b'""')
+    return answer
 
 
 def in_body(request: Request) -> Answer:
@@ -60,6 +66,7 @@ def in_body(request: Request) -> Answer:
         (by_offset, {"type": "offset", "limit": 2, "total_path": "total"}, {}),
         (by_cursor, {"type": "cursor", "cursor_path": "next", "cursor_param": "after"}, {}),
         (by_body_link, {"type": "json_link", "next_url_path": "links.next"}, {}),
+        (by_body_link_or_blank, {"type": "json_link", "next_url_path": "links.next"}, {}),
         (by_header_link, {"type": "header_link"}, {}),
         (by_header_link, "header_link", {}),
         (by_header_cursor, {"type": "header_cursor", "cursor_key": "X-Next", "cursor_param": "cursor"}, {}),

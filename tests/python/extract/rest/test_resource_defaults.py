@@ -69,8 +69,8 @@ def test_a_tables_own_keys_come_first(api: Api, events: list[dict[str, Any]], tm
 def test_a_mark_of_deleted_rows_needs_a_key_here_too(api: Api, tmp_path: Path) -> None:
     made = project(api, tmp_path, {"soft_delete": "gone"})
     _, (problem,) = read_sources(made.settings.sources)
-    assert problem.where == "api.events.config.meta.load"
-    assert problem.file.read_text().splitlines()[problem.line - 1].strip() == "load:"
+    assert problem.where == "api.events.config.meta.load.soft_delete"
+    assert problem.file.read_text().splitlines()[problem.line - 1].strip() == "soft_delete: gone"
     assert "soft_delete needs a primary_key" in problem.message
 
 

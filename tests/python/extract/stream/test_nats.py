@@ -356,9 +356,7 @@ def test_a_purge_of_what_was_loaded_is_no_gap(web: Web) -> None:
     assert web.numbers() == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_messages_that_expired_before_they_were_loaded_are_counted(
-    web: Web, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_messages_that_expired_before_they_were_loaded_are_counted(web: Web) -> None:
     web.make(max_msgs=4)
     web.publish(3)
     web.load_it()
@@ -367,9 +365,9 @@ def test_messages_that_expired_before_they_were_loaded_are_counted(
     assert "5 messages expired before they were loaded (sequence 4 to 8" in str(error)
     assert "on_gap: continue" in str(error)
     web.load["on_gap"] = "continue"
-    web.load_it()
+    (warning,) = web.load_it().warnings
     assert web.numbers() == [1, 2, 3, 9, 10, 11, 12]
-    assert "5 messages expired before they were loaded" in caplog.text
+    assert "5 messages expired before they were loaded" in warning
 
 
 def test_other_subjects_that_expire_are_no_gap(web: Web) -> None:
@@ -445,6 +443,18 @@ def test_a_wrong_name_lists_the_streams_there_are(web: Web) -> None:
     error = str(web.extract().errors["views"])
     assert "there is no stream 'NOBODY'; the server has: " in error
     assert web.name in error
+
+
+@pytest.mark.parametrize("subject", ["views", "*"])
+def test_a_subject_that_the_stream_no_longer_takes(web: Web, subject: str) -> None:
+    web.make()
+    web.load["subject"] = f"{web.name}.{subject}"
+    web.publish(2)
+    web.load_it()
+    config = StreamConfig(name=web.name, subjects=[f"{web.name}2.>"])
+    web.ask(lambda js: js.update_stream(config))
+    error = str(web.extract().errors["views"])
+    assert f"the stream {web.name} takes no subject '{web.name}.{subject}'; it takes {web.name}2.>" in error
 
 
 def test_wrong_credentials_are_told_without_being_shown(web: Web) -> None:

@@ -278,3 +278,14 @@ select email[1:3] as a, country[-1] as b, format('{}-{}', full_name, customer_id
 
 -- name: recursive_paths
 with recursive r(employee_id, name, lvl) as (select employee_id, name, 0 from employees where manager_id is null union all select e.employee_id, r.name || '/' || e.name, lvl + 1 from employees e join r on e.manager_id = r.employee_id where lvl < 3) select * from r;
+
+-- name: field_of_an_unnamed_row
+select s.second, (row(order_id, channel)::struct(a bigint, b varchar)).a as first
+from (select (status, amount)::struct(first varchar, second varchar) as s, order_id, channel from orders);
+
+-- name: alias_to_the_right
+select amount as before, amount / 100 as amount, before || '' as again from orders;
+
+-- name: grouping_of_columns
+select status, grouping(status) as is_total, grouping_id(status, channel) as which, sum(amount) as total
+from orders group by rollup (status, channel);

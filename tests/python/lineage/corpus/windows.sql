@@ -145,3 +145,7 @@ select order_id, last_value(status ignore nulls) over (partition by customer_id 
 
 -- name: running_total_of_aggregates
 select status, sum(sum(amount)) over (order by count(*)) as r from orders group by status;
+
+-- name: frame_by_groups
+select order_id, sum(amount) over (order by status groups between 1 preceding and current row) as around,
+count(*) over w as peers from orders window w as (order by channel groups current row);

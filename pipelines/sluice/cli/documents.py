@@ -1,0 +1,191 @@
+"""What commands print with `--json`: one object each, whose keys docs/cli.md lists; other versions only add keys.
+
+Times are ISO in UTC, spans are seconds, what is not known is null.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluice.cli.output import out
+from sluice.config.settings import Settings
+
+if TYPE_CHECKING:
+    from sluice.load.results import SourceResult, TableResult
+    from sluice.publish.publication import Published, Rotated
+    from sluice.publish.versions import Version
+    from sluice.review import Finding, Review
+    from sluice.runs.status import SourceStatus
+
+Document = dict[str, Any]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="For programs: one JSON object, whose keys docs/cli.md lists.")
+]
+
+
+def print_document(document: Document) -> None:
+    """Print it as the only thing on standard output."""
+    out.print(json.dumps(document, indent=2, ensure_ascii=False), markup=False)
+
+
+def of_status(sources: Iterable[SourceStatus]) -> Document:
+    """`sluice status`."""
+    return {
+        "sources": [
+            {
+                "source": source.source,
+                "state": source.state,
+                "last_load": source.last_load and source.last_load.isoformat(),
+                "rows": source.rows_loaded,
+                "quarantined": source.quarantined,
+                "lag_seconds": source.lag and source.lag.total_seconds(),
+                "limit_seconds": source.limit and source.limit.total_seconds(),
+                "drift": list(source.drift),
+                "warnings": list(source.warnings),
+                "errors": list(source.errors),
+            }
+            for source in sources
+        ]
+    }
+
+
+def of_runs(rows: Iterable[sqlite3.Row]) -> Document:
+    """`sluice runs`, from the rows of the run store."""
+    return {
+        "runs": [
+            {
+                "run": row["run_id"],
+                "command": row["command"],
+                "status": row["status"],
+                "started_at": row["started_at"],
+                "ended_at": row["ended_at"],
+                "seconds": run_seconds(row),
+                "tables": row["tables"],
+                "failed": row["failed"],
+                "rows": row["rows_loaded"],
+                "deleted": row["rows_deleted"],
+                "quarantined": row["rows_quarantined"],
+                "warnings": row["warnings"],
+            }
+            for row in rows
+        ]
+    }
+
+
+def run_seconds(row: sqlite3.Row) -> float | None:
+    """How long a run of the run store took; None where it has no end."""
+    if not row["ended_at"]:
+        return None
+    return (
+        datetime.fromisoformat(row["ended_at"]) - datetime.fromisoformat(row["started_at"])
+    ).total_seconds()
+
+
+def of_loads(results: Sequence[SourceResult]) -> Document:
+    """`sluice load`."""
+    return {
+        "status": "failed" if any(result.errors for result in results) else "ok",
+        "sources": [
+            {
+                "source": result.source,
+                "status": "failed" if result.errors else "ok",
+                "seconds": round(result.seconds, 3),
+                "error": result.error,
+                "tables": [_loaded(table) for table in result.tables],
+            }
+            for result in results
+        ],
+    }
+
+
+def _loaded(table: TableResult) -> Document:
+    return {
+        "table": table.table,
+        "status": table.status,
+        "read": table.read,
+        "rows": table.rows,
+        "deleted": table.deleted,
+        "quarantined": table.quarantined,
+        "retries": table.retries,
+        "cursor_from": table.cursor[0],
+        "cursor_to": table.cursor[1],
+        "new_columns": list(table.new_columns),
+        "lost_columns": list(table.lost_columns),
+        "message": table.message,
+        "warnings": table.warnings,
+        "error": table.error,
+    }
+
+
+def of_published(settings: Settings, published: Published) -> Document:
+    """`sluice publish`."""
+    return {
+        "version": published.version,
+        "audiences": [
+            {
+                "audience": name,
+                "path": str(settings.published_path(name, audience.format)),
+                "format": audience.format,
+                "encrypted": audience.is_encrypted,
+                "rows": sum(table.rows for table in audience.tables.values()),
+                "tables": sorted(audience.tables),
+                "written": sorted(published.written[name]),
+            }
+            for name, audience in published.audiences.items()
+        ],
+        "held": [{"table": name, "reason": reason} for name, reason in published.held.items()],
+    }
+
+
+def of_rotated(audience: str, rotated: Rotated) -> Document:
+    """`sluice publish --rotate-key`."""
+    return {"audience": audience, "versions": rotated.versions, "left_to_do": rotated.left_to_do}
+
+
+def of_versions(versions: Iterable[Version], current: str | None) -> Document:
+    """`sluice publish --versions`, the newest first."""
+    return {
+        "versions": [
+            {
+                "version": version.version,
+                "current": version.version == current,
+                "created_at": version.created_at.isoformat(),
+                "run": version.run_id,
+                "commit": version.git_commit,
+                "tables": sum(len(audience.tables) for audience in version.audiences.values()),
+                "rows": sum(t.rows for a in version.audiences.values() for t in a.tables.values()),
+            }
+            for version in versions
+        ]
+    }
+
+
+def of_review(review: Review) -> Document:
+    """`sluice review`."""
+    return {
+        "verdict": review.verdict.word,
+        "base": review.base,
+        "commit": review.commit,
+        "seconds": round(review.seconds, 3),
+        "findings": [_finding(finding) for finding in review.findings],
+        "lint": [_finding(finding) for finding in review.lint],
+        "files": review.files,
+        "files_not_judged": review.unjudged,
+        "remarks": review.remarks,
+    }
+
+
+def _finding(finding: Finding) -> Document:
+    return {
+        "id": finding.id,
+        "level": finding.level.word,
+        "text": finding.text,
+        "file": finding.file or None,
+        "accepted": finding.accepted,
+    }

@@ -1,0 +1,121 @@
+"""`--json`: one object on standard output, with exactly the keys that docs/cli.md lists."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.cli import documents
+from sluice.config.settings import Settings
+from sluice.load.results import SourceResult, TableResult
+from sluice.publish.publication import Published, Rotated
+from sluice.publish.versions import PublishedAudience, PublishedTable, Version
+from sluice.review.findings import stop
+from sluice.review.result import Review
+from sluice.runs.status import SourceStatus
+from sluice.runs.store import RunStore
+from tests.python.project import Project
+
+CLI = Path(__file__).parents[3] / "docs" / "cli.md"
+NOW = datetime(2026, 10, 1, tzinfo=UTC)
+TABLE = PublishedTable(
+    model="model.x.y", rows=1, fingerprint="", columns={}, classed={}, condition=None, rows_in_warehouse=1
+)
+AUDIENCE = PublishedAudience(format="duckdb", is_encrypted=False, tables={"y": TABLE})
+VERSION = Version(
+    version="v",
+    created_at=NOW,
+    run_id=None,
+    git_commit=None,
+    load_packages={},
+    tests={},
+    audiences={"a": AUDIENCE},
+)
+FINDING = stop("column-gone", "orders.amount", "is gone")
+
+
+def _documents(folder: Path) -> dict[str, dict[str, Any]]:
+    """One document per command, with at least one entry in each list of objects."""
+    store = RunStore(folder / "ledger.sqlite")
+    store.end(store.begin("load"), "ok")
+    settings = Settings(folder, folder)
+    return {
+        "status": documents.of_status(
+            [SourceStatus("crm", NOW, "fresh", 1, timedelta(hours=1), None, ("a",), ("b",))]
+        ),
+        "runs": documents.of_runs(store.runs(1)),
+        "load": documents.of_loads([SourceResult("crm", [TableResult("contacts")], 1.0)]),
+        "publish": documents.of_published(
+            settings, Published("v", {"a": ["y"]}, {"a": AUDIENCE}, {"orders": "a test failed"})
+        ),
+        "publish --versions": documents.of_versions([VERSION], "v"),
+        "publish --rollback": {"version": "v"},
+        "publish --rotate-key": documents.of_rotated("a", Rotated(["v"], "nothing")),
+        "review": documents.of_review(Review("main", "abc", findings=[FINDING], lint=[FINDING])),
+    }
+
+
+def _documented() -> dict[str, set[str]]:
+    """Keys by command from the table, each with the list it is in before it: `sources[].tables[].table`."""
+    found = {}
+    for command, cell in re.findall(r"^\| `([a-z -]+)` \| (`[^|]+) \|$", CLI.read_text(), re.M):
+        keys = set()
+        for part in re.sub(r"\([^)]*\)", "", cell).split(";"):
+            before, colon, names = part.rpartition(":")
+            prefix = f"{before.strip(' `')}." if colon else ""
+            keys |= {prefix + name.removesuffix("[]") for name in re.findall(r"`([a-z_\[\]]+)`", names)}
+        found[command] = keys
+    return found
+
+
+def _keys(value: Any, prefix: str = "") -> set[str]:
+    found = set()
+    for key, inner in value.items():
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            found |= set.union(*(_keys(entry, f"{prefix}{key}[].") for entry in inner))
+        else:
+            found.add(prefix + key)
+    return found
+
+
+def test_the_keys_are_those_the_documentation_lists(tmp_path: Path) -> None:
+    shown = {command: _keys(document) for command, document in _documents(tmp_path).items()}
+    assert shown == _documented()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    with sqlite3.connect(project.root / "till.db") as con:
+        con.executescript("create table sales (id int); insert into sales values (1)")
+    project.declare("till", {"kind": "database", "connection": "till"}, {"sales": {}, "missing": {}})
+    project.connect("till", url="sqlite:///till.db")
+    return project
+
+
+def test_standard_output_is_one_object(project: Project) -> None:
+    load = project.sluice("load", "--json")
+    loaded = json.loads(load.stdout)
+    assert (load.returncode, loaded["status"]) == (1, "failed")
+    assert {t["table"]: (t["status"], t["rows"]) for t in loaded["sources"][0]["tables"]} == {
+        "sales": ("loaded", 1),
+        "missing": ("failed", 0),
+    }
+    assert "load till: 1 rows" in load.stderr
+    status = project.sluice("status", "--json")
+    assert [s["state"] for s in json.loads(status.stdout)["sources"]] == ["failed"]
+    runs = json.loads(project.sluice("runs", "--json").stdout)["runs"]
+    assert [(run["command"], run["status"], run["rows"], run["failed"]) for run in runs] == [
+        ("load", "failed", 1, 1)
+    ]
+
+
+def test_without_a_result_there_is_no_object(project: Project) -> None:
+    done = project.sluice("load", "nothing", "--json")
+    assert (done.returncode, done.stdout) == (3, "")
