@@ -87,10 +87,10 @@ bench: install ## measure loads against DuckDB alone; ARGS="--only csv", "--larg
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: schema
-schema: install ## write the JSON Schema editors use for sources/*.yml
+schema: install ## write the JSON Schemas that editors use for sources/*.yml and audiences.yml
 	@mkdir -p schemas
-	@$(BIN)/python -c "import json; from sluice.config.json_schema import json_schema as s; print(json.dumps(s(), indent=2))" \
-	  > schemas/source.schema.json
+	@$(BIN)/sluice schema > schemas/source.schema.json
+	@$(BIN)/sluice schema audiences > schemas/audiences.schema.json
 
 .PHONY: dist
 dist: install ## the engine's wheel and its lock, in dist/

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from sluice.cli import app
-from sluice.config.json_schema import json_schema
+from sluice.config.json_schema import audiences_schema, json_schema
 from sluice.errors import Exit
 from tests.blocks import PAGES
 
@@ -56,8 +56,9 @@ def test_exit_codes_are_documented() -> None:
 
 
 def test_schema_for_editors_is_what_the_models_say() -> None:
-    written = json.loads((ROOT / "schemas/source.schema.json").read_text())
-    assert written == json_schema(), "schemas/source.schema.json is out of date: run `make schema`"
+    for name, schema in {"source": json_schema(), "audiences": audiences_schema()}.items():
+        written = json.loads((ROOT / f"schemas/{name}.schema.json").read_text())
+        assert written == schema, f"schemas/{name}.schema.json is out of date: run `make schema`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

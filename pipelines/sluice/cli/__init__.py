@@ -25,6 +25,7 @@ from sluice.cli.output import err, out
 from sluice.cli.publish import publish
 from sluice.cli.review import review
 from sluice.cli.run import build, run
+from sluice.cli.schema import schema
 from sluice.cli.serve import serve
 from sluice.cli.status import runs, status
 from sluice.config.settings import quiet_tools
@@ -64,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
-for command in (check, load, build, run, status, runs, publish, catalog, serve, review, lineage):
+for command in (check, load, build, run, status, runs, publish, catalog, serve, review, lineage, schema):
     app.command(context_settings=ANY_ARGUMENTS if command is build else None)(command)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sluice.cli.completion import sources_and_tables
 from sluice.cli.documents import AsJson, of_loads, print_document
 from sluice.cli.output import err, grid, one_of, out, print_problems, print_table, project
 from sluice.config.settings import Settings
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 def load(
     selection: Annotated[
-        list[str] | None, typer.Argument(help="crm, or crm.contacts; default: all", metavar="SOURCE")
+        list[str] | None,
+        typer.Argument(
+            help="crm, or crm.contacts; default: all", metavar="SOURCE", autocompletion=sources_and_tables
+        ),
     ] = None,
     full_refresh: Annotated[
         bool,

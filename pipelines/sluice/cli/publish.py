@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluice.cli.completion import audiences
 from sluice.cli.documents import AsJson, of_published, of_rotated, of_versions, print_document
 from sluice.cli.output import err, grid, one_of, out, print_table, project, shown
 from sluice.config.settings import Settings
@@ -24,7 +25,12 @@ def publish(
     ] = False,
     rotate_key: Annotated[
         str | None,
-        typer.Option("--rotate-key", metavar="AUDIENCE", help="Encrypt its versions with a new key."),
+        typer.Option(
+            "--rotate-key",
+            metavar="AUDIENCE",
+            help="Encrypt its versions with a new key.",
+            autocompletion=audiences,
+        ),
     ] = None,
     accept_rows: Annotated[
         bool, typer.Option("--accept-rows", help="Let row counts move beyond their limits, this time.")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli.completion import audiences
 from sluice.cli.output import err, one_of, out
 from sluice.config.settings import Settings, load_settings
 from sluice.errors import Exit
@@ -17,7 +18,9 @@ LOG_ROWS = 50
 
 
 def serve(
-    audience: Annotated[str, typer.Option(help="Whose published version to serve.")],
+    audience: Annotated[
+        str, typer.Option(help="Whose published version to serve.", autocompletion=audiences)
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 31337,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate chain, PEM.")] = None,

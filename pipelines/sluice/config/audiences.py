@@ -114,7 +114,9 @@ class Audience(Strict):
         return self.masks.get(data_class, "null")
 
 
-class _File(Strict):
+class AudiencesFile(Strict):
+    """The content of audiences.yml."""
+
     publish: Publishing = Publishing()
     audiences: list[Audience]
 
@@ -146,9 +148,9 @@ def read_policy(file: Path) -> tuple[Policy | None, list[Problem]]:
     if isinstance(lines, Problem):
         return None, [lines]
     try:
-        parsed = _File.model_validate(lines.value)
+        parsed = AudiencesFile.model_validate(lines.value)
     except ValidationError as error:
-        return None, sorted(explain(error, _File, file, lines), key=lambda p: p.line)
+        return None, sorted(explain(error, AudiencesFile, file, lines), key=lambda p: p.line)
     names = [a.name for a in parsed.audiences]
     twice = [i for i, name in enumerate(names) if names.index(name) != i]
     if twice:

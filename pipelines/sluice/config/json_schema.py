@@ -1,4 +1,4 @@
-"""JSON Schema of a source file, made from the models that also check it."""
+"""JSON Schemas of source files and of audiences.yml for editors, made from the models that also check them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sluice.config.audiences import AudiencesFile
 from sluice.config.blocks import Open, Strict
 from sluice.config.declaration import KINDS, table_model
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a source file, for editors; made from the models that also check it."""
+    """JSON Schema of a source file."""
     definitions: dict[str, Any] = {}
     variants: dict[str, Any] = {}
     for kind, model in KINDS.items():
@@ -28,25 +31,47 @@ def json_schema() -> dict[str, Any]:
             for entry in ("TableEntry", "TableConfig", "TableMeta"):  # a table may do without a load block
                 required = definitions[f"{entry}_{table.__name__}_"]["required"]
                 required[:] = [key for key in required if key == "name"]
-    for block in (*_blocks(Strict), *_blocks(Open)):
-        properties = (definitions | variants).get(_title(block), {}).get("properties", {})
-        for name, text in _attribute_docs(block).items():
-            if name in properties:
-                properties[name]["description"] = text
-    load: dict[str, Any] = {"required": ["load"]}
-    for key in ("meta", "config"):
-        load = {"required": [key], "properties": {key: load}}
+    _describe(definitions | variants)
+    kinds = [
+        {"if": _at_load({"required": ["kind"], "properties": {"kind": {"const": kind}}}), "then": schema}
+        for kind, schema in zip(KINDS, variants.values(), strict=True)
+    ]  # by the kind that is written, so that an editor reports its mistakes and not those of every kind
+    named = _at_load({"required": ["kind"], "properties": {"kind": {"enum": list(KINDS)}}})
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "title": "Sluice source file",
         "type": "object",
         "required": ["sources"],
         "properties": {
             "version": {"const": 2},
-            "sources": {"type": "array", "items": {"if": load, "then": {"anyOf": list(variants.values())}}},
+            "sources": {"type": "array", "items": {"if": _at_load({}), "then": {"allOf": [named, *kinds]}}},
         },
         "$defs": definitions,
     }
+
+
+def audiences_schema() -> dict[str, Any]:
+    """JSON Schema of audiences.yml."""
+    schema = AudiencesFile.model_json_schema(by_alias=True)
+    _describe({**schema["$defs"], AudiencesFile.__name__: schema})
+    return {"$schema": DRAFT, **schema, "title": "Sluice audiences"}
+
+
+def _at_load(load: dict[str, Any]) -> dict[str, Any]:
+    """A schema of a dbt source whose `config.meta.load` has the schema `load`."""
+    schema = load
+    for key in ("load", "meta", "config"):
+        schema = {"required": [key], "properties": {key: schema}}
+    return schema
+
+
+def _describe(schemas: dict[str, Any]) -> None:
+    """Give the keys of each block the text that is below its field."""
+    for block in (*_blocks(Strict), *_blocks(Open)):
+        properties = schemas.get(_title(block), {}).get("properties", {})
+        for name, text in _attribute_docs(block).items():
+            if name in properties:
+                properties[name]["description"] = text
 
 
 def _title(model: type[BaseModel]) -> str:
