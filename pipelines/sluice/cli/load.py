@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from sluice.config.declaration import Source
     from sluice.load.results import SourceResult
 
+Selection = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="crm, or crm.contacts; default: all", metavar="SOURCE", autocompletion=sources_and_tables
+    ),
+]
+
 
 def load(
-    selection: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="crm, or crm.contacts; default: all", metavar="SOURCE", autocompletion=sources_and_tables
-        ),
-    ] = None,
+    selection: Selection = None,
     full_refresh: Annotated[
         bool,
         typer.Option(

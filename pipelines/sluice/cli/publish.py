@@ -15,6 +15,16 @@ from sluice.system import lower_priority
 if TYPE_CHECKING:
     from sluice.publish import Published
 
+RotateKey = Annotated[
+    str | None,
+    typer.Option(
+        "--rotate-key",
+        metavar="AUDIENCE",
+        help="Encrypt its versions with a new key.",
+        autocompletion=audiences,
+    ),
+]
+
 
 def publish(
     version: Annotated[
@@ -23,15 +33,7 @@ def publish(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Give readers the version before, or VERSION.")
     ] = False,
-    rotate_key: Annotated[
-        str | None,
-        typer.Option(
-            "--rotate-key",
-            metavar="AUDIENCE",
-            help="Encrypt its versions with a new key.",
-            autocompletion=audiences,
-        ),
-    ] = None,
+    rotate_key: RotateKey = None,
     accept_rows: Annotated[
         bool, typer.Option("--accept-rows", help="Let row counts move beyond their limits, this time.")
     ] = False,

@@ -13,7 +13,7 @@ from sluice.config.yaml_file import LOADER
 
 
 def declared_names(folder: Path) -> list[str]:
-    """Sources (`shop`) and their tables (`shop.orders`) in the files of `folder` that can be read."""
+    """Sources (`crm`) and their tables (`crm.contacts`) in the files of `folder` that can be read."""
     names = []
     for file in sorted(file for ending in ("yml", "yaml") for file in folder.rglob(f"*.{ending}")):
         for source in _entries(file, "sources"):
