@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from sluice.config.yaml_syntax import Mistake, explain_syntax
 
@@ -17,6 +18,8 @@ GLUED = re.compile(r"([A-Za-z_]\w*):(?!//)(\S+)")
 """A key and a value without a space between, which YAML takes for a key inside of { }."""
 IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*$")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_ALIASED = 100_000
+"""Values that a file may come to by its aliases (*), where its own text is shorter than that."""
 OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
@@ -41,10 +44,15 @@ class Lines:
         self.text_of: dict[tuple[str | int, ...], str] = {}
         """Scalars as they are written, without quotes."""
         self._above: list[yaml.Node] = []
+        # without aliases, each value has a character at least
+        self._most = max(MOST_ALIASED, node.end_mark.index if node else 0)
         self.value = None if node is None else self._convert(node, ())
 
     def _convert(self, node: yaml.Node, path: tuple[str | int, ...]) -> Any:
         self.line_of[path] = node.start_mark.line + 1
+        if len(self.line_of) > self._most:
+            message = f"its aliases (*) make more than {self._most:,} values of it; write fewer"
+            raise Mistake(message, node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             self.text_of[path] = node.value
             return _scalar(node)
@@ -84,7 +92,7 @@ class Lines:
                 earlier = f"first in line {first[key.value]}"
                 raise Mistake(f"the key {key.value!r} occurs twice, {earlier}", key.start_mark)
             first[key.value] = key.start_mark.line + 1
-        yaml.SafeLoader("").flatten_mapping(node)
+        SafeConstructor().flatten_mapping(node)
         mapping: dict[str, Any] = {}
         for key, value in node.value:
             name = str(key.value)
@@ -103,7 +111,7 @@ class Lines:
 def _scalar(node: yaml.ScalarNode) -> Any:
     """The value, by YAML's own rules."""
     try:
-        return yaml.SafeLoader("").construct_object(node)
+        return SafeConstructor().construct_object(node)
     except ValueError:
         kind = "date or time" if node.tag.endswith("timestamp") else "number"
         raise Mistake(f"{node.value} is not a {kind}; as a text it needs quotes", node.start_mark) from None

@@ -289,6 +289,9 @@ def test_keys_of_dbt_and_of_people_are_left_alone(tmp_path: Path) -> None:
     assert problems(tmp_path, text) == []
 
 
+ALIASES = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+"""Ten values of ten values: 240 characters that make a hundred million values."""
+
 SYNTAX = {
     # name: (text, line, what is said)
     "a tab": ("a:\n\tb: 1\n", 2, "a tab; indent with spaces"),
@@ -327,6 +330,7 @@ SYNTAX = {
     "a space of a web page before a key": ("a:\n  b: 1\n  \u00a0c: 1\n", 3, "the key 'c' has an invisible character beside it"),
     "a wide colon": ("a\uff1a b\nc: 1\n", 1, "the character U+FF1A"),
     "too many brackets": ("a: " + "[" * 3000 + "]" * 3000, 1, "is nested too deeply"),
+    "aliases of aliases": (ALIASES, 1, "its aliases (*) make more than 100,000 values of it; write fewer"),
     "only a list": ("- a\n- b\n", 1, "is a list; a file in this folder is a mapping"),
     "only a text": ("sources\n", 1, "is 'sources'; a file in this folder is a mapping"),
     "no sources": ("sources:\n", 1, "is empty; must be a list of sources"),

@@ -68,9 +68,15 @@ def to_utf8(file: Found, table: Table[FilesTable], buffer: FileBuffer) -> None:
 
 
 def occurs(path: Path, *signs: bytes) -> bool:
-    """Whether a file has any of these bytes."""
+    """Whether a file has any of these bytes; a sign may lie on the border of two blocks."""
+    overlap = max(map(len, signs), default=1) - 1
     with path.open("rb") as data:
-        return any(any(s in block for s in signs) for block in iter(lambda: data.read(READ_BYTES), b""))
+        before = b""
+        while block := data.read(READ_BYTES):
+            if any(sign in before + block[:overlap] or sign in block for sign in signs):
+                return True
+            before = block[-overlap:] if overlap else b""
+    return False
 
 
 def codec_of(path: Path, declared: str) -> str:

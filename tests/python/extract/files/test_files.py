@@ -18,7 +18,7 @@ import zstandard
 from sluice.engine.duckdb import load_extension
 from sluice.extract import files
 from sluice.extract.contract import MemoryBudget
-from sluice.extract.files import appended, reader
+from sluice.extract.files import appended, reader, text
 from tests.python.project import Outcome, Project
 
 CSV = {"format": "csv"}
@@ -545,3 +545,11 @@ def test_a_folder_that_is_not_there(project: Project) -> None:
     project.declare("f", {"kind": "files", "url": "nowhere"}, {"t": {**CSV, "path": "*"}})
     outcome: Outcome = project.load()
     assert "f: there is no folder 'nowhere'" in outcome.error
+
+
+def test_a_sign_on_the_border_of_two_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "signs"
+    monkeypatch.setattr(text, "READ_BYTES", 4)
+    for content, sign, found in [("abc§", "§", True), ("abc§", "b", True), ("abcdefg", "§", False), ("abcd§", "d§", True)]:  # fmt: skip
+        file.write_text(content, encoding="utf-8")
+        assert text.occurs(file, b"\0", sign.encode()) is found, (content, sign)
