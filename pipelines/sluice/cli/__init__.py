@@ -19,6 +19,7 @@ from typer.main import get_command
 from sluice import __version__
 from sluice.cli.catalog import catalog
 from sluice.cli.check import check
+from sluice.cli.discover import discover
 from sluice.cli.lineage import lineage
 from sluice.cli.load import load
 from sluice.cli.output import err, out
@@ -65,7 +66,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
-for command in (check, load, build, run, status, runs, publish, catalog, serve, review, lineage, schema):
+for command in (
+    check,
+    discover,
+    load,
+    build,
+    run,
+    status,
+    runs,
+    publish,
+    catalog,
+    serve,
+    review,
+    lineage,
+    schema,
+):
     app.command(context_settings=ANY_ARGUMENTS if command is build else None)(command)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,21 @@ class Connections:
     """Looks up `connections.<name>.<key>`; values are text.
 
     Order: environment variable `CONNECTIONS__<NAME>__<KEY>`, `.dlt/secrets.toml` of the project and then of
-    the user (`[connections.<name>]`), and last `SLUICE_HOME/connections.toml`, which the sandbox writes.
+    the user (`[connections.<name>]`), and last `SLUICE_HOME/connections.toml`, which the sandbox writes. `given` are
+    values by connection and key that are not set anywhere yet, and go before all others.
     """
 
-    def __init__(self, root: Path, machine: Path) -> None:
+    def __init__(
+        self, root: Path, machine: Path, given: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        self._given = given or {}
         self._files = [root / ".dlt" / "secrets.toml", Path.home() / ".dlt" / "secrets.toml", machine]
         self._tables = [_connections_of(file) for file in self._files]
         self._handed_out: set[str] = set()
 
     def get(self, name: str, key: str, default: str | None = None) -> str | None:
         """The value, or `default`."""
-        value = os.environ.get(_variable(name, key))
+        value = self._given.get(name, {}).get(key) or os.environ.get(_variable(name, key))
         for file, table in zip(self._files, self._tables, strict=True):
             if value is None and key in table.get(name, {}):
                 value = _text(table[name][key])
@@ -59,7 +64,7 @@ class Connections:
         """The value; raises ConnectionError that says where it may be set. One that is empty was not set."""
         value = self.get(name, key)
         if not value:
-            known = {*(other for table in self._tables for other in table), *_names_in_environment()}
+            known = self.names()
             hint = did_you_mean(key, self.all(name)) if name in known else did_you_mean(name, known)
             raise ConnectionError(
                 f"the connection {name!r} has no {key!r}: set {self.place(name, key)}.{hint}{sandbox_hint()}"
@@ -76,11 +81,15 @@ class Connections:
         variable = f"{_variable(name, key)} in the environment or .env"
         return f"{variable}, or {key} under [connections.{name}] in .dlt/secrets.toml"
 
+    def names(self) -> set[str]:
+        """The names of all connections."""
+        return {*(name for table in (*self._tables, self._given) for name in table), *_names_in_environment()}
+
     def all(self, name: str) -> dict[str, str]:
         """Every key of a connection."""
         prefix = _variable(name, "")
         keys = {k.removeprefix(prefix).lower() for k in os.environ if k.startswith(prefix)}
-        keys |= {key for table in self._tables for key in table.get(name, {})}
+        keys |= {key for table in (*self._tables, self._given) for key in table.get(name, {})}
         return {key: self.get(name, key) or "" for key in sorted(keys)}
 
     def fill(self, value: Any) -> Any:

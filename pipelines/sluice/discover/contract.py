@@ -15,6 +15,24 @@ DECLARED = 1.0
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How much of a system is looked at."""
+
+    whole_rows: int = 200_000
+    """Tables up to here are read whole."""
+    sample_rows: int = 100_000
+    """About as many rows are read of larger ones, spread over the table."""
+    seconds: float = 60
+    """For one statement or request; what takes longer is left out, and said."""
+    schemas: tuple[str, ...] = ()
+    """Schemas of a database; default: all that the user may read."""
+    tables: tuple[str, ...] = ()
+    """Patterns (`order*`) of the tables, files, endpoints or subjects to look at; default: all."""
+    with_rows: bool = True
+    """Whether rows are read at all; without them only what the system says of itself is found."""
+
+
+@dataclass(frozen=True)
 class Proposal(Generic[T]):
     """One value for the source file, why it is proposed, and how sure that is."""
 

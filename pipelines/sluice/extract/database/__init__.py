@@ -65,7 +65,7 @@ def extract(
             tables, lambda table: database_sqlalchemy.extract_table(url, table, source, context)
         )
         return
-    server = _Server(url, source, context)
+    server = Server(url, source, context)
     try:
         for table in tables:
             with server.watched():
@@ -90,7 +90,7 @@ def _scheme(url: str, source: Source[DatabaseSource, DatabaseTable]) -> str:
     return parts.scheme
 
 
-class _Server:
+class Server:
     """A database that DuckDB reads: attached as a catalog, and read in one transaction as long as none fails."""
 
     def __init__(

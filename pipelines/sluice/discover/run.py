@@ -1,0 +1,196 @@
+"""Looks at one system, whatever its kind, and infers what its rows show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+
+from sluice.config.column_names import normalized
+from sluice.config.connections import Connections
+from sluice.config.declaration import Source
+from sluice.config.settings import Settings
+from sluice.config.sources import read_sources
+from sluice.discover.contract import DiscoveredSource, Limits, Relationship
+from sluice.errors import UsageError, did_you_mean
+
+MEMORY = "2GB"
+"""Of the scratch database; what needs more goes through its temporary folder."""
+SQLITE_HEADER = b"SQLite format 3\0"
+OPENAPI = re.compile(r"""^\s*["']?(openapi|swagger)["']?\s*:""", re.MULTILINE)
+"""The key by which a YAML or JSON document is an OpenAPI description."""
+KINDS = {
+    "nats": "stream",
+    "tls": "stream",
+    "kafka": "stream",
+    "s3": "files",
+    "sftp": "files",
+    "file": "files",
+    "http": "rest",
+    "https": "rest",
+}
+"""Kinds of sources by the scheme of an address; all other schemes are databases'."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The system to look at."""
+
+    name: str
+    """Of the source, and of its connection where it gets a new one."""
+    kind: str
+    address: str
+    connection: str | None
+    """The connection that exists already; None: the address says everything."""
+
+
+@dataclass
+class Discovery:
+    """What was found in one system."""
+
+    source: DiscoveredSource
+    target: Target
+    relationships: list[Relationship] = field(default_factory=list)
+
+
+@contextmanager
+def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in memory for the rows that are looked at; what it writes to disk is gone at the end."""
+    with (
+        TemporaryDirectory(prefix="sluice-discover-") as folder,
+        duckdb.connect(":memory:", config={"temp_directory": folder}) as con,
+    ):
+        con.execute(f"set memory_limit = '{MEMORY}'; set TimeZone = 'UTC'")
+        yield con
+
+
+def find_target(
+    address: str, settings: Settings, *, name: str | None = None, connection: str | None = None
+) -> Target:
+    """What an address means: a URL, a path, or the name of a declared source or a connection.
+
+    Raises UsageError for an address that is none of them, or that gives no name for the source.
+    """
+    connections = Connections(settings.root, settings.connections)
+    declared = {source.name: source for source in read_sources(settings.sources)[0]}
+    if address in declared and "://" not in address:
+        return _declared_target(declared[address], connections, name or address)
+    if address in connections.names() and not Path(address).exists():
+        values = connections.all(address)
+        url = values.get("url") or values.get("bootstrap_servers") or values.get("base_url")
+        if not url:
+            raise UsageError(
+                f"the connection {address!r} has no url; give the address as well: sluice discover URL"
+            )
+        return Target(_source_name(name or address), kind_of(url, settings.root), url, address)
+    kind = kind_of(address, settings.root)
+    if not kind:
+        known = [*declared, *connections.names()]
+        raise UsageError(
+            f"{address!r} is not a URL, a file or a folder here, and neither a source nor a connection."
+            f"{did_you_mean(address, known)}"
+        )
+    return Target(_source_name(name or _name_in(address)), kind, address, connection)
+
+
+def _declared_target(source: Source[Any, Any], connections: Connections, name: str) -> Target:
+    load = source.load.model_dump()
+    connection = load.get("connection")
+    address = load.get("url") or (load.get("client") or {}).get("base_url")
+    if connection and not address:
+        values = connections.all(connection)
+        address = values.get("url") or values.get("bootstrap_servers")
+        address = address or connections.require(connection, "url")
+    if not address:
+        raise UsageError(f"{source.name} is of the kind {source.kind}, whose system cannot be looked at")
+    return Target(name, source.kind, connections.fill(address), connection)
+
+
+def kind_of(address: str, root: Path) -> str:
+    """The kind of source that an address is of; empty if it is no address."""
+    scheme, separator, _ = address.partition("://")
+    if separator:
+        return KINDS.get(scheme.lower(), "database")
+    path = root / address
+    if path.is_file():
+        with path.open("rb") as opened:
+            begin = opened.read(100_000)
+        if begin.startswith(SQLITE_HEADER):
+            return "database"
+        is_document = path.suffix.lower() in (".json", ".yml", ".yaml")
+        return "rest" if is_document and OPENAPI.search(begin.decode(errors="replace")) else "files"
+    return "files" if path.is_dir() or any(sign in address for sign in "*?[") else ""
+
+
+def _name_in(address: str) -> str:
+    """The part of an address that names the system: a database, a folder, a bucket, a host."""
+    if "://" not in address:
+        return Path(address.rstrip("/")).stem
+    try:
+        parts = urlsplit(address)
+        place = unquote(parts.path.strip("/").rpartition("/")[2]).partition(".")[0]
+        return place or (parts.hostname or "").partition(".")[0]
+    except ValueError:
+        return ""
+
+
+def _source_name(given: str) -> str:
+    """A name for the source; raises UsageError if nothing of what was given can be one."""
+    name = normalized(given).strip("_")
+    if not re.match(r"[a-z]", name):
+        raise UsageError(f"{given!r} gives no name for the source; choose one: --name shop")
+    return name
+
+
+def discover(
+    target: Target, settings: Settings, con: duckdb.DuckDBPyConnection, limits: Limits | None = None
+) -> Discovery:
+    """Look at the system, and propose what its rows show; `con` is the scratch database, and keeps the rows.
+
+    Raises ConnectionError if the system cannot be reached.
+    """
+    found = Discovery(look(target, settings, con, limits or Limits()), target)
+    if find_spec("sluice.discover.inference"):
+        inference = import_module("sluice.discover.inference")
+        raw_sources = import_module("sluice.discover.raw_sources")
+        others = [other for other in raw_sources.sources_in_raw(settings, con) if other.name != target.name]
+        found.relationships = inference.infer(con, found.source, others)
+    return found
+
+
+def look(
+    target: Target, settings: Settings, con: duckdb.DuckDBPyConnection, limits: Limits
+) -> DiscoveredSource:
+    """What the system says of itself, and its rows in `con`."""
+    given: Mapping[str, Mapping[str, str]] = {}
+    if not target.connection and target.kind == "database":
+        given = {target.name: {"url": _database_url(target.address)}}
+    connections = Connections(settings.root, settings.connections, given)
+    place: dict[str, Any] = {"name": target.name, "connection": target.connection, "connections": connections}
+    if target.kind == "database":
+        from sluice.discover.databases import discover_database
+
+        return discover_database(con, limits, settings.root, **place)
+    module, function = {
+        "files": ("files", "discover_files"),
+        "rest": ("rest", "discover_rest"),
+        "stream": ("streams", "discover_stream"),
+    }.get(target.kind, ("", ""))
+    if not module or not find_spec(f"sluice.discover.{module}"):
+        raise UsageError(f"the system of a source of the kind {target.kind} cannot be looked at")
+    kind = getattr(import_module(f"sluice.discover.{module}"), function)
+    found: DiscoveredSource = kind(target.address, con, limits, settings.root, **place)
+    return found
+
+
+def _database_url(address: str) -> str:
+    return address if "://" in address else f"sqlite:///{address}"
