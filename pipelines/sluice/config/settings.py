@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 
 from dotenv import load_dotenv
 from dotenv.parser import parse_stream
 
+from sluice.config.dbt_project import PROJECT, read_project_file, rendered
+from sluice.config.profile import Profile, read_profile
 from sluice.errors import DeclarationError, UsageError, nearest
 from sluice.system import keep_new_files_private, tighten
 
 PREFIX, LOCK_SECONDS = "SLUICE_", "SLUICE_LOCK_SECONDS"
 HOME, DEFAULT_HOME = "SLUICE_HOME", "warehouse"
 """The environment variable that says where a run writes, and the folder of the project without it."""
-PROJECT = "dbt_project.yml"
 AUDIENCES = "audiences.yml"
+RAW, WAREHOUSE = "raw", "warehouse"
+"""Names of the databases of a project, as SQL writes them, where its profile says nothing else."""
 GLOSSARY = "docs/glossary.yml"
 
 
@@ -43,11 +47,38 @@ class Settings:
 
     @property
     def raw(self) -> Path:
-        return self.home / "raw.duckdb"
+        """What loads write: every source as it is."""
+        return self.home / f"{RAW}.duckdb"
+
+    @cached_property
+    def profile(self) -> Profile | None:
+        """What dbt builds, and where; None without a file of profiles. Raises DeclarationError for a mistake in it."""
+        return read_profile(self.root, {**os.environ, HOME: str(self.home)})
+
+    @property
+    def database(self) -> str:
+        """The name that the relations of models begin with: the database that dbt builds."""
+        profile = self.profile
+        return profile.database if profile and profile.database in profile.databases else WAREHOUSE
 
     @property
     def warehouse(self) -> Path:
-        return self.home / "warehouse.duckdb"
+        """The file that dbt builds."""
+        return self.databases[self.database]
+
+    @property
+    def databases(self) -> dict[str, Path]:
+        """The files that models are built in and read from, by the names that SQL gives them; some may not exist.
+
+        Those of the profile, and raw; the warehouse in `home` where dbt builds into no file (no profile, or in memory).
+        """
+        found = self.profile.databases if self.profile else {}
+        is_named = self.profile is not None and self.profile.database in found
+        return {
+            RAW: self.raw,
+            **({} if is_named else {WAREHOUSE: self.home / f"{WAREHOUSE}.duckdb"}),
+            **found,
+        }
 
     @property
     def published(self) -> Path:
@@ -63,10 +94,11 @@ class Settings:
         """Who may connect to `sluice serve`."""
         return self.home / "keys" / "tokens.json"
 
-    @property
+    @cached_property
     def target(self) -> Path:
         """Where dbt writes its artifacts; dbt reads the same variable."""
-        return self.root / os.environ.get("DBT_TARGET_PATH", "target")
+        given = os.environ.get("DBT_TARGET_PATH") or read_project_file(self.root).get("target-path")
+        return self.root / str(rendered(given or "target", os.environ, self.root / PROJECT))
 
     @property
     def ledger(self) -> Path:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from sluice.config.settings import PROJECT, Settings
-from sluice.config.yaml_file import Problem, dig, read_yaml
+from sluice.config.dbt_project import PROJECT, folders, read_project_file
+from sluice.config.settings import Settings
+from sluice.config.yaml_file import Problem
 from sluice.conventions import access_rules, data_test_rules, model_rules, property_rules, seed_rules
 from sluice.conventions.bouncer import bouncer_failures
 from sluice.conventions.project import Project, Rule
+from sluice.dbt.compile_profile import compile_profile
 from sluice.dbt.compiling import compile_error, compile_projects
 from sluice.dbt.manifest import read_manifest
-from sluice.errors import DeclarationError, SluiceError
+from sluice.errors import SluiceError
 
 RULES: tuple[Rule, ...] = (
     model_rules.readable_sql,
@@ -55,7 +58,8 @@ def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
     if not _has_models(settings.root):
         return 0, []
     target = settings.target / "check"
-    compile_projects([(settings.root, target)], strict=True)
+    profile = compile_profile(settings, with_warehouse=False)
+    compile_projects([(settings.root, target)], profile=profile, strict=True)
     if error := compile_error(target):
         raise SluiceError(f"the project does not compile without a warehouse:\n{error}")
     project = Project(settings.root, read_manifest(target, command="sluice check"))
@@ -65,15 +69,12 @@ def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
         for found in rule(project)
     ]
     problems += [
-        Problem(settings.root / (f.file or "dbt_project.yml"), 1, f.check.replace("_", "-"), f.message)
+        Problem(settings.root / (f.file or PROJECT), 1, f.check.replace("_", "-"), f.message)
         for f in bouncer_failures(settings.root, target)
     ]
     return len(project.models), sorted(problems, key=lambda p: (p.file, p.line))
 
 
 def _has_models(root: Path) -> bool:
-    read = read_yaml(root / PROJECT)
-    if isinstance(read, Problem):
-        raise DeclarationError(str(read))
-    paths = dig(read.value, "model-paths")
-    return any(next((root / path).rglob("*.sql"), None) for path in (["models"] if paths is None else paths))
+    paths = folders(read_project_file(root), "model-paths", os.environ)
+    return any(next((root / path).rglob("*.sql"), None) for path in paths)

@@ -16,15 +16,20 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 PARSED = "partial_parse.msgpack"
 """What dbt's parser leaves behind: files that are the same are not parsed again."""
 PROFILE = (
     "check: {target: check, outputs: {check: {type: duckdb, path: ':memory:', settings: {TimeZone: UTC}}}}\n"
 )
-"""Opens no file. The same everywhere, so that dbt takes over the parse of another folder."""
+"""For a project without a profile. The same everywhere, so that dbt takes over the parse of another folder."""
+PROFILES = "profiles.yml"
 SILENT = ["--quiet", "--log-level", "none"]
 STRICT = "--strict"
 NO_DEPRECATIONS = ["--warn-error-options", '{"error": ["Deprecations"]}']
+WHOLE = "--full-refresh"
+"""Incremental models are compiled as if their table were not there, whatever the warehouse holds."""
 INCREMENTAL = ["--select", "config.materialized:incremental"]
 WITHOUT_UNIT_TESTS = ["--exclude", "resource_type:unit_test"]
 COMPILED = "compiled.json"
@@ -35,17 +40,22 @@ TRUE_INCREMENTAL = """{% macro is_incremental() %}
 """
 
 
-def compile_projects(folders: Sequence[tuple[Path, Path]], *, strict: bool = False) -> None:
+def compile_projects(
+    folders: Sequence[tuple[Path, Path]], *, profile: str = "", strict: bool = False
+) -> None:
     """Compile projects (root, target); each target then holds `manifest.json`, or dbt's message in `error.txt`.
 
     A project starts from the parse that lies in its target (`partial_parse.msgpack`), else from that of the project
-    before it. `compiled.json` holds `incremental`, the compiled code, by unique id, of incremental models in a run that
+    before it. profile: the text of a `profiles.yml` with one target, such as `compile_profile` makes; else dbt opens
+    no file. `compiled.json` holds `incremental`, the compiled code, by unique id, of incremental models in a run that
     adds to a table that exists, and `failed_tests`, dbt's message for each data test that does not compile. strict: let
     that and deprecated syntax be an error; no `compiled.json`.
     """
     for _, target in folders:
         target.mkdir(parents=True, exist_ok=True)
-        (target / "error.txt").unlink(missing_ok=True)
+        for name in ("error.txt", COMPILED):
+            (target / name).unlink(missing_ok=True)
+        (target / PROFILES).write_text(profile or PROFILE, encoding="utf-8")
     options = [STRICT] if strict else []
     done = subprocess.run(
         [sys.executable, "-P", __file__, *options, *(str(f.resolve()) for pair in folders for f in pair)],
@@ -57,6 +67,13 @@ def compile_projects(folders: Sequence[tuple[Path, Path]], *, strict: bool = Fal
     for _, target in folders:
         if done.returncode and (strict or not (target / COMPILED).is_file()):
             (target / "error.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+
+
+def is_compiled(target: Path, profile: str = "") -> bool:
+    """Whether a compile with this profile has left all it makes in `target`."""
+    if not (target / COMPILED).is_file() or not (target / PROFILES).is_file():
+        return False
+    return (target / PROFILES).read_text(encoding="utf-8") == (profile or PROFILE)
 
 
 def compile_error(target: Path) -> str:
@@ -74,19 +91,13 @@ def compile_project(root: Path, target: Path, *, strict: bool = False) -> str:
     """Compile the project in the working directory `root`, as `compile_projects` does; returns dbt's error or ""."""
     from dbt.cli.main import dbtRunner  # takes 1.5 s
 
-    (target / "profiles.yml").write_text(PROFILE, encoding="utf-8")
-    options = [
-        "--profile",
-        "check",
-        "--target",
-        "check",
-        "--target-path",
-        str(target),
-        "--log-path",
-        str(target),
-    ]
+    if not (target / PROFILES).is_file():
+        (target / PROFILES).write_text(PROFILE, encoding="utf-8")
+    name, profile = next(iter(yaml.safe_load((target / PROFILES).read_text(encoding="utf-8")).items()))
+    options = ["--profile", name, "--target", profile["target"]]
+    options += ["--target-path", str(target), "--log-path", str(target)]
     options += ["--project-dir", str(root), "--profiles-dir", str(target)]
-    compiling = ["compile", "--no-populate-cache", "--threads", "1", *options]
+    compiling = ["compile", WHOLE, "--no-populate-cache", "--threads", "1", *options]
     parsed = dbtRunner().invoke([*SILENT, *NO_DEPRECATIONS * strict, "--no-write-json", "parse", *options])
     if not parsed.success:
         (target / PARSED).unlink(missing_ok=True)  # what was parsed is not looked at again

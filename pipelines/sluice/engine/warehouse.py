@@ -1,4 +1,4 @@
-"""Reads raw and the warehouse under the names that models use."""
+"""Reads raw, the warehouse and what else the profile attaches, under the names that models use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from sluice.sql import first_value
 
 @contextmanager
 def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckDBPyConnection | None]:
-    """A connection with `raw` and `warehouse` attached read-only; None where neither file exists.
+    """A connection with the project's databases attached read-only; None where none of their files exists.
 
     Raises LockedError if a process still writes to one of them after `wait` seconds.
     """
-    files = {"raw": settings.raw, "warehouse": settings.warehouse}
-    there = {name: file for name, file in files.items() if file.is_file()}
+    there = {name: file for name, file in settings.databases.items() if file.is_file()}
     if not there:
         yield None
         return

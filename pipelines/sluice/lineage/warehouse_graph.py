@@ -32,7 +32,7 @@ def _catalog(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> dict[
     found: dict[str, dict[str, Any]] = {"nodes": {}, "sources": {}}
     rows = connection.execute(
         "select lower(database_name || '.' || schema_name || '.' || table_name), column_name, data_type, column_index"
-        " from duckdb_columns() where database_name in ('raw', 'warehouse') order by 1, 4"
+        " from duckdb_columns() where not internal order by 1, 4"
     ).fetchall()
     for name, column, sql_type, index in rows:
         if table := by_name.get(name):

@@ -37,7 +37,7 @@ class Model:
     @property
     def relation(self) -> str:
         """The table in the attached warehouse, quoted."""
-        return f"warehouse.{quoted(self.schema)}.{quoted(self.name)}"
+        return f"{quoted(self.database)}.{quoted(self.schema)}.{quoted(self.name)}"
 
 
 class GrantedModels:

@@ -89,7 +89,7 @@ class Publication(Operation):
         previous = self.versions.read_current()
         hashed = self.versions.folder if previous and _has_hashes(previous) else None
         masking_key = self.keys.masking(self.policy, hashed)
-        with open_warehouse(self.settings.warehouse, masking_key, self.settings.lock_seconds) as con:
+        with open_warehouse(self.settings, masking_key) as con:
             on_step("audit")
             held = self._audit(con, previous, accept_rows)
             if unclassed := list(self.granted.unclassed(held)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
 from sluice.config.audiences import UNCLASSED, Audience, Treatment
+from sluice.config.settings import RAW, Settings
 from sluice.engine import engine
 from sluice.errors import DeclarationError, PublishError
 from sluice.privacy.masks import KEY, has_named_parts, masked, shown_type
@@ -67,16 +67,18 @@ class Digests:
 
 
 @contextmanager
-def open_warehouse(path: Path, masking_key: str, seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A writing connection that reads the warehouse as database `warehouse`.
+def open_warehouse(settings: Settings, masking_key: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A writing connection that reads the warehouse, and what its models read, under the names that SQL gives them.
 
-    Raises LockedError when a build writes the warehouse for longer than `seconds`.
+    Raises LockedError when a build writes one of them for longer than `settings.lock_seconds`.
     """
-    if not path.is_file():
-        raise PublishError(f"{path} does not exist; `sluice run` builds it")
+    if not settings.warehouse.is_file():
+        raise PublishError(f"{settings.warehouse} does not exist; `sluice run` or `sluice build` builds it")
     with writing_connection() as con:
         con.execute(f"set variable {KEY} = $1", [masking_key])
-        engine().attach(con, path, "warehouse", seconds)
+        for name, file in settings.databases.items():
+            if name != RAW and file.is_file():
+                engine().attach(con, file, name, settings.lock_seconds)
         yield con
 
 
@@ -85,8 +87,8 @@ def warehouse_columns(con: duckdb.DuckDBPyConnection, model: Model) -> dict[str,
     return dict(
         con.execute(
             "select lower(column_name), data_type from duckdb_columns()"
-            " where database_name = 'warehouse' and schema_name = $1 and table_name = $2 order by column_index",
-            [model.schema, model.name],
+            " where lower(database_name) = lower($1) and schema_name = $2 and table_name = $3 order by column_index",
+            [model.database, model.schema, model.name],
         ).fetchall()
     )
 

@@ -7,6 +7,7 @@ own side only.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,29 +15,18 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
-from sluice.dbt.compiling import COMPILED, PARSED, compile_error, compile_projects
+from sluice.config.dbt_project import FOLDERS, PACKAGE_FILES, PROJECT, folders, read_project_file
+from sluice.config.settings import Settings
+from sluice.dbt.compile_profile import compile_profile
+from sluice.dbt.compiling import COMPILED, PARSED, compile_error, compile_projects, is_compiled
 from sluice.dbt.manifest import Manifest
+from sluice.errors import DeclarationError
 from sluice.lineage import Graph, load_graph
 from sluice.review.query_equivalence import Columns, columns_of
 
 Json = Mapping[str, Any]
-PATHS = {
-    "model-paths": "models",
-    "seed-paths": "seeds",
-    "macro-paths": "macros",
-    "test-paths": "tests",
-    "analysis-paths": "analyses",
-    "snapshot-paths": "snapshots",
-    "function-paths": "functions",
-    "docs-paths": "models",
-    "packages-install-path": "dbt_packages",
-}
-"""Keys of dbt_project.yml that name the folders dbt reads, and where it looks without them."""
-PACKAGES = ("packages.yml", "dependencies.yml")
 PROJECT_FILES = (
-    "dbt_project.yml profiles.yml selectors.yml vars.yml .dbtignore packages.yml dependencies.yml package-lock.yml "
+    f"{PROJECT} profiles.yml selectors.yml vars.yml .dbtignore packages.yml dependencies.yml package-lock.yml "
     "dbt-bouncer.yml"  # not dbt's, but what it says of the head needs the head's manifest
 ).split()
 """Files beside those folders."""
@@ -92,17 +82,21 @@ def owner(entry: Mapping[str, Any]) -> str:
     )
 
 
-def compile_both(old: Revision, new: Revision, kept: Path, scratch: Path, files: Collection[str]) -> None:
-    """Compile the head, and the base if `kept` does not have it from before.
+def compile_both(
+    settings: Settings, old: Revision, new: Revision, kept: Path, scratch: Path, files: Collection[str]
+) -> None:
+    """Compile the head, and the base if `kept` does not have it from before, both with the profile of the work tree.
 
     files: those that differ. Where dbt reads none of them, the head's manifest is the base's.
     """
     reads = read_by_dbt(new.root)
     differs = any(reads(f) for f in files)
-    wanted = [] if (kept / COMPILED).is_file() else [(old.root, kept)]
+    profile = compile_profile(settings, with_warehouse=True)
+    wanted = [] if is_compiled(kept, profile) else [(old.root, kept)]
     wanted += [(new.root, scratch)] if differs else []
     if wanted:
-        _compile(wanted, _parsed(kept, new.root))
+        _start_from(_parsed(kept, settings), wanted[0][1])
+        compile_projects(wanted, profile=profile)
     read_compiled(old, kept)
     if differs:
         read_compiled(new, scratch)
@@ -116,47 +110,32 @@ def read_by_dbt(root: Path) -> Callable[[str], bool]:
 
     Where the folders are not known (Jinja in a path, a local package), any file can."""
     try:
-        project = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))
-        folders = [str(f) for key, default in PATHS.items() for f in _listed(project.get(key), default)]
-        packages = "".join(f.read_text(encoding="utf-8") for f in map(root.joinpath, PACKAGES) if f.is_file())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        project = read_project_file(root)
+        if not project:
+            return lambda _: True
+        named = [folder for key in FOLDERS for folder in folders(project, key, os.environ)]
+        packages = "".join(
+            f.read_text(encoding="utf-8") for f in map(root.joinpath, PACKAGE_FILES) if f.is_file()
+        )
+    except (OSError, UnicodeDecodeError, DeclarationError):
         return lambda _: True
-    plain = [PurePosixPath(folder) for folder in folders if "{{" not in folder and ".." not in folder]
-    if len(plain) < len(folders) or "local:" in packages:  # a local package lies anywhere
+    plain = [PurePosixPath(folder) for folder in named if ".." not in folder]
+    if len(plain) < len(named) or "local:" in packages:  # a local package lies anywhere
         return lambda _: True
     return lambda file: file in PROJECT_FILES or any(PurePosixPath(file).is_relative_to(f) for f in plain)
 
 
-def share_packages(root: Path, base: Path) -> None:
-    """Let the base use the installed dbt packages of the work tree, which git does not keep, if it names the same."""
-    files = [(side / name for name in (*PACKAGES, "package-lock.yml")) for side in (root, base)]
-    texts = [[f.read_bytes() if f.is_file() else b"" for f in side] for side in files]
-    try:
-        project = yaml.safe_load((root / "dbt_project.yml").read_text(encoding="utf-8"))
-        folder = str(project.get("packages-install-path") or PATHS["packages-install-path"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
-        return
-    if texts[0] == texts[1] and any(texts[0]) and (root / folder).is_dir() and not (base / folder).exists():
-        (base / folder).parent.mkdir(parents=True, exist_ok=True)
-        (base / folder).symlink_to(root / folder, target_is_directory=True)
-
-
-def _listed(value: Any, default: str) -> list[Any]:
-    return [default] if value is None else value if isinstance(value, list) else [value]
-
-
-def _parsed(kept: Path, root: Path) -> Path | None:
+def _parsed(kept: Path, settings: Settings) -> Path | None:
     """The newest parse to start from: of this base, of a former one, or of `sluice check`."""
-    found = [*kept.parents[1].glob(f"*/{kept.name}/{PARSED}"), root / "target" / "check" / PARSED]
+    found = [*kept.parents[1].glob(f"*/{kept.name}/{PARSED}"), settings.target / "check" / PARSED]
     return max((f for f in found if f.is_file()), key=lambda f: f.stat().st_mtime, default=None)
 
 
-def _compile(wanted: list[tuple[Path, Path]], parsed: Path | None) -> None:
-    """Compile projects (root, target), beginning with an earlier parse."""
-    if parsed is not None and parsed.parent != wanted[0][1]:
-        wanted[0][1].mkdir(parents=True, exist_ok=True)
-        shutil.copy(parsed, wanted[0][1])
-    compile_projects(wanted)
+def _start_from(parsed: Path | None, target: Path) -> None:
+    """Let dbt begin with an earlier parse."""
+    if parsed is not None and parsed.parent != target:
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(parsed, target)
 
 
 def read_compiled(revision: Revision, target: Path) -> Revision:

@@ -23,9 +23,10 @@ from sluice.review.git import changed_files, changed_lines, resolve_base, write_
 from sluice.review.lint import convention_findings, lint_findings
 from sluice.review.macro_changes import changed_macros, macro_findings
 from sluice.review.model_changes import changed_by_file, changes, renames
+from sluice.review.packages import share_packages
 from sluice.review.privacy_changes import policy_findings, privacy_findings
 from sluice.review.result import Review
-from sluice.review.revision import Revision, compile_both, share_packages
+from sluice.review.revision import Revision, compile_both
 from sluice.review.scratch_build import compare_data
 from sluice.review.source_changes import source_findings
 from sluice.review.test_changes import findings_of_tests
@@ -42,7 +43,7 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     commit, remark = resolve_base(settings.root, base)
     kept = settings.home / "review"
     project = write_base(settings.root, commit, kept)
-    share_packages(settings.root, project)
+    packages = share_packages(settings.root, project)
     cache = kept / "lineage.sqlite"
     old = Revision(project, base, cache=cache)
     new = Revision(settings.root, "work tree", cache=cache)
@@ -50,14 +51,13 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     with tempfile.TemporaryDirectory(dir=kept) as scratch_name, ThreadPoolExecutor(1) as aside:
         scratch = Path(scratch_name)
         linted = aside.submit(lint_findings, settings.root, lines)
-        compile_both(old, new, kept / commit / "target", scratch / "head", files)
+        compile_both(settings, old, new, kept / commit / "target", scratch / "head", files)
         targets = kept / commit / "target", scratch / "head"
         named = aside.submit(convention_findings, settings.root, *targets, files)
         result = compare(settings if with_data else None, old, new, scratch / "data", files)
         result.lint = linted.result() + named.result()
     result.base, result.commit, result.files = base, commit, files
-    if remark:
-        result.remarks.append(remark)
+    result.remarks += filter(None, (remark, packages))
     written = "\n".join(_lines(settings.root / name, numbers) for name, numbers in lines.items())
     reasons = {**accepted_reasons(written), **accepted_reasons(accepted)}
     result.findings, result.lint = accept(result.findings, reasons), accept(result.lint, reasons)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def compare_data(
     scratch: Path,
 ) -> DataReview:
     """Build and compare; counts what the clauses of `changed` cost (they are replaced in place)."""
-    if not settings.warehouse.is_file() or not settings.raw.is_file():
+    files = {name: file for name, file in settings.databases.items() if file.is_file()}
+    if settings.database not in files:
         return DataReview(
             remark="There is no warehouse here, so nothing was built: lineage and meaning only."
         )
@@ -60,27 +61,47 @@ def compare_data(
             connection.execute(f"set temp_directory = '{scratch / 'tmp'}'")
             for name in ("base", "head"):
                 connection.execute(f"attach '{scratch / f'{name}.duckdb'}' as {name}")
-            for name, file in (("raw", settings.raw), ("warehouse", settings.warehouse)):
+            for name, file in files.items():
                 engine().attach(connection, file, name, seconds=0)
-            return _Comparison(connection, old, new, changed, renamed).run(scratch)
+            built = _built(connection, settings.database, files)
+            return _Comparison(connection, old, new, changed, renamed, built).run(scratch)
     except LockedError:
         return DataReview(remark="The warehouse is being written by another command, so nothing was built.")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _built(connection: duckdb.DuckDBPyConnection, main: str, databases: Iterable[str]) -> dict[str, str]:
+    """The place of each table and view that exists, by `database.schema.name` in lower case.
+
+    The database `main` is also called `memory`, as it is after a compile without a profile.
+    """
+    rows = connection.execute(
+        "select database_name, schema_name, table_name from duckdb_tables() union all "
+        "select database_name, schema_name, view_name from duckdb_views() where not internal"
+    ).fetchall()
+    found = {}
+    for database, schema, name in rows:
+        place = ".".join(map(quoted, (database, schema, name)))
+        if database in databases:
+            found[f"{database}.{schema}.{name}".lower()] = place
+        if database == main:
+            found[f"memory.{schema}.{name}".lower()] = place
+    return found
+
+
 class _Side:
     """One revision in the scratch database `name`; `places` says which relation stands for which node."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, name: str, revision: Revision, built: Collection[str]
+        self, connection: duckdb.DuckDBPyConnection, name: str, revision: Revision, built: Mapping[str, str]
     ) -> None:
         self.connection = connection
         self.name = name
         self.revision = revision
         self.nodes = revision.tables
         self.built = built
-        """Tables and views of the warehouse, `schema.name` in lower case."""
+        """Tables and views that exist, see `_built`."""
         self.places: dict[str, str] = {}
 
     def sql(self, text: str) -> str:
@@ -123,8 +144,8 @@ class _Side:
             self.build(key)
 
     def _in_warehouse(self, node: Any) -> str | None:
-        schema, name = node["schema"], node.get("alias") or node["name"]
-        return f'warehouse."{schema}"."{name}"' if f"{schema}.{name}".lower() in self.built else None
+        parts = node.get("database") or "memory", node["schema"], node.get("alias") or node["name"]
+        return self.built.get(".".join(parts).lower())
 
     def _seed_sql(self, node: Any) -> str:
         lines = f"read_csv('{self.revision.root / node['original_file_path']}', all_varchar = true, header = true)"
@@ -144,15 +165,9 @@ class _Comparison:
         new: Revision,
         changed: list[Change],
         renamed: Renamed,
+        built: Mapping[str, str],
     ) -> None:
         self.connection = connection
-        built = {
-            f"{schema}.{name}".lower()
-            for schema, name in connection.execute(
-                "select schema_name, table_name from duckdb_tables() where database_name = 'warehouse' union all "
-                "select schema_name, view_name from duckdb_views() where database_name = 'warehouse'"
-            ).fetchall()
-        }
         self.old, self.new = _Side(connection, "base", old, built), _Side(connection, "head", new, built)
         self.changed = changed
         self.renamed = renamed

@@ -1,0 +1,87 @@
+"""Two dbt-duckdb projects that know nothing of Sluice, with generated data, in git and built by plain dbt.
+
+`bakery` is of the classic kind: seeds, staging, a snapshot, a local package, a profile in `~/.dbt`. `rides` is of the
+newer kind: a semantic layer, several schemas and databases, a Python model, a profile with several targets.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CUSTOMERS, ORDERS = 60, 200
+UNPAID = 20
+"""Every so many orders one has no payment."""
+
+
+class Foreign:
+    """A copy of a project: `root` is its git repository, `user` stands for the home folder of its developer."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.root, self.user = folder / name, folder / "user"
+        shutil.copytree(HERE / name, self.root)
+        (self.user / ".dbt").mkdir(parents=True)
+        self.environment = {**os.environ, "HOME": str(self.user), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+        for variable in ("SLUICE_HOME", "DBT_TARGET", "DBT_PROFILES_DIR", "DBT_TARGET_PATH"):
+            self.environment.pop(variable, None)
+
+    def commit(self) -> None:
+        """Make the work tree the branch `main`."""
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+        for command in (["init", "-q", "-b", "main"], ["add", "."], [*author, "commit", "-qm", "state"]):
+            subprocess.run(["git", *command], cwd=self.root, check=True)
+
+    def run(self, tool: str, *arguments: str, code: int = 0) -> str:
+        """What a tool of the environment says; it must end with `code`."""
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name(tool)), *arguments],
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"{tool} {' '.join(arguments)} ended with {done.returncode}:\n{said}"
+        return said
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace a text that stands once in a file."""
+        text = (self.root / file).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+        (self.root / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def bakery(folder: Path) -> Foreign:
+    """The classic project, built in its target dev."""
+    project = Foreign("bakery", folder)
+    shutil.copy(HERE / "bakery_profiles.yml", project.user / ".dbt" / "profiles.yml")
+    towns = ("Lund", "Visby", "Umeå")
+    names = ((i, f"Person {i}", f"person{i}@example.com", towns[i % 3]) for i in range(1, CUSTOMERS + 1))
+    _write(project.root / "seeds/raw_customers.csv", ("id", "name", "email", "town"), names)
+    first, states = date(2026, 1, 1), ("placed", "shipped", "returned")
+    orders = [
+        (i, i % (CUSTOMERS - 10) + 1, first + timedelta(days=i % 90), states[i % 3])
+        for i in range(1, ORDERS + 1)
+    ]
+    _write(project.root / "seeds/raw_orders.csv", ("id", "user_id", "ordered_on", "status"), orders)
+    payments = [(i, i, ("card", "cash")[i % 2], 100 + i) for i in range(1, ORDERS + 1) if i % UNPAID]
+    payments += [(ORDERS + i, i, "voucher", 50) for i in range(1, ORDERS + 1) if i % UNPAID == 1]
+    _write(project.root / "seeds/raw_payments.csv", ("id", "order_id", "method", "cents"), payments)
+    project.commit()
+    project.run("dbt", "deps", "--quiet")
+    project.run("dbt", "build", "--quiet")
+    return project
+
+
+def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8", newline="") as text:
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
