@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CUSTOMERS, ORDERS = 60, 200
 UNPAID = 20
-"""Every so many orders one has no payment."""
+"""One order in this many has no payment."""
 
 
 class Foreign:
