@@ -227,7 +227,10 @@ def _cast_moment(text: str, target: str, form: str) -> Cast:
     moment = f"try_strptime({text}, {literal(form)})"
     conditions = [f"{moment} is not null"]
     if "%Y" in form:  # DuckDB takes 24 for the year 24
-        conditions.append(f"contains({text}, lpad(cast(year({moment}) as varchar), 4, '0'))")
+        # with an offset, the text's day may be the one before or after that of UTC
+        near = [f"{moment} {sign} interval 1 day" for sign in "-+"] if "%z" in form else [moment]
+        years = [f"contains({text}, lpad(cast(year({day}) as varchar), 4, '0'))" for day in near]
+        conditions.append(f"({' or '.join(years)})")
     if "%j" in form:  # DuckDB takes day 366 of a year of 365 for its first
         conditions.append(f"strftime({moment}, {literal(form)}) = trim({text})")
     if runs := RUNS.findall(form):  # without all of its digits, 2024121 may be any of two days

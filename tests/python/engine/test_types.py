@@ -289,3 +289,13 @@ def test_a_decimal_that_a_double_would_shorten_is_refused(con: duckdb.DuckDBPyCo
     passes, _ = through(con, Decimal("40027281276526.352"), "DECIMAL(18,3)", "DOUBLE", ".")
     assert not passes
     assert through(con, Decimal("40027281276.352"), "DECIMAL(18,3)", "DOUBLE", ".") == (True, 40027281276.352)
+
+
+@pytest.mark.parametrize("text", ["01/Jan/2026:00:30:00 +0100", "31/Dec/2025:23:30:00 -0100"])
+def test_a_time_with_an_offset_may_be_in_another_year_of_utc(
+    con: duckdb.DuckDBPyConnection, text: str
+) -> None:
+    way = cast("v", "VARCHAR", "TIMESTAMP WITH TIME ZONE", form="%d/%b/%Y:%H:%M:%S %z")
+    assert con.execute(f"select {way.keeps} from (select '{text}' as v)").fetchall() == [(True,)]
+    short = text.replace("2025", "25").replace("2026", "26")  # which DuckDB takes for the year 25
+    assert con.execute(f"select {way.keeps} from (select '{short}' as v)").fetchall() == [(False,)]

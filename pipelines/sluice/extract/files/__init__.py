@@ -40,7 +40,7 @@ def extract(
     source: Source[FilesSource, FilesTable], tables: Sequence[Table[FilesTable]], context: ExtractContext
 ) -> Generator[Extraction, None, None]:
     """Extract the new and changed files of every table."""
-    store, base = _store(source, context)
+    store, base = open_store(source, context)
     tries = _S3Tries(context)
     if "s3" in store.protocol:
         tries.watch(store)
@@ -93,7 +93,7 @@ class _S3Tries:
         self._asked.add(name)
 
 
-def _store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> tuple[Any, str]:
+def open_store(source: Source[FilesSource, FilesTable], context: ExtractContext) -> tuple[Any, str]:
     """The file system of the source's url, and the url's path on it."""
     url = context.connections.fill(source.load.url)
     keys = context.connections.all(source.load.connection) if source.load.connection else {}

@@ -1,0 +1,66 @@
+"""Discovers a system, declares exactly what was found, and loads it: what discovery proposes has to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+
+from sluice.config.connections import Connections
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
+from tests.python.project import Project
+
+
+class Found:
+    """What discovery found in a system, and raw after it was declared and loaded."""
+
+    def __init__(
+        self, project: Project, look: Callable[..., DiscoveredSource], address: str, **limits: Any
+    ) -> None:
+        self.project, self.con = project, duckdb.connect()
+        self.con.execute("set TimeZone = 'UTC'")
+        connections = Connections(project.root, project.settings.connections)
+        self.source = look(
+            address,
+            self.con,
+            Limits(**limits),
+            project.root,
+            name="found",
+            connection=None,
+            connections=connections,
+        )
+        self.tables = {table.name: table for table in self.source.tables}
+
+    def __getitem__(self, table: str) -> DiscoveredTable:
+        return self.tables[table]
+
+    def types(self, table: str) -> dict[str, str | None]:
+        """The proposed types by column."""
+        return {column.name: column.data_type for column in self[table].columns}
+
+    @property
+    def questions(self) -> str:
+        """All that discovery could not tell."""
+        return "\n".join(
+            [*self.source.questions, *(q for table in self.source.tables for q in table.questions)]
+        )
+
+    def load(self) -> None:
+        """Declare what was found, and load it: every table passes, with the number of rows that was found."""
+        if self.source.connection:
+            self.project.connect("found", **self.source.connection)
+        self.project.declare(
+            "found",
+            self.source.load,
+            {table.name: table.load for table in self.source.tables},
+            {table.name: self.types(table.name) for table in self.source.tables},
+        )
+        outcome = self.project.load()
+        assert not outcome.errors, outcome.error
+        for name, table in self.tables.items():
+            ((rows,),) = self.project.raw(f"select count(*) from found.{name}")
+            assert rows == table.rows, name
+            assert table.relation
+            ((seen,),) = self.con.execute(f"select count(*) from {table.relation}").fetchall()
+            assert seen == rows or not table.is_whole, name

@@ -1,0 +1,281 @@
+"""Files become tables: names, dialects and types are found, and what is proposed loads every row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sluice.discover.dialects import csv_dialect, encoding_of
+from sluice.discover.file_groups import grouped, matches
+from sluice.discover.files import discover_files
+from sluice.discover.value_types import TextColumns
+from sluice.engine.duckdb import load_extension
+from sluice.errors import UsageError
+from tests.python.discover.found import Found
+from tests.python.project import Project
+
+
+def write(root: Path, name: str, text: str, encoding: str = "utf-8") -> None:
+    file = root / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = text.encode(encoding)
+    file.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """A folder as companies have them, discovered."""
+    project = Project(tmp_path_factory.mktemp("files") / "project")
+    root = project.root / "data"
+    for month in (1, 2, 3):
+        lines = "".join(
+            f"{i};0{i};Müller {i};1.{i:03},50;{i % 28 + 1:02}.{month:02}.2026;{'n/a' if i % 7 == 0 else i}\n"
+            for i in range(month * 100, month * 100 + 100)
+        )
+        head = "Bestell-Nr;PLZ;Kunde;Betrag (EUR);Datum;Menge\n"
+        write(root, f"orders_2026-{month:02}.csv", head + lines, "windows-1252")
+    write(root, "orders_eu_2026-01.csv", "id,name\n1,x\n")
+    days = "".join(f"{i},{i % 12 + 1:02}/{i % 12 + 1:02}/2026\n" for i in range(50))
+    write(root, "customers.csv", "id,signup\n" + days)
+    write(root, "rates.tsv", "".join(f"{i}\tx{i}\t2026-01-{i % 28 + 1:02}\n" for i in range(30)))
+    for month in (1, 2):
+        events = [{"id": i, "at": f"2026-0{month}-01T00:00:{i:02}Z", "of": {"a": i}} for i in range(40)]
+        write(root, f"events/2026/0{month}/e.jsonl.gz", "\n".join(map(json.dumps, events)))
+    write(root, "api.json", json.dumps({"meta": {}, "data": {"items": [{"id": 1}, {"id": 2}]}}))
+    line = '127.0.0.1 - - [01/Jan/2026:00:30:00 +0100] "GET / HTTP/1.0" 200 2326 "-" "Firefox"\n'
+    write(root, "access.log", line * 20)
+    write(root, "berlin/sales.csv", "a,b\n1,2\n")
+    write(root, "hamburg/sales.csv", "a,b\n3,4\n")
+    write(root, "footer.csv", "id,amount\n" + "".join(f"{i},{i}.25\n" for i in range(200)) + "200 rows\n")
+    write(root, "report.csv", "Report\nof a day\n\nid,amount\n1,2.5\n2,3.5\n")
+    write(root, "wide.csv", "id,name\n1,ä\n", "utf-16")
+    write(root, "readme.md", "# Files")
+    write(root, "notes.txt", "Prose.\nIt has, as prose has, commas,\nhere and there.\n")
+    write(root, "empty.csv", "")
+    with zipfile.ZipFile(root / "bundle.zip", "w") as archive:
+        archive.writestr("stock_1.csv", "sku,n\nA,1\n")
+        archive.writestr("stock_2.csv", "sku,n\nB,2\n")
+        archive.writestr("kinds.json", '[{"k": 1}]')
+    with duckdb.connect() as con:
+        load_extension(con, "excel")
+        con.execute(f"copy (select range as n, 'x' as t from range(5)) to '{root / 'facts.parquet'}'")
+        book = f"to '{root / 'book.xlsx'}' (format xlsx, header true, sheet 'Data')"
+        con.execute(f"copy (select 1.5 as \"Preis (EUR)\", date '2026-01-01' as day) {book}")
+    return Found(project, discover_files, "data")
+
+
+def test_what_is_proposed_loads_every_row(found: Found) -> None:
+    assert set(found.tables) == {
+        *(
+            "access",
+            "api",
+            "book",
+            "customers",
+            "e",
+            "facts",
+            "footer",
+            "kinds",
+            "orders",
+            "orders_eu",
+            "rates",
+        ),
+        *("report", "sales", "stock", "wide"),
+    }
+    assert found["orders"].rows == 300
+    found.load()
+    assert (
+        found.project.raw("select min(betrag_eur), max(datum), count(menge) from found.orders")[0][2] == 257
+    )
+    ((first,),) = found.project.raw("select min(time) from found.access")
+    assert first.year == 2025  # in UTC
+
+
+def test_the_dialect_is_declared_with_its_reasons(found: Found) -> None:
+    assert found.source.load == {"kind": "files", "url": "data"}
+    orders = found["orders"]
+    assert orders.load == {
+        "path": "orders_[0-9]*.csv",
+        "format": "csv",
+        "delimiter": ";",
+        "encoding": "windows-1252",
+        "nulls": ["", "n/a"],
+        "decimal": ",",
+        "date_format": "%d.%m.%Y",
+    }
+    assert set(orders.reasons) >= set(orders.load) - {"format"}
+    assert found.types("orders") == {
+        "Bestell-Nr": "bigint",
+        "PLZ": "text",
+        "Kunde": "text",
+        "Betrag (EUR)": "decimal(18,2)",
+        "Datum": "date",
+        "Menge": "bigint",
+    }
+    assert [c.name for c in orders.columns if c.nullable] == ["Menge"]
+    assert found["report"].load["skip_lines"] == 3
+    assert found["api"].load["records"] == "data.items"
+    assert found["sales"].load["path"] == "*/sales.csv"
+    assert found["stock"].load["members"] == "stock_*.csv"
+    assert found["e"].load["path"] == "events/*/*/e.jsonl.gz"
+    assert found.types("e") == {"at": "timestamptz", "id": "bigint", "of": "json"}
+    assert found["rates"].load["header"] is False
+    assert "encoding" not in found["wide"].load
+
+
+def test_what_it_could_not_tell_is_a_question(found: Found) -> None:
+    assert (
+        "signup: do its values begin with the day (%d/%m/%Y) or with the month (%m/%d/%Y)?" in found.questions
+    )
+    assert found.types("customers")["signup"] == "text"
+    assert found["footer"].load["tolerance"] == 1
+    assert "are these 1 row(s) to be left out?" in found.questions
+    assert "have no header" in "\n".join(found["rates"].questions)
+    assert set(found.source.skipped) == {"readme.md", "notes.txt", "empty.csv"}
+    assert "Müller" not in found.questions
+    assert "01/2026" not in found.questions
+
+
+def test_a_folder_elsewhere_goes_into_the_connection(found: Found, tmp_path: Path) -> None:
+    write(tmp_path, "out/a.csv", "id\n1\n")
+    elsewhere = Found(Project(tmp_path / "project"), discover_files, str(tmp_path / "out/a.csv"))
+    assert elsewhere.source.load["url"] == "${found.folder}"
+    assert elsewhere.source.connection == {"folder": str(tmp_path / "out")}
+    elsewhere.load()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("nowhere", "there is no file or folder nowhere"),
+        ("https://files.example/a.csv", "not over HTTP"),
+        ("s3://user:pass@bucket/a", "write the address without user and password"),
+    ],
+)
+def test_addresses_that_no_load_reads(tmp_path: Path, address: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        Found(Project(tmp_path / "project"), discover_files, address)
+    assert "pass@" not in str(error.value)
+
+
+def test_a_folder_without_files_says_why(tmp_path: Path) -> None:
+    write(tmp_path / "project/data", "x.pdf", "%PDF")
+    project = Project(tmp_path / "other")
+    with pytest.raises(UsageError, match=r"files ending in \.pdf are not read"):
+        Found(project, discover_files, str(tmp_path / "project/data"))
+
+
+def test_a_bucket_is_read_by_the_keys_of_its_connection(tmp_path: Path, s3: dict[str, str]) -> None:
+    import s3fs
+
+    project = Project(tmp_path / "project")
+    keys = {k: s3[k] for k in ("access_key_id", "secret_access_key", "endpoint_url", "region")}
+    project.connect("found", **keys)
+    store = s3fs.S3FileSystem(
+        key=s3["access_key_id"], secret=s3["secret_access_key"], endpoint_url=s3["endpoint_url"]
+    )
+    for day in (1, 2):
+        store.pipe(f"{s3['bucket']}/discover/day_2026-01-0{day}.csv", b"id;v\n1;2,5\n2;3,5\n")
+    bucket = Found(project, discover_files, f"s3://{s3['bucket']}/discover")
+    assert bucket["day"].load == {"path": "day_*.csv", "format": "csv", "delimiter": ";", "decimal": ","}
+    assert bucket.source.load["connection"] == "found"
+    bucket.load()
+
+
+# -- names ---------------------------------------------------------------------------------------------
+
+NAMES = {
+    ("orders_2026-01.csv", "orders_2026-02.csv.gz"): "orders_[0-9]*.csv*",
+    ("orders_eu_2026-01.csv",): "orders_eu_*.csv",
+    ("settlement_2026-01-01.csv", "settlement_2026-01-02.csv"): (
+        "settlement_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].csv"
+    ),
+    ("settlement_2026-01-01_corr1.csv",): "settlement_*_corr*.csv",
+    ("sales_feb.csv", "sales_jan.csv"): "sales_*.csv",
+    ("access.log", "access.log.1", "access.log.2.gz"): "access.log*",
+    ("y=2025/m=1/p.parquet", "y=2026/m=2/p.parquet"): "y=*/m=*/p.parquet",
+    ("weird[1].csv",): "weird[[]1].csv",
+    ("co2.csv",): "co2.csv",
+}
+
+
+def test_a_glob_matches_its_files_and_later_ones_and_no_others() -> None:
+    every = [name for group in NAMES for name in group]
+    assert {group.files: group.path for group in grouped(every)} == NAMES
+    assert matches("orders_[0-9]*.csv*", ["orders_2027-12.csv", "orders_eu_2027-12.csv"]) == [
+        "orders_2027-12.csv"
+    ]
+
+
+# -- dialects and types --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "header"),
+    [
+        ("id;price\n1;1,50\n2;2,75\n", {"delimiter": ";"}, ("id", "price")),
+        ('id,text\n1,"a, b\nc"\n2,"x ""y"""\n', {"delimiter": ","}, ("id", "text")),
+        ("id|'t'\n1|'a|b'\n2|'c'\n", {"delimiter": "|", "quote": "'"}, ("id", "t")),
+        ("sep=;\na;b\n1;2\n", {"delimiter": ";", "skip_lines": 1}, ("a", "b")),
+        ("x\n1\n2\n", {}, ("x",)),
+        ("red,blue\nblue,red\nred,green\n", {"delimiter": ",", "header": False}, ("column_1", "column_2")),
+    ],
+)
+def test_dialects(text: str, keys: dict[str, object], header: tuple[str, ...]) -> None:
+    found = csv_dialect([text])
+    assert (found.keys, found.header) == (keys, header)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "is_certain"),
+    [
+        ("Größe", "utf-8", True),
+        ("Größe: 5 €", "windows-1252", True),
+        ("Größe und Käse", "cp850", False),
+        ("Größe", "utf-16-le", True),
+    ],
+)
+def test_encodings(tmp_path: Path, content: str, encoding: str, is_certain: bool) -> None:
+    (tmp_path / "a").write_bytes(content.encode(encoding))
+    found, _, question = encoding_of(tmp_path / "a")
+    assert (found == encoding, question is None) == (is_certain or encoding == found, is_certain)
+
+
+COLUMNS: dict[str, tuple[list[str], str]] = {
+    "postcode": (["01067", "10115"], "text"),
+    "long_name": (["12345678901234567890"] * 2, "text"),
+    "long_number": (["12345678901234567890", "7"], "decimal(38,0)"),
+    "money": (["1.50", "-22.75"], "decimal(18,2)"),
+    "measure": (["1.5", "0.123456"], "double"),
+    "flag": (["true", "False"], "boolean"),
+    "iso": (["2026-01-31", "2026-02-01"], "date"),
+    "at": (["2026-01-31T10:00:00+02:00", "2026-02-01T00:00:00Z"], "timestamp with time zone"),
+    "short": (["31.01.26", "1.2.26"], "date"),
+    "us": (["01/31/2026", "02/01/2026"], "date"),
+    "us_at": (["02/01/2026 5:00 PM", "02/02/2026 1:30 AM"], "timestamp"),
+    "english": (["31-Jan-2026", "01-Feb-2026"], "date"),
+    "order_date": (["20260131", "20260201"], "date"),
+    "number": (["20260131", "20260201"], "bigint"),
+    "clock": (["10:00", "23:59:59"], "time"),
+    "thousands": (["1,234.50", "2.00"], "text"),
+    "version": (["1.2.3", "1.2.4"], "text"),
+    "phone": (["030-12345", "+49 30 1"], "text"),
+}
+
+
+def test_types_keep_every_digit_of_every_value() -> None:
+    with duckdb.connect() as con:
+        con.execute("set TimeZone = 'UTC'")
+        values = ", ".join(f"unnest({values!r}) as {name}" for name, (values, _) in COLUMNS.items())
+        con.execute(f"create table t as select {values}")
+        types = TextColumns(con, "t").types(COLUMNS)
+    assert {name: kind.data_type for name, kind in types.items()} == {
+        n: kind for n, (_, kind) in COLUMNS.items()
+    }
+    assert types["us_at"].form == "%m/%d/%Y %I:%M %p"  # as the column beside it, whose days prove it
+    assert "us" in types["us_at"].reason
+    assert types["thousands"].question
