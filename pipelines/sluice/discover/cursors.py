@@ -1,0 +1,199 @@
+"""Proposes the column by which a load reads only what is new or changed, from what its values show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from sluice.discover.column_words import words
+from sluice.discover.contract import DiscoveredSource, Proposal
+from sluice.discover.fields import Field, TableFields
+from sluice.sql import one_row
+
+CHANGE = (
+    frozenset("updated update modified modify changed change altered edited touched refreshed".split())
+    | frozenset("modification mtime systemmodstamp lastmod geandert geaendert aktualisiert".split())
+    | frozenset("modifie actualizado zmieniono".split())
+)  # fmt: skip
+"""Words of a column with the time of the last change; written together they begin or end with one."""
+CREATION = frozenset(
+    "created create inserted insert added creation ctime angelegt erstellt cree creado utworzono registered recorded"
+    " occurred logged received ingested event posted".split()
+)
+PLANNED = frozenset(
+    "due expires expire expiry expiration valid until end ends start starts planned scheduled required next estimated"
+    " expected deadline birth from to eta target renewal delivery promised".split()
+)
+"""Words of times that may lie ahead without a change of the row."""
+APPENDED = frozenset(
+    "event log history line message transaction audit entry reading measurement view click movement visit track"
+    " metric".split()
+)
+"""Words of tables whose rows are seldom changed."""
+ENOUGH = 20
+"""Rows needed before what is not seen in them counts."""
+
+
+@dataclass(frozen=True)
+class _Times:
+    """A column of times, as SQL and with counts."""
+
+    field: Field
+    time: str
+    missing: int
+    future: int
+    days_only: bool
+
+
+def propose(
+    con: duckdb.DuckDBPyConnection, source: DiscoveredSource, fields: Mapping[str, TableFields]
+) -> None:
+    """Set `cursor` of the source's tables, or a question; after the keys were proposed."""
+    if source.load.get("kind") not in ("database", "rest", "python"):
+        return  # files and streams know themselves what is new
+    for table in source.tables:
+        found = fields.get(table.name)
+        if found and found.rows:
+            _table(con, found)
+
+
+def _table(con: duckdb.DuckDBPyConnection, found: TableFields) -> None:
+    times = [
+        _times(con, field) for field in found.columns if field.kind in ("date", "timestamp") and field.values
+    ]
+    changed = [t for t in times if _says(t.field.name, CHANGE)]
+    created = [t for t in times if _says(t.field.name, CREATION) and t not in changed]
+    changed.sort(key=lambda t: (t.days_only, t.missing, t.field.name not in found.table.indexed))
+    for column in changed[:1]:
+        _change(con, found, column, created, times)
+    if not changed:
+        _insertion(con, found, created)
+
+
+def _says(name: str, meaning: frozenset[str]) -> bool:
+    """Whether a name has one of the words, also where words are written together: lastupdate."""
+    found = words(name)
+    if set(found) & meaning:
+        return "by" not in found
+    joined = "".join(found)
+    return not joined.endswith("by") and any(
+        len(word) > 5 and (joined.startswith(word) or joined.endswith(word)) for word in meaning
+    )
+
+
+def _times(con: duckdb.DuckDBPyConnection, field: Field) -> _Times:
+    time = f"try_cast({field.expression} as timestamp)"
+    missing, future, midnight, some = one_row(
+        con,
+        f"select count(*) - count({time}), count(*) filter ({time} > now()::timestamp + interval 1 day),"
+        f" count(*) filter ({time} = date_trunc('day', {time})), count({time}) from {field.relation}",
+    )
+    return _Times(field, time, missing, future, field.kind == "date" or (some > 1 and midnight == some))
+
+
+def _change(
+    con: duckdb.DuckDBPyConnection,
+    found: TableFields,
+    column: _Times,
+    created: list[_Times],
+    times: list[_Times],
+) -> None:
+    """Judge a column that is named as the time of the last change."""
+    name, table = column.field.name, found.table
+    if column.missing or column.future:
+        kind = "without a value" if column.missing else "with a time in the future"
+        count = column.missing or column.future
+        table.questions.append(
+            f"{name} looks like the time of the last change, but {count:,} of {found.rows:,} rows are {kind}: "
+            "a load that reads by it would miss rows. Is there another column?"
+        )
+        return
+    stale = _stale(con, found, column, times)
+    if stale:
+        table.questions.append(
+            f"{name} looks like the time of the last change, but {stale}: does anybody update it? "
+            "Without such a column, the table is read whole"
+        )
+        return
+    evidence, confidence = [], 0.9
+    if created:
+        later = one_row(
+            con, f"select count(*) from {found.relation} where {column.time} > {created[0].time}"
+        )[0]
+        if not later and found.rows >= ENOUGH:
+            table.questions.append(
+                f"{name} is never later than {created[0].field.name} in {found.rows:,} rows: do rows never change, "
+                "or does nobody update it?"
+            )
+            return
+        evidence.append(f"later than {created[0].field.name} in {_share(later, found.rows)} of the rows")
+        confidence = 0.97 if later else 0.7
+    else:
+        confidence = 0.92 if found.rows >= ENOUGH else 0.7
+    evidence += _order(con, found, column)
+    if column.days_only:
+        evidence.append("days without a time: each load reads the last day again")
+        confidence = min(confidence, 0.7)
+    if name in table.indexed:
+        evidence.append("an index begins with it")
+    table.cursor = Proposal(name, "; ".join(["never null, never in the future", *evidence]), confidence)
+
+
+def _share(part: int, whole: int) -> str:
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f} %" if share >= 1 or not part else "under 1 %"
+
+
+def _stale(
+    con: duckdb.DuckDBPyConnection, found: TableFields, column: _Times, times: list[_Times]
+) -> str | None:
+    """Why the column is not updated: something else happened to rows more than a day later."""
+    for other in times:
+        if other is column or other.future or set(words(other.field.name)) & PLANNED:
+            continue
+        both, later = one_row(
+            con,
+            f"select count({other.time}), count(*) filter ({other.time} > {column.time} + interval 36 hour)"
+            f" from {found.relation}",
+        )
+        if both >= ENOUGH and later > 0.02 * both:
+            return f"{other.field.name} is days later than it in {later:,} of {both:,} rows"
+    return None
+
+
+def _order(con: duckdb.DuckDBPyConnection, found: TableFields, column: _Times) -> list[str]:
+    """Whether times rise with the key: where not, rows were changed after they were inserted."""
+    key = _integer_key(found)
+    if key is None or found.rows < ENOUGH or column.field.distinct < 2:
+        return []
+    is_back = f"{column.time} < lag({column.time}) over (order by {key.expression})"
+    steps = f"select {is_back} as is_back from {found.relation}"
+    back = one_row(con, f"select count(*) filter (is_back) from ({steps})")[0]
+    if not back:
+        return [f"rises with {key.name} in every row, so that no row shows a change"]
+    return [
+        f"out of the order of {key.name} in {_share(back, found.rows)} of the rows, as rows are changed later"
+    ]
+
+
+def _integer_key(found: TableFields) -> Field | None:
+    key = found.table.primary_key
+    if key is None or len(key.value) != 1:
+        return None
+    field = found.column(key.value[0])
+    return field if field and field.kind == "integer" and not field.is_text else None
+
+
+def _insertion(con: duckdb.DuckDBPyConnection, found: TableFields, created: list[_Times]) -> None:
+    """Without a time of change: what shows new rows, for a table whose rows are only added."""
+    table, name = found.table, frozenset(word.removesuffix("s") for word in words(found.table.name))
+    kept = [t for t in created if not t.missing and not t.future and not t.days_only]
+    key = _integer_key(found)
+    appended = bool(name & APPENDED)
+    reason = "shows new rows and no changes; right if rows are only ever added"
+    if kept:
+        table.cursor = Proposal(kept[0].field.name, reason, 0.7 if appended else 0.5)
+    elif key and appended and key.lowest is not None and key.lowest >= 0:
+        table.cursor = Proposal(key.name, reason, 0.6)
