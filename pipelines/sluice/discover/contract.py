@@ -116,6 +116,7 @@ class Relationship:
     table: tuple[str, str]
     """Source and table."""
     columns: tuple[str, ...]
+    """As the system spells them; a field of JSON or structs by its path: session.customer_id, lines[].sku."""
     to_table: tuple[str, str]
     to_columns: tuple[str, ...]
     coverage: float

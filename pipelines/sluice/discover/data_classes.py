@@ -121,9 +121,9 @@ ROLES = re.compile(
 """What stands before a part of an address."""
 PERSONS = frozenset(
     "customer client buyer user employee staff member contact person people patient student teacher passenger guest"
-    " subscriber visitor lead applicant candidate author player driver doctor physician owner tenant resident citizen donor"
-    " volunteer attendee participant speaker recipient seller agent borrower cardholder policyholder kunde mitarbeiter"
-    " persona personne actor nurse instructor trainer rider".split()
+    " subscriber visitor lead applicant candidate author player driver doctor physician owner tenant resident citizen"
+    " donor volunteer attendee participant speaker recipient seller agent borrower cardholder policyholder kunde"
+    " mitarbeiter persona personne actor nurse instructor trainer rider".split()
 )
 """Tables of people, and columns that refer to them."""
 FIRMS = frozenset(

@@ -38,17 +38,14 @@ class Field:
     values: int
     """Rows that are not null."""
     distinct: int
+    column: str
+    """The column that holds the field."""
     lowest: int | None = None
     highest: int | None = None
     """Of integers the values, of other texts the lengths."""
     is_whole: bool = True
     is_text: bool = False
     """Whether the column itself is text, whatever its values are."""
-
-    @property
-    def column(self) -> str:
-        """The column that holds the field."""
-        return self.name.partition(".")[0].partition("[]")[0]
 
     @property
     def is_nested(self) -> bool:
@@ -190,6 +187,7 @@ def _field(
         rows,
         values,
         distinct,
+        named[0],
         int(lowest) if is_number or (stored == "text" and lowest is not None) else None,
         int(highest) if is_number or (stored == "text" and highest is not None) else None,
         table.is_whole,
@@ -215,18 +213,21 @@ def _nested(
         for number, group in enumerate([single, *([pair] for pair in paths if "[*]" in pair[0])]):
             if group:
                 relation = quoted(f"fields of {source}.{table.name}.{name} {number}")
-                yield from _parsed(con, (source, table), relation, values, group)
+                yield from _parsed(con, (source, table), relation, (name, values), group)
 
 
 def _parsed(
     con: duckdb.DuckDBPyConnection,
     owner: tuple[str, DiscoveredTable],
     relation: str,
-    values: str,
+    read: tuple[str, str],
     paths: Sequence[tuple[str, str]],
 ) -> Iterator[Field]:
-    """The fields at JSON paths, in a new table `relation`; one path if it goes through a list, whose items are rows."""
-    source, table = owner
+    """The fields at JSON paths of a column, in a new table `relation`; `read` is the column and its values in SQL.
+
+    A path that goes through a list, whose items are rows, is alone.
+    """
+    (source, table), (column, values) = owner, read
     texts = ", ".join(f"nullif(trim(j[{i}]), '') as f{i}" for i in range(1, len(paths) + 1))
     listed = f"[{', '.join(literal(path) for path, _ in paths)}]"
     if "[*]" in paths[0][0]:
@@ -240,7 +241,7 @@ def _parsed(
     for index, (_, shown) in enumerate(paths):
         facts = row[1 + index * 7 : 8 + index * 7]
         field = _field(source, table, (shown, f"f{index + 1}"), "text", row[0], facts)
-        yield replace(field, relation=relation)
+        yield replace(field, relation=relation, column=column)
 
 
 def _paths(structure: Any, path: str, shown: str, depth: int) -> Iterator[tuple[str, str]]:

@@ -8,15 +8,31 @@ from typing import Any
 import duckdb
 
 from sluice.config.declaration import Source, Table
+from sluice.config.settings import Settings
+from sluice.config.sources import read_sources
 from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Proposal
-from sluice.sql import literal, one_row, quoted
+from sluice.engine.duckdb import attach
+from sluice.sql import one_row, quoted
 
+DATABASE = "loaded raw"
+"""What raw is called in the scratch database."""
 MOST_ROWS, SAMPLE = 2_000_000, 200_000
 """Tables with more rows are sampled, and how many rows are taken."""
 
 
+def sources_in_raw(settings: Settings, con: duckdb.DuckDBPyConnection) -> list[DiscoveredSource]:
+    """The project's loaded sources; raw is attached to `con`. Sources with mistakes in their files are left out.
+
+    Raises LockedError while a load writes raw, and DamagedError.
+    """
+    if not settings.raw.is_file():
+        return []
+    attach(con, settings.raw, DATABASE, settings.lock_seconds)
+    return read_raw_sources(con, read_sources(settings.sources)[0])
+
+
 def read_raw_sources(
-    con: duckdb.DuckDBPyConnection, sources: Iterable[Source[Any, Any]], database: str = "raw"
+    con: duckdb.DuckDBPyConnection, sources: Iterable[Source[Any, Any]], database: str = DATABASE
 ) -> list[DiscoveredSource]:
     """Describe the declared sources whose tables are in `database`, which is attached to `con`.
 
@@ -68,8 +84,3 @@ def _table(con: duckdb.DuckDBPyConnection, database: str, table: Table[Any]) -> 
         has_primary_key=bool(key),
         primary_key=Proposal(key, declared) if key else None,
     )
-
-
-def attach_raw(con: duckdb.DuckDBPyConnection, path: str, database: str = "raw") -> None:
-    """Attach raw's file read-only."""
-    con.execute(f"attach {literal(path)} as {quoted(database)} (read_only)")

@@ -120,7 +120,8 @@ def table_lines(
         yield "        columns:"
     for column in table.columns:
         if column.name in names:
-            near = [r for r in relationships if r.columns[0] == column.name]
+            own = (column.name, f"{column.name}.", f"{column.name}[]")
+            near = [r for r in relationships if r.columns[0] == own[0] or r.columns[0].startswith(own[1:])]
             yield from column_lines(column, names[column.name], tests.get(column.name, []), near)
 
 
@@ -215,7 +216,7 @@ def column_lines(
     entry = {"name": name, "data_type": column.data_type, "description": said or UNDESCRIBED}
     for relationship in relationships:
         if not relationship.declared:
-            yield from comment(_relationship(relationship), 10)
+            yield from comment(_relationship(relationship, column.name), 10)
     if (proposal := column.data_class) and proposal.confidence < SURE:
         yield from comment(
             f"question: data_class {proposal.value}? {proposal.reason} ({_confidence(proposal)})", 10
@@ -237,10 +238,10 @@ def column_lines(
         yield f"            data_tests: {flow(list(tests))}"
 
 
-def _relationship(found: Relationship) -> str:
+def _relationship(found: Relationship, column: str) -> str:
     there = ".".join(found.to_table)
     columns = ", ".join(found.to_columns)
-    here = f"{', '.join(found.columns)}: " if len(found.columns) > 1 else ""
+    here = f"{', '.join(found.columns)}: " if found.columns != (column,) else ""
     return f"{here}refers to {there} ({columns}) — {found.reason} (confidence {found.confidence:.2f})"
 
 
