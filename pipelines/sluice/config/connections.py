@@ -40,10 +40,14 @@ class Connections:
     def __init__(
         self, root: Path, machine: Path, given: Mapping[str, Mapping[str, str]] | None = None
     ) -> None:
-        self._given = given or {}
+        self._given: Mapping[str, Mapping[str, str]] = given or {}
         self._files = [root / ".dlt" / "secrets.toml", Path.home() / ".dlt" / "secrets.toml", machine]
         self._tables = [_connections_of(file) for file in self._files]
         self._handed_out: set[str] = set()
+
+    def give(self, name: str, values: Mapping[str, str]) -> None:
+        """Values of a connection that are not set anywhere yet; they go before all others."""
+        self._given = {**self._given, name: dict(values)}
 
     def get(self, name: str, key: str, default: str | None = None) -> str | None:
         """The value, or `default`."""

@@ -80,3 +80,8 @@ def _name_formats(table: DiscoveredTable, types: Mapping[str, ValueType]) -> Non
     if single:
         table.load["formats"] = single
         table.reasons["formats"] = "all values of these columns have these forms"
+
+
+def without_values(problem: str) -> str:
+    """The first line of the loader's message, without the examples, which may be personal data."""
+    return problem.partition("\n")[0].partition(", e.g.")[0]

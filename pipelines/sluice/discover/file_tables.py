@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from sluice.discover import dialects
-from sluice.discover.column_findings import columns_of, set_nullable
+from sluice.discover.column_findings import columns_of, set_nullable, without_values
 from sluice.discover.contract import DiscoveredTable, Limits
 from sluice.discover.file_groups import FORMATS, FileGroup, ending, glob_escaped, table_name
 from sluice.discover.trial_load import Trial, TrialLoads, fill
@@ -282,11 +282,6 @@ class FileTables:
     @cached_property
     def _number(self) -> int:
         return len(list(self.scratch.iterdir()))
-
-
-def without_values(problem: str) -> str:
-    """The first line of the loader's message, without the examples, which may be personal data."""
-    return problem.partition("\n")[0].partition(", e.g.")[0]
 
 
 def _raw(trial: Trial, column: str) -> str | None:

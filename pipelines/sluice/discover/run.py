@@ -86,7 +86,8 @@ def find_target(
         return _declared_target(declared[address], connections, name or address)
     if address in connections.names() and not Path(address).exists():
         values = connections.all(address)
-        url = values.get("url") or values.get("bootstrap_servers") or values.get("base_url")
+        servers = values.get("bootstrap_servers")
+        url = values.get("url") or values.get("base_url") or (servers and f"kafka://{servers}")
         if not url:
             raise UsageError(
                 f"the connection {address!r} has no url; give the address as well: sluice discover URL"
@@ -108,7 +109,8 @@ def _declared_target(source: Source[Any, Any], connections: Connections, name: s
     address = load.get("url") or (load.get("client") or {}).get("base_url")
     if connection and not address:
         values = connections.all(connection)
-        address = values.get("url") or values.get("bootstrap_servers")
+        servers = values.get("bootstrap_servers")
+        address = values.get("url") or (servers and f"kafka://{servers}")
         address = address or connections.require(connection, "url")
     if not address:
         raise UsageError(f"{source.name} is of the kind {source.kind}, whose system cannot be looked at")

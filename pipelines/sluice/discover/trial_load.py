@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from sluice.config.column_names import RECORD, TECHNICAL, normalized
 from sluice.config.connections import Connections
@@ -51,6 +53,7 @@ class TrialLoads:
         self._load = load
         self._connections = connections
         self._root = root
+        self._numbers = count()
 
     @contextmanager
     def opened(self) -> Iterator[TrialLoads]:
@@ -96,6 +99,33 @@ class TrialLoads:
                 return Trial(problem=self._connections.redact(str(extracted.error)))
             return self.stage(extracted, context)
         return Trial()
+
+    def records(self, table: Table[Any]) -> list[JsonRecords]:
+        """The records of a table, as a load would read them, kept in the scratch database."""
+        source = self.source(table)
+        found = []
+        for extracted in extractor(source)(source, [table], self.context()):
+            if isinstance(extracted, Failed):
+                raise extracted.error
+            if isinstance(extracted, JsonRecords):
+                found.append(replace(extracted, relation=self.kept(extracted.relation)))
+                extracted.release()
+        return found
+
+    def kept(self, select: str) -> str:
+        """A SELECT of the same rows, which stay in the scratch database."""
+        name = quoted(f"kept_{next(self._numbers)}")
+        self._con.execute(f"create table {name} as {select}")
+        return f"select * from {name}"
+
+    def texts(self, records: Iterable[str]) -> str:
+        """A SELECT of records, JSON texts, as they are given."""
+        values = pa.table({RECORD: pa.array(list(records), pa.string())})
+        self._con.register("given_records", values)
+        try:
+            return self.kept("select * from given_records")
+        finally:
+            self._con.unregister("given_records")
 
     def context(self) -> ExtractContext:
         """What an extractor works with: an empty folder of its own, and no memory of earlier loads."""

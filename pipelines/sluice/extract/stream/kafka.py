@@ -51,10 +51,12 @@ def extract_table(
     source: Source[StreamSource, StreamTable], table: Table[StreamTable], context: ExtractContext
 ) -> JsonRecords | None:
     """New messages of a table's topic, or those of the context's window again; None when there are none."""
-    return _Load(source, table, context).run()
+    return TopicLoad(source, table, context).run()
 
 
-class _Load:
+class TopicLoad:
+    """Reads a table's topic; nothing of it is committed before `commit`."""
+
     def __init__(
         self, source: Source[StreamSource, StreamTable], table: Table[StreamTable], context: ExtractContext
     ) -> None:
