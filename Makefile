@@ -98,7 +98,7 @@ dist: install ## the engine's wheel and its lock, in dist/
 
 .PHONY: lock
 lock: ## resolve requirements.lock again (needs uv)
-	uv pip compile --quiet pyproject.toml --universal --extra dev --extra sandbox --generate-hashes --no-emit-index-url --no-header \
+	uv pip compile --quiet pyproject.toml --universal --extra project --extra sandbox --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  -o requirements.lock
 	echo uv | uv pip compile --quiet - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  -o .ci/uv.txt

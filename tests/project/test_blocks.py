@@ -22,6 +22,8 @@ from sluice.config.audiences import read_policy
 from sluice.config.connections import Connections
 from sluice.config.sources import read_sources
 from sluice.config.yaml_file import Problem
+from sluice.conventions.check import rule_names
+from sluice.conventions.switched_off import switched_off_problems
 from sluice.review.findings import accepted_reasons
 from tests.blocks import PAGES, ROOT, Block, blocks
 from tests.example.test_walk import PAGES as WALKED
@@ -75,6 +77,7 @@ def test_yaml(block: Block, tmp_path: Path) -> None:
         "sources": _source,
         "auth": _part_of_a_source,
         "load": _part_of_a_source,
+        "switched_off": _conventions,
         "terms": _glossary,
         "publish": _policy,
     }[_kind(block)](block, content, tmp_path)
@@ -102,6 +105,13 @@ def _part_of_a_source(block: Block, content: Any, folder: Path) -> None:
             source["tables"][0]["config"]["meta"] |= content
         found.append(_problems({"version": 2, "sources": [source]}, folder))
     assert [] in found, f"`sluice check` refuses it: {found}"
+
+
+def _conventions(block: Block, content: Any, folder: Path) -> None:
+    (folder / "conventions.yml").write_text(block.text)
+    reasons, problems = switched_off_problems(folder, rule_names(ROOT))
+    assert reasons
+    assert not problems
 
 
 def _glossary(block: Block, content: Any, folder: Path) -> None:

@@ -22,6 +22,7 @@ from sluice.cli.check import check
 from sluice.cli.discover import discover
 from sluice.cli.lineage import lineage
 from sluice.cli.load import load
+from sluice.cli.new import new
 from sluice.cli.output import err, out
 from sluice.cli.publish import publish
 from sluice.cli.review import review
@@ -67,6 +68,7 @@ app = typer.Typer(
 )
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 for command in (
+    new,
     check,
     discover,
     load,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sluice.cli.output import out, print_problems
+from sluice.cli.output import err, out, print_problems
 from sluice.config.settings import GLOSSARY, Settings, load_settings
 from sluice.errors import Exit
 
@@ -42,15 +42,25 @@ def check() -> None:
         )
 
     from sluice.cli.progress import StillRunning
-    from sluice.conventions.check import (
-        check_conventions,  # imports sqlglot, which the declarations do not need
+    from sluice.conventions.check import (  # imports sqlglot, which the declarations do not need
+        check_conventions,
+        rule_names,
     )
+    from sluice.conventions.switched_off import CONVENTIONS, switched_off_problems
 
+    switched_off, problems = switched_off_problems(settings.root, rule_names(settings.root))
+    _end_with(settings, problems, Exit.DECLARATION)
     with StillRunning("check of the conventions"):
         models, broken = check_conventions(settings)
+    for rule, reason in switched_off.items():
+        out.print(f"{rule} is switched off: {reason}", markup=False)
+    if broken:
+        err.print(
+            f"A rule that does not fit this project is switched off, with the reason, in {CONVENTIONS}:"
+        )
     _end_with(settings, broken, Exit.FAILED)
     if models:
-        out.print(f"{models} models: all conventions are kept")
+        out.print(f"{models} models: all {'other ' if switched_off else ''}conventions are kept")
 
 
 def _end_with(settings: Settings, problems: Sequence[Problem], code: Exit) -> None:

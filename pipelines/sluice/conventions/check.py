@@ -9,8 +9,9 @@ from sluice.config.dbt_project import PROJECT, folders, read_project_file
 from sluice.config.settings import Settings
 from sluice.config.yaml_file import Problem
 from sluice.conventions import access_rules, data_test_rules, model_rules, property_rules, seed_rules
-from sluice.conventions.bouncer import bouncer_failures
+from sluice.conventions.bouncer import bouncer_failures, bouncer_rules, rule_name
 from sluice.conventions.project import Project, Rule
+from sluice.conventions.switched_off import switched_off
 from sluice.dbt.compile_profile import compile_profile
 from sluice.dbt.compiling import compile_error, compile_projects
 from sluice.dbt.manifest import read_manifest
@@ -49,8 +50,15 @@ RULES: tuple[Rule, ...] = (
 """Those that dbt-bouncer has no check for."""
 
 
+def rule_names(root: Path) -> set[str]:
+    """All rules that a project may switch off."""
+    return {rule_name(rule.__name__) for rule in RULES} | bouncer_rules(root)
+
+
 def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
     """The number of models, and every place that breaks a convention; (0, []) for a project without models.
+
+    Rules that the project switches off (`conventions.yml`) are left out.
 
     Compiles the project into `target/check`; no file is opened as a warehouse. Raises SluiceError with dbt's message if
     the project does not compile.
@@ -62,14 +70,16 @@ def check_conventions(settings: Settings) -> tuple[int, list[Problem]]:
     compile_projects([(settings.root, target)], profile=profile, strict=True)
     if error := compile_error(target):
         raise SluiceError(f"the project does not compile without a warehouse:\n{error}")
+    off = switched_off(settings.root)
     project = Project(settings.root, read_manifest(target, command="sluice check"))
     problems = [
-        Problem(settings.root / found.file, found.line, rule.__name__.replace("_", "-"), found.message)
+        Problem(settings.root / found.file, found.line, rule_name(rule.__name__), found.message)
         for rule in RULES
+        if rule_name(rule.__name__) not in off
         for found in rule(project)
     ]
     problems += [
-        Problem(settings.root / (f.file or PROJECT), 1, f.check.replace("_", "-"), f.message)
+        Problem(settings.root / (f.file or PROJECT), 1, rule_name(f.check), f.message)
         for f in bouncer_failures(settings.root, target)
     ]
     return len(project.models), sorted(problems, key=lambda p: (p.file, p.line))

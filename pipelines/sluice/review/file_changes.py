@@ -28,7 +28,7 @@ SETTINGS = {
         "another version of the engine or of a library can change results"
     ),
     "packages.yml dependencies.yml package-lock.yml": "another version of a package can change every model",
-    ".sqlfluff* .pre-commit-config.yaml dbt-bouncer.yml": "it decides what lint and conventions report",
+    ".sqlfluff* .pre-commit-config.yaml dbt-bouncer.yml conventions.yml": "it decides what lint and conventions report",
     ".github/* .gitlab-ci.yml .ci/* Makefile Dockerfile* *.toml *.cfg *.ini": (
         "it decides what runs, when and with which rights"
     ),

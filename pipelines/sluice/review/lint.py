@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sluice.conventions.bouncer import MANIFEST, bouncer_failures
 from sluice.conventions.model_rules import GRAIN
+from sluice.conventions.switched_off import switched_off_problems
 from sluice.errors import SluiceError
 from sluice.review.findings import Finding, look
 
@@ -17,9 +18,10 @@ from sluice.review.findings import Finding, look
 def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
     """Findings of sqlfluff on these lines of files, and models that do not begin with their grain."""
     models = [f for f in lines if f.startswith("models/") and f.endswith(".sql") and (root / f).is_file()]
+    layered = [] if "grain-line" in switched_off_problems(root)[0] else models
     return [
         *_sqlfluff(root, models, lines),
-        *(f for name in models for f in _conventions(root, name, lines[name])),
+        *(f for name in layered for f in _conventions(root, name, lines[name])),
     ]
 
 

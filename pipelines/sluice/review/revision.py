@@ -27,7 +27,7 @@ from sluice.review.query_equivalence import Columns, columns_of
 Json = Mapping[str, Any]
 PROJECT_FILES = (
     f"{PROJECT} profiles.yml selectors.yml vars.yml .dbtignore packages.yml dependencies.yml package-lock.yml "
-    "dbt-bouncer.yml"  # not dbt's, but what it says of the head needs the head's manifest
+    "dbt-bouncer.yml conventions.yml"  # not dbt's, but what they say of the head needs the head's manifest
 ).split()
 """Files beside those folders."""
 

@@ -9,7 +9,8 @@ import pytest
 from sluice.config.settings import Settings
 from sluice.config.yaml_file import Problem
 from sluice.conventions.bouncer import bouncer_failures
-from sluice.conventions.check import RULES, check_conventions
+from sluice.conventions.check import RULES, check_conventions, rule_names
+from sluice.conventions.switched_off import switched_off_problems
 from sluice.errors import SluiceError
 
 PROJECT = """
@@ -340,3 +341,64 @@ def test_a_project_that_keeps_them_passes_and_may_have_checks_of_its_own(tmp_pat
     (tmp_path / "dbt-bouncer.yml").write_text("manifest_checks: [{name: check_nothing_of_the_kind}]\n")
     with pytest.raises(SluiceError, match="dbt-bouncer failed"):
         bouncer_failures(tmp_path, target)
+
+
+SWITCHED_OFF = """
+switched_off:
+  row-floor: Contacts come with the first campaign.
+  algebraic-test: Nothing here can be added up.
+  model-names: Our models are called as they always were.
+"""
+
+
+def test_rules_are_switched_off_for_a_reason(tmp_path: Path) -> None:
+    files = {
+        "models/marts/crm/_crm__models.yml": GOOD["models/marts/crm/_crm__models.yml"]
+        .replace("      - min_rows\n", "")
+        .replace("dim_contacts", "contacts"),
+        "models/marts/crm/contacts.sql": GOOD["models/marts/crm/dim_contacts.sql"],
+        "conventions.yml": SWITCHED_OFF,
+    }
+    kept = {k: v for k, v in GOOD.items() if "dim_contacts" not in v + k}
+    settings = write(tmp_path, kept | files)
+    _, problems = check_conventions(settings)
+    assert found(problems, tmp_path) == []
+    (tmp_path / "conventions.yml").unlink()
+    _, problems = check_conventions(settings)
+    assert {p.where for p in problems} == {"row-floor", "algebraic-test", "model-names"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("switched_off:\n  row-floor:\n", 2, "10 letters or more"),
+        ("switched_off:\n  row-floor: because\n", 2, "10 letters or more"),
+        (
+            "switched_off:\n\n  row-flor: It does not suit us at all.\n",
+            3,
+            "is not a rule. Did you mean row-floor?",
+        ),
+        ("switched_off:\n  model-name: It does not suit us at all.\n", 2, "Did you mean model-names?"),
+        ("switched_off: [row-floor]\n", 1, "switched_off"),
+        ("off: {row-floor: It does not suit us.}\n", 1, "off"),
+        ("switched_off: {\n", 1, "is not closed"),
+    ],
+)
+def test_a_mistake_in_what_is_switched_off_is_named(
+    tmp_path: Path, text: str, line: int, message: str
+) -> None:
+    (tmp_path / "conventions.yml").write_text(text)
+    off, (problem,) = switched_off_problems(tmp_path, rule_names(tmp_path))
+    assert problem.line == line
+    assert message in f"{problem.where}: {problem.message}"
+    assert off == {} or problem.where in off
+
+
+@pytest.mark.parametrize(
+    "text", ["extends: sluice\n", "manifest_checks: {}\n", "manifest_checks: [a]\n", "a: [\n"]
+)
+def test_a_mistake_in_the_checks_of_the_project_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dbt-bouncer.yml").write_text(text)
+    with pytest.raises(SluiceError, match=r"dbt-bouncer\.yml:\d: ") as refused:
+        rule_names(tmp_path)
+    assert refused.value.exit == 3

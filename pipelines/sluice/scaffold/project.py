@@ -1,0 +1,117 @@
+"""Writes a new project: the files of `template/`, the engine's wheel and its lock; all of them or none."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sluice import __version__
+from sluice.errors import UsageError
+from sluice.scaffold.names import Names, project_names
+from sluice.scaffold.wheels import ENGINE, FOLDER, find_wheels, locked, with_hashes
+
+TEMPLATE = Path(__file__).with_name("template")
+PLACEHOLDER = re.compile(rb"@(project|distribution|company|version)@")
+
+
+def new_project(
+    given: str, company: str | None = None, wheels: Path | None = None
+) -> tuple[Names, list[str]]:
+    """Write a project called `given`, in a folder of that name; what it is called, and the files it consists of.
+
+    wheels: a folder with the engine's wheel, if it is not found by itself. Raises UsageError for a name that cannot be
+    used, and for a folder that has one of the files already; then nothing is written.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        found = find_wheels([ENGINE], wheels, Path(scratch))
+        lock = locked(found[0])
+        names = project_names(given, company, {ENGINE, *re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)})
+        files = {
+            **_template(names),
+            "requirements.lock": with_hashes(found, lock).encode(),
+            **{f"{FOLDER}/{wheel.name}": wheel.read_bytes() for wheel in found},
+        }
+    _refuse_to_overwrite(names.folder, files)
+    with _aside(names.folder) as aside:
+        for name, content in files.items():
+            file = aside / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        _let_all_read(aside)
+        _move(aside, names.folder, files)
+    return names, sorted(files)
+
+
+def _template(names: Names) -> dict[str, bytes]:
+    """Contents by path within the project, with the names put in."""
+    values = {
+        "project": names.project,
+        "distribution": names.distribution,
+        "company": names.company,
+        "version": __version__,
+    }
+    return {
+        file.relative_to(TEMPLATE).as_posix(): PLACEHOLDER.sub(
+            lambda found: values[found[1].decode()].encode(), file.read_bytes()
+        )
+        for file in sorted(TEMPLATE.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _refuse_to_overwrite(folder: Path, files: Mapping[str, bytes]) -> None:
+    if not folder.parent.is_dir():
+        raise UsageError(f"{folder.parent} does not exist: make it first, or name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name another folder")
+    there = [name for name in files if (folder / name).exists() or (folder / name).is_symlink()]
+    above = {parent for name in files for parent in Path(name).parents}
+    there += sorted(str(p) for p in above if (folder / p).exists() and not (folder / p).is_dir())
+    if there:
+        more = f" and {len(there) - 5} more" if len(there) > 5 else ""
+        raise UsageError(
+            f"{folder} has {', '.join(there[:5])}{more} already, and no file is overwritten: name another folder, "
+            "or move what is there"
+        )
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk as the project's will be; gone at the end."""
+    beside = folder if folder.is_dir() else folder.parent
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=beside))
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _let_all_read(folder: Path) -> None:
+    """The rights git gives to files, instead of the owner's alone: a repository is shared, and has no secrets."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _move(aside: Path, folder: Path, files: Mapping[str, bytes]) -> None:
+    """Rename the folder as a whole, or the files into one that exists; after an error none of them is there."""
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    made: list[Path] = []
+    try:
+        for name in files:
+            for parent in reversed((folder / name).parents):
+                if not parent.exists():
+                    parent.mkdir(mode=0o755)
+                    made.append(parent)
+            (aside / name).rename(folder / name)
+            made.append(folder / name)
+    except BaseException:
+        for path in reversed(made):
+            path.rmdir() if path.is_dir() else path.unlink()
+        raise

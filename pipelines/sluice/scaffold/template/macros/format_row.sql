@@ -1,0 +1,1 @@
+../../../../../macros/format_row.sql

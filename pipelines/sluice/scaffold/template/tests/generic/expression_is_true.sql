@@ -1,0 +1,1 @@
+../../../../../../tests/generic/expression_is_true.sql

@@ -1,0 +1,1 @@
+../../../../../../tests/generic/min_rows.sql

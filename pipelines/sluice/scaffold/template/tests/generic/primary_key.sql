@@ -1,0 +1,1 @@
+../../../../../../tests/generic/primary_key.sql

@@ -1,0 +1,1 @@
+../../../../../../tests/generic/valid_intervals.sql

@@ -1,0 +1,84 @@
+"""The wheels that a project installs the engine from, and the lock that pins them and everything they need.
+
+A project has the wheels in its folder `wheels`, so that it needs no registry that has the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import distribution
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+from zipfile import ZipFile
+
+import sluice
+from sluice.errors import SluiceError, UsageError
+
+FOLDER = "wheels"
+ENGINE = "sluice"
+LOCK = "scaffold/requirements.lock"
+"""In the package of a wheel; .ci/dist.py writes it."""
+CHECKOUT = Path(sluice.__file__).parents[2]
+BUILD = CHECKOUT / ".ci" / "dist.py"
+"""What `make dist` runs; it is there if the engine is a checkout of its repository."""
+
+
+def find_wheels(names: Sequence[str], given: Path | None, scratch: Path) -> list[Path]:
+    """One wheel for each distribution: from the folder `given`, from where it was installed, or built by a checkout.
+
+    scratch: an empty folder for wheels that are built. Raises UsageError if one is not found.
+    """
+    if given is None and BUILD.is_file():
+        done = subprocess.run(
+            [sys.executable, str(BUILD), str(scratch)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SluiceError(f"{BUILD} could not build the engine's wheel: {done.stderr[-300:].strip()}")
+        given = scratch
+    return [_in_folder(name, given) if given else _installed_from(name) for name in names]
+
+
+def _in_folder(name: str, folder: Path) -> Path:
+    pattern = f"{name.replace('-', '_')}-{sluice.__version__}-*.whl"
+    if found := next(folder.glob(pattern), None):
+        return found
+    raise UsageError(
+        f"{folder} has no {pattern}: name the folder that `make dist` writes in Sluice's repository"
+    )
+
+
+def _installed_from(name: str) -> Path:
+    """The file that pip or uv was given, which they note as PEP 610 says."""
+    source = urlsplit(json.loads(distribution(name).read_text("direct_url.json") or "{}").get("url", ""))
+    wheel = Path(url2pathname(source.path))
+    if source.scheme == "file" and wheel.suffix == ".whl" and wheel.is_file():
+        return wheel
+    raise UsageError(
+        f"The wheel from which {name} {sluice.__version__} was installed is not known, or gone. A project gets a copy "
+        "of it: name the folder it is in with --wheels"
+    )
+
+
+def locked(wheel: Path, package: str = ENGINE) -> str:
+    """The lock a wheel carries: what it and a project need, with hashes, but for the wheels themselves.
+
+    Raises SluiceError for a wheel without one.
+    """
+    with ZipFile(wheel) as archive:
+        if (name := f"{package}/{LOCK}") in archive.namelist():
+            return archive.read(name).decode("utf-8")
+    raise SluiceError(f"{wheel} carries no lock: build it with `make dist` in Sluice's repository")
+
+
+def with_hashes(wheels: Sequence[Path], lock: str) -> str:
+    """The lines of requirements.lock for wheels in the project's folder, then those of `lock`."""
+    lines = [
+        f"./{FOLDER}/{wheel.name} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+        for wheel in wheels
+    ]
+    return "".join([*lines, lock])
