@@ -77,7 +77,7 @@ def _checks(own: Path) -> Any:
     read = read_yaml(own)
     if isinstance(read, Problem):
         raise DeclarationError(str(read))
-    checks = read.value
+    checks: Any = read.value
     listed = dig(checks, "manifest_checks")
     if not isinstance(listed, list) or not all(dig(check, "name") for check in listed):
         raise DeclarationError(f"{own}:1: manifest_checks: write a list of checks, each with its `name`")

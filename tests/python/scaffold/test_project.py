@@ -38,9 +38,14 @@ def sluice(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(400)
-def test_it_keeps_the_conventions_runs_and_publishes(acme: Path) -> None:
+@pytest.mark.timeout(300)
+def test_it_keeps_the_conventions(acme: Path) -> None:
     assert "2 models: all conventions are kept" in sluice(acme, "check")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_it_runs_and_publishes(acme: Path) -> None:
     said = sluice(acme, "run")
     assert "models: 2 built; tests: 6 passed" in said
     assert (acme / "target" / "catalog.html").is_file()
