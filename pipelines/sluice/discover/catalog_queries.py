@@ -1,6 +1,6 @@
 """What each database's catalog is asked: its tables, their columns, and their keys, in the same columns for all.
 
-tables    schema, name, is a view, comment, rows (null: not known), bytes, may be read
+tables    schema, name, comment, rows (null: not known), bytes, is a view, may be read, has pages that can be sampled
 columns   schema, table, name, nullable, comment, type; in their order
 keys      schema, table, kind (p: primary key, u: unique, f: foreign key, i: index), its name, column, and of a foreign
           key schema, table and column there; in their order
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 POSTGRES = {
     "tables": """
-        select n.s::text as table_schema, c.relname::text as table_name, (c.relkind in ('v', 'm'))::int as is_view,
+        select n.s::text as table_schema, c.relname::text as table_name,
             obj_description(c.oid, 'pg_class') as comment,
             case when c.relkind in ('v', 'f') then null
                 when c.relkind = 'p' then (
@@ -22,7 +22,8 @@ POSTGRES = {
             case when c.relkind = 'p'
                 then (select sum(pg_total_relation_size(t.relid))::bigint from pg_partition_tree(c.oid) t)
                 else pg_total_relation_size(c.oid) end as size_bytes,
-            has_table_privilege(c.oid, 'select')::int as is_readable
+            (c.relkind in ('v', 'm'))::int as is_view,
+            has_table_privilege(c.oid, 'select')::int as is_readable, (c.relkind in ('r', 'm'))::int as has_pages
         from pg_class c join (select oid, nspname as s from pg_namespace) n on n.oid = c.relnamespace
         where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition and {schemas}
             and has_schema_privilege(n.oid, 'usage')
@@ -68,9 +69,9 @@ POSTGRES = {
 MYSQL = {
     "tables": """
         select s as table_schema, table_name as table_name,
-            case when table_type = 'VIEW' then 1 else 0 end as is_view,
             case when table_type = 'VIEW' then null else table_comment end as comment,
-            table_rows as row_count, data_length + index_length as size_bytes, 1 as is_readable
+            table_rows as row_count, data_length + index_length as size_bytes,
+            case when table_type = 'VIEW' then 1 else 0 end as is_view, 1 as is_readable, 0 as has_pages
         from (select t.*, table_schema as s from information_schema.tables t) t
         where {schemas} and table_type in ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') order by 1, 2""",
     "columns": """
@@ -96,8 +97,8 @@ MYSQL = {
 }
 SQLITE = {
     "tables": """
-        select '' as table_schema, m.name as table_name, m.type = 'view' as is_view, null as comment,
-            null as row_count, null as size_bytes, 1 as is_readable
+        select '' as table_schema, m.name as table_name, null as comment,
+            null as row_count, null as size_bytes, m.type = 'view' as is_view, 1 as is_readable, 0 as has_pages
         from sqlite_master m join pragma_table_list l on l.name = m.name and l.schema = 'main'
         where l.type <> 'shadow' and m.name not like 'sqlite!_%' escape '!' order by 2""",
     "columns": """

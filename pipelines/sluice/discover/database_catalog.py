@@ -33,12 +33,14 @@ class CatalogTable:
 
     schema: str
     name: str
-    is_view: bool = False
     comment: str | None = None
     rows: int | None = None
     """As the database estimates it."""
     size_bytes: int | None = None
+    is_view: bool = False
     is_readable: bool = True
+    has_pages: bool = False
+    """Whether it is a table of PostgreSQL's own, whose pages can be sampled."""
     columns: list[CatalogColumn] = field(default_factory=list)
     unique: list[tuple[str, ...]] = field(default_factory=list)
     """The primary key first, if there is one."""
@@ -65,28 +67,36 @@ def read_catalog(
     answers = {what: ask(query.format(schemas=schemas)) for what, query in QUERIES[dialect].items()}
     rows, columns = answers.pop("tables"), answers.pop("columns")
     if dialect == "sqlite":
-        columns += _columns_of_views(ask, [row[1] for row in rows if int(row[2])])
-    tables = {
-        (schema, name): CatalogTable(
-            schema,
-            name,
-            bool(int(is_view)),
-            comment or None,
-            _number(count),
-            _number(size),
-            bool(int(is_readable)),
-        )
-        for schema, name, is_view, comment, count, size, is_readable in rows
-    }
+        columns += _columns_of_views(ask, [row[1] for row in rows if int(row[5])])
+    tables = {(row[0], row[1]): _table(*row) for row in rows}
     for schema, name, column, nullable, comment, own in columns:
         if table := tables.get((schema, name)):
             table.columns.append(CatalogColumn(column, bool(int(nullable)), comment or None, own))
-    _add_keys(tables, [row for answer in answers.values() for row in answer])
+    for answer in answers.values():
+        _add_keys(tables, answer)
     return chosen(tables.values(), limits)
 
 
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _table(
+    schema: str,
+    name: str,
+    comment: str | None,
+    rows: Any,
+    size: Any,
+    is_view: Any,
+    is_readable: Any,
+    has_pages: Any,
+) -> CatalogTable:
+    return CatalogTable(
+        schema,
+        name,
+        comment=comment or None,
+        rows=None if rows is None else int(rows),
+        size_bytes=None if size is None else int(size),
+        is_view=bool(int(is_view)),
+        is_readable=bool(int(is_readable)),
+        has_pages=bool(int(has_pages)),
+    )
 
 
 def chosen(tables: Iterable[CatalogTable], limits: Limits) -> list[CatalogTable]:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import duckdb
 
+from sluice.config.checks import RESERVED
 from sluice.config.column_names import normalized
 from sluice.config.connections import Connections
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
 from sluice.config.yaml_file import IDENTIFIER
 from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Limits, Proposal
-from sluice.discover.database_catalog import CatalogTable, read_catalog
+from sluice.discover.database_catalog import CatalogTable, Place, read_catalog
 from sluice.engine import engine
-from sluice.errors import SluiceError, root_error
-from sluice.extract.contract import ExtractContext, TypedRows
+from sluice.engine.types import Cast
+from sluice.errors import SluiceError, UsageError, root_error
+from sluice.extract.contract import ExtractContext
 from sluice.extract.database import Server
-from sluice.sql import first_value, literal, quoted
+from sluice.extract.database.scan import Scan
+from sluice.sql import first_value, literal, one_row, quoted
 
-MAIN_SCHEMAS = {"postgres": "public", "sqlite": "main"}
-"""Schemas whose tables need no schema before their name."""
+COUNTED_ROWS = 1_000_000
+"""Of tables that are larger by the database's estimate the rows are not counted."""
+SAMPLED = {
+    "postgres": "random() < {share}",
+    "mysql": "rand() < {share}",
+    "sqlite": "abs(random()) % 1000000 < {share} * 1000000",
+}
+"""Conditions that let in a share of a table's rows, each with the same chance."""
+SAMPLED_PAGES = (
+    "ctid = any(array(select ctid from only {there} tablesample system ({percent}) repeatable (1)))"
+)
+"""The same for a table of PostgreSQL, of which only a share of the pages is read."""
+TIMEOUTS = {
+    "postgres": "set statement_timeout = {milliseconds}",
+    "mysql": "set session max_statement_time = {seconds}",
+}
+TOO_LONG = re.compile(r"statement timeout|max_statement_time|execution was interrupted", re.IGNORECASE)
+CUT = re.compile(r"(?s)^.*?Error: |\n.*$")
+"""What stands before and after a server's own words."""
 
 
 def discover_database(
@@ -36,14 +60,11 @@ def discover_database(
     """Tables and views of a database, with rows in `con`; raises ConnectionError if it cannot be reached."""
     key = connection or name
     url = connections.require(key, "url")
-    declared: Source[DatabaseSource, DatabaseTable] = Source(
+    source: Source[DatabaseSource, DatabaseTable] = Source(
         name, name, DatabaseSource(kind="database", connection=key), (), root / f"{name}.yml", 1, {}
     )
     found = DiscoveredSource(
-        name,
-        {"kind": "database", "connection": key},
-        [],
-        connection={} if connection else {"url": url},
+        name, {"kind": "database", "connection": key}, [], {} if connection else {"url": url}
     )
     with TemporaryDirectory(prefix="sluice-discover-") as folder:
         context = ExtractContext(
@@ -54,46 +75,259 @@ def discover_database(
             progress=lambda table, rows: None,
             root=root,
         )
-        server = Server(url, declared, context)
+        server = Server(url, source, context)
         try:
-            with server.watched():
-                server.ready()
-                catalog = read_catalog(context.con, server.catalog, server.dialect, limits)
-                names = table_names(catalog, server.dialect)
-                con.execute(f"create schema if not exists {quoted(name)}")
-                for entry in catalog:
-                    table = _describe(entry, names, server.dialect)
-                    try:
-                        server.ready()
-                        _read(table, server, con, declared, limits)
-                    except (SluiceError, duckdb.Error) as error:
-                        found.skipped[entry.shown] = _reason(error, connections)
-                    else:
-                        found.tables.append(table)
+            with server.watched(limits.seconds * 2):
+                _Look(server, con, source, limits, found).tables()
         finally:
             server.leave()
     return found
 
 
-def table_names(catalog: Sequence[CatalogTable], dialect: str) -> dict[tuple[str, str], str]:
-    """Names of the dbt source tables, by schema and name at the source: each once."""
-    names: dict[tuple[str, str], str] = {}
-    for entry in catalog:
-        plain = normalized(entry.name)
-        if not IDENTIFIER.match(plain):
-            plain = f"t_{plain}"
-        choices = [plain, normalized(f"{entry.schema}_{entry.name}")]
-        choices += [f"{plain}_{n}" for n in range(2, len(catalog) + 2)]
-        names[entry.schema, entry.name] = next(c for c in choices if c not in names.values())
+class _Look:
+    """Looks at one database, table by table."""
+
+    def __init__(
+        self,
+        server: Server,
+        con: duckdb.DuckDBPyConnection,
+        source: Source[DatabaseSource, DatabaseTable],
+        limits: Limits,
+        found: DiscoveredSource,
+    ) -> None:
+        self._server = server
+        self._reader = server.context.con
+        self._con = con
+        self._source = source
+        self._limits = limits
+        self._found = found
+        self._default = default_schema(server.url, server.dialect)
+
+    def tables(self) -> None:
+        """Add each table to what was found, or to what is left out."""
+        self._server.ready()
+        catalog = read_catalog(self._reader, self._server.catalog, self._server.dialect, self._limits)
+        if not catalog:
+            schemas = f" in {', '.join(self._limits.schemas)}" if self._limits.schemas else ""
+            raise UsageError(
+                f"{self._found.name}: the user of this connection sees no table{schemas}. Grant it the right to read "
+                "them, or name another database or schema"
+            )
+        unnamed = {entry.shown: reason for entry in catalog if (reason := not_loadable(entry, catalog))}
+        self._found.skipped |= unnamed
+        catalog = [entry for entry in catalog if entry.shown not in unnamed]
+        catalog.sort(key=lambda entry: (entry.schema != self._default, entry.schema, entry.name))
+        names = table_names(catalog, self._default)
+        self._con.execute(f"create schema if not exists {quoted(self._found.name)}")
+        for entry in catalog:
+            table = describe(entry, names, self._default)
+            try:
+                self._read(entry, table)
+            except (SluiceError, duckdb.Error) as error:
+                self._found.skipped[entry.shown] = self._reason(error)
+            else:
+                self._found.tables.append(table)
+
+    def _read(self, entry: CatalogTable, table: DiscoveredTable) -> None:
+        """Set the types that a load gives, and bring rows into the scratch database."""
+        declared = Table(
+            self._source.name,
+            self._source.name,
+            table.name,
+            DatabaseTable(**table.load),
+            (),
+            self._source.file,
+            1,
+        )
+        self._ready()
+        scan = Scan(self._server.catalog, self._server.dialect, declared, self._server.context)
+        names = list(scan.columns)
+        if self._server.dialect == "sqlite":
+            scan.take_odd_as_text(names, "true", every=False, suspects=())
+        types = self._types(scan, declared, scan.relation(names, "true"))
+        for column in table.columns:
+            _, raw = types.get(column.name, ("", ""))
+            column.data_type = "text" if raw == "VARCHAR" else raw.lower() or None
+        if not self._limits.with_rows:
+            return
+        try:
+            self._copy_rows(entry, table, declared, scan)
+        except (SluiceError, duckdb.Error) as error:
+            said = self._reason(error)
+            if not TOO_LONG.search(said):
+                raise
+            table.questions.append(
+                f"its rows were not looked at, for that took longer than {self._limits.seconds:.0f} s; which are its "
+                "key and its cursor?"
+            )
+
+    def _ready(self) -> None:
+        """A transaction on the server in which no statement takes too long."""
+        self._server.ready()
+        if statement := TIMEOUTS.get(self._server.dialect):
+            seconds = round(self._limits.seconds)
+            statement = statement.format(seconds=seconds, milliseconds=seconds * 1000)
+            with suppress(duckdb.Error):  # MySQL's own spells it otherwise
+                call = (
+                    f"{self._server.dialect}_execute({literal(self._server.catalog)}, {literal(statement)})"
+                )
+                self._reader.execute(f"call {call}")
+
+    def _copy_rows(
+        self, entry: CatalogTable, table: DiscoveredTable, declared: Table[DatabaseTable], scan: Scan
+    ) -> None:
+        there = ".".join(scan.mark(part) for part in (entry.schema, entry.name) if part)
+        if self._server.dialect == "sqlite" or (entry.rows or 0) < COUNTED_ROWS:
+            table.rows = int(first_value(self._reader, self._asked(f"select count(*) as n from {there}")))
+        table.is_whole = (table.rows or 0) <= self._limits.whole_rows
+        condition = "" if table.is_whole else self._sampled(entry, there, table.rows or 0)
+        names = list(scan.columns)
+        if table.is_whole and self._server.dialect != "sqlite":  # values that would arrive altered
+            scan.take_odd_as_text(names, "true", every=True, suspects=())
+        file = self._server.context.folder / "rows.parquet"
+        try:
+            ways = self._copy(scan, condition, declared, file)
+        except duckdb.Error:  # a value that the scanner cannot carry
+            self._ready()
+            if not scan.take_odd_as_text(names, "true", every=True, suspects=()):
+                raise
+            ways = self._copy(scan, condition, declared, file)
+        rows = f"read_parquet({literal(str(file))})"
+        self._declare_misfits_as_text(table, ways, rows)
+        texts = {column.name for column in table.columns if column.data_type == "text"}
+        shown = [
+            f"{quoted(n) if n in texts or not way.keeps else way.value} as {quoted(n)}"
+            for n, way in ways.items()
+        ]
+        table.relation = f"memory.{quoted(self._found.name)}.{quoted(table.name)}"
+        self._con.execute(f"create table {table.relation} as select {', '.join(shown)} from {rows}")
+        file.unlink()
+
+    def _copy(
+        self, scan: Scan, condition: str, declared: Table[DatabaseTable], file: Path
+    ) -> dict[str, Cast]:
+        """Write the rows to a file, and how its columns become what raw would have."""
+        relation = scan.relation(list(scan.columns), condition or "true", by_server=bool(condition))
+        ways = {
+            name: engine().cast(quoted(name), own, raw)
+            for name, (own, raw) in self._types(scan, declared, relation).items()
+        }
+        shown = [quoted(n) if way.keeps else f"{way.value} as {quoted(n)}" for n, way in ways.items()]
+        self._reader.execute(
+            f"copy (select {', '.join(shown)} from ({relation})) to {literal(str(file))} (format parquet)"
+        )
+        return {n: way if way.keeps else Cast(quoted(n)) for n, way in ways.items()}
+
+    def _declare_misfits_as_text(self, table: DiscoveredTable, ways: dict[str, Cast], rows: str) -> None:
+        """Declare columns as text that have values which a load would refuse for their type."""
+        misfits = {
+            n: f"count(case when {quoted(n)} is not null and not coalesce({way.keeps}, false) then 1 end)"
+            for n, way in ways.items()
+            if way.keeps
+        }
+        if not misfits:
+            return
+        counts = one_row(self._con, f"select {', '.join(misfits.values())} from {rows}")
+        odd = {name: number for name, number in zip(misfits, counts, strict=True) if number}
+        for column in table.columns:
+            if column.name in odd:
+                table.questions.append(
+                    f"{column.name} is text, because not all of its values fit {column.data_type} ({odd[column.name]:,} do "
+                    "not); may they be rounded, or corrected at the source?"
+                )
+                column.data_type = "text"
+
+    def _types(self, scan: Scan, declared: Table[DatabaseTable], relation: str) -> dict[str, tuple[str, str]]:
+        """By column, the type in which it arrives and that of raw."""
+        described = self._reader.execute(f"describe {relation}").fetchall()
+        wanted = scan.types()
+        return {
+            name: (own, engine().raw_type(wanted.get(declared.raw_name(name), own)).name)
+            for name, own, *_ in described
+        }
+
+    def _sampled(self, entry: CatalogTable, there: str, rows: int) -> str:
+        share = self._limits.sample_rows / rows
+        if entry.has_pages:
+            return SAMPLED_PAGES.format(there=there, percent=f"{share * 100:.6f}")
+        return SAMPLED[self._server.dialect].format(share=f"{share:.8f}")
+
+    def _asked(self, query: str) -> str:
+        return (
+            f"select * from {self._server.dialect}_query({literal(self._server.catalog)}, {literal(query)})"
+        )
+
+    def _reason(self, error: Exception) -> str:
+        """What went wrong with a table, in one line without secrets."""
+        said = str(root_error(error))
+        if isinstance(error, duckdb.Error):
+            said = CUT.sub("", re.sub(r'(?s)^.*?query ".*": ', "", said)) or said
+        said = self._server.context.connections.redact(said).strip().partition("\n")[0]
+        return re.sub(r"^.*\bERROR:\s*", "", said)
+
+
+def default_schema(url: str, dialect: str) -> str:
+    """The schema whose tables need no schema before their name."""
+    if dialect == "mysql":
+        return urlsplit(url).path.strip("/")
+    return {"postgres": "public", "sqlite": ""}[dialect]
+
+
+def not_loadable(entry: CatalogTable, catalog: Sequence[CatalogTable]) -> str:
+    """Why a load could not read a table; empty if nothing speaks against it."""
+    twins = [
+        other.name
+        for other in catalog
+        if other.schema == entry.schema
+        and other.name != entry.name
+        and other.name.lower() == entry.name.lower()
+    ]
+    if not entry.is_readable:
+        return "the user may not read it; grant select on it"
+    if not entry.columns:
+        return "it has no columns, or cannot be read"
+    if twins:
+        return f"its name differs from {twins[0]!r} in case only; a view with another name can be loaded"
+    if "." in entry.name or "." in entry.schema or "`" in entry.name:
+        return "its name has a dot or a backtick; a view with another name can be loaded"
+    return ""
+
+
+def table_names(catalog: Sequence[CatalogTable], default: str) -> dict[Place, str]:
+    """Names of the dbt source tables, each once: with the schema where one of the default schema has the name."""
+    plain = {(entry.schema, entry.name): _identifier(entry.name) for entry in catalog}
+    times = Counter(plain.values())
+    names: dict[Place, str] = {}
+    for (schema, own), name in plain.items():
+        keeps = times[name] == 1 or schema in ("", default)
+        wanted = name if keeps else _identifier(f"{schema}_{own}")
+        choices = [wanted, *(f"{wanted}_{n}" for n in range(2, len(plain) + 2))]
+        taken = {*names.values(), *(other for other in plain.values() if other != name)}
+        names[schema, own] = next(choice for choice in choices if choice not in taken)
     return names
 
 
-def _describe(entry: CatalogTable, names: dict[tuple[str, str], str], dialect: str) -> DiscoveredTable:
+def _identifier(name: str) -> str:
+    plain = normalized(name)
+    if not IDENTIFIER.match(plain):
+        plain = f"table_{plain.strip('_')}"
+    return f"{plain.strip('_')}_table" if RESERVED.match(plain) else plain
+
+
+def describe(entry: CatalogTable, names: Mapping[Place, str], default: str) -> DiscoveredTable:
+    """A table as its catalog declares it, still without types and rows."""
     name = names[entry.schema, entry.name]
-    place = entry.name if entry.schema in ("", MAIN_SCHEMAS.get(dialect)) else f"{entry.schema}.{entry.name}"
+    place = entry.name if entry.schema in ("", default) else f"{entry.schema}.{entry.name}"
+    foreign = [
+        (columns, names[other], there) for columns, other, there in entry.foreign_keys if other in names
+    ]
+    references = {columns[0]: (other, there) for columns, other, there in foreign if len(columns) == 1}
     return DiscoveredTable(
         name=name,
-        columns=[DiscoveredColumn(c.name, None, c.nullable, c.comment) for c in entry.columns],
+        columns=[
+            DiscoveredColumn(c.name, None, c.nullable, c.comment, references.get(c.name))
+            for c in entry.columns
+        ],
         relation=None,
         rows=entry.rows,
         size_bytes=entry.size_bytes,
@@ -101,47 +335,7 @@ def _describe(entry: CatalogTable, names: dict[tuple[str, str], str], dialect: s
         load={} if place == name else {"table": place},
         unique=entry.unique,
         has_primary_key=entry.has_primary_key,
-        primary_key=Proposal(entry.unique[0], "the source's primary key") if entry.has_primary_key else None,
+        primary_key=Proposal(entry.unique[0], "the primary key") if entry.has_primary_key else None,
         indexed=entry.indexed,
-        foreign_keys=[
-            (columns, names[place], there) for columns, place, there in entry.foreign_keys if place in names
-        ],
+        foreign_keys=foreign,
     )
-
-
-def _read(
-    table: DiscoveredTable,
-    server: Server,
-    con: duckdb.DuckDBPyConnection,
-    source: Source[DatabaseSource, DatabaseTable],
-    limits: Limits,
-) -> None:
-    """Set the types that a load gives, and bring the rows into the scratch database."""
-    declared = Table(
-        source.name, source.name, table.name, DatabaseTable(**table.load), (), source.file, source.line
-    )
-    rows = server.extract_table(declared)
-    described = server.context.con.execute(f"describe {rows.relation}").fetchall()
-    types = {
-        str(name): _data_type(rows, declared.raw_name(str(name)), str(kind)) for name, kind, *_ in described
-    }
-    for column in table.columns:
-        column.data_type = types.get(column.name)
-    if not limits.with_rows:
-        return
-    file = server.context.folder / "rows.parquet"
-    server.context.con.execute(f"copy (from ({rows.relation})) to {literal(str(file))} (format parquet)")
-    table.relation = f"memory.{quoted(source.name)}.{quoted(table.name)}"
-    con.execute(f"create table {table.relation} as from read_parquet({literal(str(file))})")
-    table.rows = int(first_value(con, f"select count(*) from {table.relation}"))
-    file.unlink()
-
-
-def _data_type(rows: TypedRows, name: str, own: str) -> str:
-    """The type that a load gives a column, as a source file declares it."""
-    kind = engine().raw_type(rows.types.get(name, own)).name.lower()
-    return "text" if kind == "varchar" else kind
-
-
-def _reason(error: Exception, connections: Connections) -> str:
-    return connections.redact(str(root_error(error))).partition("\n")[0]

@@ -21,6 +21,7 @@ from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.config.sources import read_sources
 from sluice.discover.contract import DiscoveredSource, Limits, Relationship
+from sluice.engine.duckdb import attach
 from sluice.errors import UsageError, did_you_mean
 
 MEMORY = "2GB"
@@ -163,9 +164,20 @@ def discover(
     found = Discovery(look(target, settings, con, limits or Limits()), target)
     if find_spec("sluice.discover.inference"):
         inference = import_module("sluice.discover.inference")
-        raw_sources = import_module("sluice.discover.raw_sources")
-        others = [other for other in raw_sources.sources_in_raw(settings, con) if other.name != target.name]
-        found.relationships = inference.infer(con, found.source, others)
+        found.relationships = inference.infer(con, found.source, _loaded_sources(target, settings, con))
+    return found
+
+
+def _loaded_sources(
+    target: Target, settings: Settings, con: duckdb.DuckDBPyConnection
+) -> list[DiscoveredSource]:
+    """The project's other sources, as far as raw has them; attaches raw to `con`."""
+    if not settings.raw.is_file():
+        return []
+    attach(con, settings.raw, "raw", settings.lock_seconds)
+    others = [s for s in read_sources(settings.sources)[0] if s.name != target.name]
+    raw_sources = import_module("sluice.discover.raw_sources")
+    found: list[DiscoveredSource] = raw_sources.read_raw_sources(con, others)
     return found
 
 

@@ -83,15 +83,22 @@ def _from(source: str, table: DiscoveredTable, relationships: Sequence[Relations
 
 
 def raw_names(columns: Sequence[DiscoveredColumn]) -> dict[str, str]:
-    """What raw calls each column that can be loaded: in snake_case, each name once."""
+    """What raw calls each column that can be loaded, in their order: in snake_case, each name once.
+
+    Where two would get the same name, the one that is spelled so already keeps it.
+    """
+    plain = {
+        c.name: normalized(c.name)
+        for c in columns
+        if c.data_type is not None and normalized(c.name) not in (*STAMPS, DELETED_AT)
+    }
     names: dict[str, str] = {}
-    for column in columns:
-        name = normalized(column.name)
-        if column.data_type is None or name in (*STAMPS, DELETED_AT):
-            continue
-        choices = [name, *(f"{name.strip('_')}_{n}" for n in range(2, len(columns) + 2))]
-        names[column.name] = next(choice for choice in choices if choice not in names.values())
-    return names
+    for column in sorted(plain, key=lambda column: column != plain[column]):
+        stem = plain[column].strip("_")
+        choices = [plain[column], *(f"{stem}_{n}" for n in range(2, len(plain) + 2))]
+        taken = {*names.values(), *(set(plain) - {column})}
+        names[column] = next(choice for choice in choices if choice not in taken)
+    return {column: names[column] for column in plain}
 
 
 def table_lines(
@@ -130,7 +137,7 @@ def _size(table: DiscoveredTable) -> str:
         return ""
     about = "" if table.is_whole else "about "
     size = f", {_bytes(table.size_bytes)}" if table.size_bytes else ""
-    return f"  # {about}{table.rows:,} rows{size}"
+    return f"  # {about}{table.rows:,} row{'' if table.rows == 1 else 's'}{size}"
 
 
 def _bytes(size: float) -> str:

@@ -60,7 +60,7 @@ def extract(
 ) -> Generator[Extraction, None, None]:
     """Extract every table as a SELECT over the database itself; nothing is copied before it is normalised."""
     url = context.connections.require(source.load.connection, "url")
-    if _scheme(url, source) not in DIALECTS:
+    if scheme_of(url, source) not in DIALECTS:
         yield from each_table(
             tables, lambda table: database_sqlalchemy.extract_table(url, table, source, context)
         )
@@ -75,7 +75,7 @@ def extract(
         server.leave()
 
 
-def _scheme(url: str, source: Source[DatabaseSource, DatabaseTable]) -> str:
+def scheme_of(url: str, source: Source[DatabaseSource, DatabaseTable]) -> str:
     """The scheme of a URL; ConnectionError, without any part that may be a password, if it is not a URL."""
     try:
         parts = urlsplit(url)
