@@ -232,8 +232,8 @@ class _Look:
         for column in table.columns:
             if column.name in odd:
                 table.questions.append(
-                    f"{column.name} is text, because not all of its values fit {column.data_type} ({odd[column.name]:,} do "
-                    "not); may they be rounded, or corrected at the source?"
+                    f"{column.name} is text, because {odd[column.name]:,} or more of its values do not fit "
+                    f"{column.data_type}; may they be rounded, or corrected at the source?"
                 )
                 column.data_type = "text"
 
