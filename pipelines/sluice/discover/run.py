@@ -21,7 +21,6 @@ from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.config.sources import read_sources
 from sluice.discover.contract import DiscoveredSource, Limits, Relationship
-from sluice.engine.duckdb import attach
 from sluice.errors import UsageError, did_you_mean
 
 MEMORY = "2GB"
@@ -161,23 +160,12 @@ def discover(
 
     Raises ConnectionError if the system cannot be reached.
     """
+    from sluice.discover.inference import infer
+    from sluice.discover.raw_sources import sources_in_raw
+
     found = Discovery(look(target, settings, con, limits or Limits()), target)
-    if find_spec("sluice.discover.inference"):
-        inference = import_module("sluice.discover.inference")
-        found.relationships = inference.infer(con, found.source, _loaded_sources(target, settings, con))
-    return found
-
-
-def _loaded_sources(
-    target: Target, settings: Settings, con: duckdb.DuckDBPyConnection
-) -> list[DiscoveredSource]:
-    """The project's other sources, as far as raw has them; attaches raw to `con`."""
-    if not settings.raw.is_file():
-        return []
-    attach(con, settings.raw, "raw", settings.lock_seconds)
-    others = [s for s in read_sources(settings.sources)[0] if s.name != target.name]
-    raw_sources = import_module("sluice.discover.raw_sources")
-    found: list[DiscoveredSource] = raw_sources.read_raw_sources(con, others)
+    others = [other for other in sources_in_raw(settings, con) if other.name != target.name]
+    found.relationships = infer(con, found.source, others)
     return found
 
 
@@ -194,8 +182,11 @@ def look(
         from sluice.discover.databases import discover_database
 
         return discover_database(con, limits, settings.root, **place)
+    if target.kind == "files":
+        from sluice.discover.files import discover_files
+
+        return discover_files(target.address, con, limits, settings.root, **place)
     module, function = {
-        "files": ("files", "discover_files"),
         "rest": ("rest", "discover_rest"),
         "stream": ("streams", "discover_stream"),
     }.get(target.kind, ("", ""))
