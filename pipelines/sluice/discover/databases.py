@@ -274,7 +274,7 @@ def default_schema(url: str, dialect: str) -> str:
 
 
 def not_loadable(entry: CatalogTable, catalog: Sequence[CatalogTable]) -> str:
-    """Why a load could not read a table; empty if nothing speaks against it."""
+    """Why a load could not read a table; empty if it could."""
     twins = [
         other.name
         for other in catalog
