@@ -34,6 +34,7 @@ READ_ONLY = {"text", "yaml", "json", "csv"}
 """Blocks that are not run but read: pictures and output, and files."""
 ELSEWHERE = {
     "docs/install.md": "tests/install/test_wheel.py",
+    "docs/environments.md": "tests/python/workflow/test_environments.py",
     "docs/sources/python.md": "tests/python/extract/python/test_kind.py",
     "docs/sources/database.md": "tests/project/test_blocks.py",
 }
@@ -47,7 +48,9 @@ def _kind(block: Block) -> str:
     return str(next(key for key in yaml.safe_load(block.text) if key != "version"))
 
 
-YAML = [b for b in ALL if b.language == "yaml" and (b.page != "docs/install.md" or _kind(b) == "sources")]
+PROFILES = {"docs/install.md", "docs/environments.md"}
+"""Pages with files that only dbt reads, when their walk runs it."""
+YAML = [b for b in ALL if b.language == "yaml" and (b.page not in PROFILES or _kind(b) == "sources")]
 
 
 @pytest.mark.parametrize("block", ALL, ids=str)

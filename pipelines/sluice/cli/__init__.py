@@ -20,6 +20,7 @@ from sluice import __version__
 from sluice.cli.catalog import catalog
 from sluice.cli.check import check
 from sluice.cli.discover import discover
+from sluice.cli.env import env
 from sluice.cli.lineage import lineage
 from sluice.cli.load import load
 from sluice.cli.new import new
@@ -30,6 +31,7 @@ from sluice.cli.run import build, run
 from sluice.cli.schema import schema
 from sluice.cli.serve import serve
 from sluice.cli.status import runs, status
+from sluice.cli.target import on_target
 from sluice.config.settings import quiet_tools
 from sluice.errors import Exit, SluiceError
 from sluice.system import keep_new_files_private
@@ -66,6 +68,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+WITHOUT_WAREHOUSE = (new, check, schema)
+"""Commands for which it does not matter which environment they run in."""
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 for command in (
     new,
@@ -76,6 +80,7 @@ for command in (
     run,
     status,
     runs,
+    env,
     publish,
     catalog,
     serve,
@@ -83,7 +88,9 @@ for command in (
     lineage,
     schema,
 ):
-    app.command(context_settings=ANY_ARGUMENTS if command is build else None)(command)
+    app.command(context_settings=ANY_ARGUMENTS if command is build else None)(
+        command if command in WITHOUT_WAREHOUSE else on_target(command)
+    )
 
 
 def _print_version(wanted: bool) -> None:

@@ -89,6 +89,11 @@ class Profile:
         """Names of databases of this target that are not files of DuckDB's."""
         return [a.name for a in self.attached if a.name not in self.databases]
 
+    def has_plugin(self, module: str) -> bool:
+        """Whether dbt-duckdb loads this plugin."""
+        plugins = self.written.get("plugins") or []
+        return any(isinstance(each, dict) and each.get("module") == module for each in plugins)
+
     def _value(self, key: str, default: Any) -> Any:
         value = self.written.get(key)
         return default if value is None else rendered(value, self.environment, self.file)
@@ -135,6 +140,29 @@ def read_profile(root: Path, environment: Mapping[str, str]) -> Profile | None:
             "Name a target of type duckdb with --target"
         )
     return Profile(root, file, name, target, tuple(outputs), outputs[target], environment)
+
+
+def read_targets(root: Path, environment: Mapping[str, str]) -> tuple[str, dict[str, Profile]]:
+    """The name of the default target, and every target of the project's profile; none where there is no profile.
+
+    Raises DeclarationError for a file that cannot be read.
+    """
+    file = profiles_file(root, environment)
+    if file is None:
+        return "", {}
+    name = environment.get(PROFILE) or str(
+        rendered(read_project_file(root).get("profile") or "default", environment, file)
+    )
+    found = read_dbt_file(file).get(name)
+    outputs = found.get("outputs") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(outputs, dict):
+        return "", {}
+    default = str(rendered(found.get("target") or "default", environment, file))
+    return default, {
+        str(target): Profile(root, file, name, str(target), tuple(outputs), written, environment)
+        for target, written in outputs.items()
+        if isinstance(written, dict)
+    }
 
 
 def profiles_file(root: Path, environment: Mapping[str, str]) -> Path | None:

@@ -9,11 +9,19 @@ from functools import cached_property
 from io import StringIO
 from pathlib import Path
 
-from dotenv import load_dotenv
+from dotenv import dotenv_values, load_dotenv
 from dotenv.parser import parse_stream
 
 from sluice.config.dbt_project import PROJECT, read_project_file, rendered
-from sluice.config.profile import Profile, read_profile
+from sluice.config.environments import (
+    PRODUCTION,
+    RAW,
+    Environment,
+    environments,
+    refuse_shared_folders,
+    refuse_unknown_target,
+)
+from sluice.config.profile import TARGET, Profile, read_profile, read_targets
 from sluice.errors import DeclarationError, UsageError, nearest
 from sluice.system import keep_new_files_private, tighten
 
@@ -21,8 +29,9 @@ PREFIX, LOCK_SECONDS = "SLUICE_", "SLUICE_LOCK_SECONDS"
 HOME, DEFAULT_HOME = "SLUICE_HOME", "warehouse"
 """The environment variable that says where a run writes, and the folder of the project without it."""
 AUDIENCES = "audiences.yml"
-RAW, WAREHOUSE = "raw", "warehouse"
-"""Names of the databases of a project, as SQL writes them, where its profile says nothing else."""
+WAREHOUSE = "warehouse"
+"""Name of the database that dbt builds, as SQL writes it, where the profile says nothing else."""
+TARGET_PATH = "DBT_TARGET_PATH"
 GLOSSARY = "docs/glossary.yml"
 
 
@@ -30,11 +39,16 @@ GLOSSARY = "docs/glossary.yml"
 class Settings:
     """The files and folders of one project on one machine.
 
-    `root` is the repository (the folder of `dbt_project.yml`), `home` holds everything a run makes.
+    `root` is the repository (the folder of `dbt_project.yml`), `home` holds everything a run makes. `environment` is
+    the target of a profile with several; `others` are the rest of them.
     """
 
     root: Path
     home: Path
+    environment: Environment | None = None
+    others: tuple[Environment, ...] = ()
+    chosen_by: str = ""
+    """Why it is this environment, or this home."""
 
     @property
     def sources(self) -> Path:
@@ -48,11 +62,13 @@ class Settings:
     @property
     def raw(self) -> Path:
         """What loads write: every source as it is."""
-        return self.home / f"{RAW}.duckdb"
+        return self.environment.raw if self.environment else self.home / f"{RAW}.duckdb"
 
     @cached_property
     def profile(self) -> Profile | None:
         """What dbt builds, and where; None without a file of profiles. Raises DeclarationError for a mistake in it."""
+        if self.environment:
+            return self.environment.profile
         return read_profile(self.root, {**os.environ, HOME: str(self.home)})
 
     @property
@@ -81,6 +97,11 @@ class Settings:
         }
 
     @property
+    def is_rehearsal(self) -> bool:
+        """Whether another target of the project is production."""
+        return any(other.name == PRODUCTION for other in self.others)
+
+    @property
     def published(self) -> Path:
         """The versions that readers get."""
         return self.home / "published"
@@ -96,9 +117,13 @@ class Settings:
 
     @cached_property
     def target(self) -> Path:
-        """Where dbt writes its artifacts; dbt reads the same variable."""
-        given = os.environ.get("DBT_TARGET_PATH") or read_project_file(self.root).get("target-path")
-        return self.root / str(rendered(given or "target", os.environ, self.root / PROJECT))
+        """Where dbt writes its artifacts, and the catalog's page is; dbt reads the same variable."""
+        given = os.environ.get(TARGET_PATH)
+        written = given or read_project_file(self.root).get("target-path") or "target"
+        folder = self.root / str(rendered(written, os.environ, self.root / PROJECT))
+        if given or self.environment is None or self.environment.is_default:
+            return folder
+        return folder / "env" / self.environment.name
 
     @property
     def ledger(self) -> Path:
@@ -159,13 +184,48 @@ def keep_private(settings: Settings) -> None:
 def load_settings(start: Path | None = None) -> Settings:
     """Settings of the project at or above `start` (default: the working directory).
 
-    `SLUICE_HOME` says where a run writes (default `warehouse/` in the project). The project's file `.env` completes the
-    environment, as dbt lets it. Raises UsageError outside of a project.
+    In a project whose profile has several targets, the target says where a run writes: DBT_TARGET, else the profile's
+    default. In others `SLUICE_HOME` does (default `warehouse/` in the project). The project's files `.env.<target>` and
+    `.env` complete the environment. Raises UsageError outside of a project and for a target that does not exist, and
+    DeclarationError for a mistake in what it reads.
     """
     start = start or Path.cwd()
     if (root := find_project(start)) is None:
         raise UsageError(f"No Sluice project here: {PROJECT} not found in {start} or above")
+    chosen_by = f"--target, or {TARGET} in the environment" if os.environ.get(TARGET) else ""
+    default, targets = read_targets(root, os.environ)
+    if len(targets) > 1:
+        named = os.environ.get(TARGET) or _value_of(root / ".env", TARGET) or default
+        _complete_environment(root / f".env.{named}")
     _complete_environment(root / ".env")
+    _refuse_unknown_settings()
+    if (given := os.environ.get(HOME) or DEFAULT_HOME).startswith("~"):
+        os.environ[HOME] = given = str(Path(given).expanduser())  # dbt's profile reads it, too
+    home = (root / given).resolve()
+    if home.exists() and not home.is_dir():
+        raise DeclarationError(f"{HOME} is {os.environ[HOME]!r}: write the path of a folder, this is a file")
+    if name := os.environ.get(TARGET):
+        refuse_unknown_target(name, targets)
+    found = environments(home, default, targets)
+    if not found:
+        why = f"{HOME} is set" if os.environ.get(HOME) else f"{HOME} is not set"
+        return Settings(root=root, home=home, chosen_by=why)
+    refuse_unknown_target(name or default, targets)
+    environment = found.pop(name or default)
+    if environment.problem:
+        raise DeclarationError(f"the target {environment.name}: {environment.problem}")
+    others = tuple(found.values())
+    refuse_shared_folders(environment, others)
+    chosen_by = chosen_by or (f"{TARGET} in .env" if name else f"default of {environment.profile.file}")
+    return Settings(root, environment.home, environment, others, chosen_by)
+
+
+def choose_target(name: str) -> None:
+    """Let this process, and those it starts, work on a target of the profile."""
+    os.environ[TARGET] = name
+
+
+def _refuse_unknown_settings() -> None:
     endings = [setting.removeprefix(PREFIX) for setting in (HOME, LOCK_SECONDS)]
     for name in os.environ:
         ending = name.removeprefix(PREFIX)
@@ -173,12 +233,11 @@ def load_settings(start: Path | None = None) -> Settings:
             raise DeclarationError(
                 f"{name} in the environment or .env is not a setting of Sluice. Did you mean {PREFIX}{meant[0]}?"
             )
-    if (given := os.environ.get(HOME) or DEFAULT_HOME).startswith("~"):
-        os.environ[HOME] = given = str(Path(given).expanduser())  # dbt's profile reads it, too
-    home = (root / given).resolve()
-    if home.exists() and not home.is_dir():
-        raise DeclarationError(f"{HOME} is {os.environ[HOME]!r}: write the path of a folder, this is a file")
-    return Settings(root=root, home=home)
+
+
+def _value_of(file: Path, name: str) -> str | None:
+    """A variable of a file `.env`, read before its other variables; a mistake in it is reported when those are."""
+    return dotenv_values(file).get(name) if file.is_file() else None
 
 
 def _complete_environment(file: Path) -> None:

@@ -71,8 +71,13 @@ class BuildResult:
 
 
 def read(settings: Settings) -> Json | None:
-    """`run_results.json` of the last dbt command, whoever ran it; None without one."""
-    return read_artifact(settings.target / "run_results.json")
+    """`run_results.json` of the last dbt command on this target, whoever ran it; None without one."""
+    results = read_artifact(settings.target / "run_results.json")
+    if results and settings.environment:
+        target = results.get("args", {}).get("target")
+        if target != settings.environment.name and (target or not settings.environment.is_default):
+            return None
+    return results
 
 
 def read_own(settings: Settings) -> Json | None:

@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from sluice.config.settings import DEFAULT_HOME, HOME, Settings, keep_private
+from sluice.config.environments import refuse_foreign_files
+from sluice.config.profile import TARGET
+from sluice.config.settings import DEFAULT_HOME, HOME, TARGET_PATH, Settings, keep_private
 from sluice.dbt.compiling import PARSED
 from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.dbt.run_results import PROCESS, RECORDED
@@ -102,7 +104,18 @@ def _locked(settings: Settings, verb: str) -> Iterator[None]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """This process's environment where it says the same: dbt parses the whole project again for another spelling."""
+    """This process's environment where it says the same: dbt parses the whole project again for another spelling.
+
+    Raises DeclarationError if dbt could write the files of another target.
+    """
+    if settings.environment:
+        refuse_foreign_files(settings.environment, settings.others)
+        return {
+            **os.environ,
+            TARGET: settings.environment.name,
+            TARGET_PATH: str(settings.target.relative_to(settings.root)),
+            f"{RECORDED}{PROCESS[0]}": PROCESS[1],
+        }
     named = settings.root / os.environ.get(HOME, DEFAULT_HOME)
     home = {} if named.resolve() == settings.home else {HOME: str(settings.home)}
     return {**os.environ, **home, f"{RECORDED}{PROCESS[0]}": PROCESS[1]}

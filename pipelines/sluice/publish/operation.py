@@ -31,7 +31,9 @@ class Operation:
 
     @cached_property
     def mirrors(self) -> list[Mirror]:
-        """The copies of audiences with `to`."""
+        """The copies of audiences with `to`; in a project with environments only production writes them."""
+        if self.settings.is_rehearsal:
+            return []
         found = (a for a in self.policy.audiences if a.to)
         return [Mirror(a, self.versions, self.settings.root, self.connections) for a in found]
 

@@ -412,3 +412,19 @@ def _close_killed(con: sqlite3.Connection) -> None:
             born = None
         if born is None or born > datetime.fromisoformat(run["started_at"]).timestamp() + CLOCK_SECONDS:
             con.execute("update runs set status = 'killed' where run_id = ?", [run["run_id"]])
+
+
+def last_times(path: Path) -> tuple[str | None, str | None]:
+    """When a load and a build last ended (ISO, UTC) in the run store at `path`, which may be another environment's.
+
+    Nothing is written there, also no lock: what a running command has not committed to the file is not seen.
+    """
+    if not path.is_file():
+        return None, None
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as con:
+            loaded = con.execute("select max(ended_at) from loads where status <> 'failed'").fetchone()[0]
+            built = con.execute("select max(ended_at) from builds").fetchone()[0]
+    except sqlite3.DatabaseError:  # it is being written, or older than the table
+        return None, None
+    return loaded, built

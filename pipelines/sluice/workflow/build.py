@@ -13,6 +13,7 @@ import duckdb
 
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
+from sluice.dbt.deferral import keep_state, with_state
 from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.dbt.run_results import BuildResult
 from sluice.dbt.runner import Dbt, compiled_manifest, dbt
@@ -37,19 +38,21 @@ def build(
 ) -> tuple[int, BuildResult]:
     """Run `dbt build` with `arguments` and record what it found; returns dbt's exit code, and what this build made.
 
-    run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does.
+    run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does, and
+    UsageError as `with_state` does.
     """
     own: list[run_results.Json | None] = []
 
     def keep() -> None:
         own.append(run_results.read_own(settings))
 
+    command = ["build", *with_state(settings, arguments)]
     run_results.merge(settings)  # of a plain dbt command, whose results this one overwrites
-    command = ["build", *arguments]
     code = run(command, keep) if run else dbt(settings, command, keep)
     if own[0]:
         run_results.merge(settings, own[0])
         record_build(settings, own[0])
+        keep_state(settings)
     return code, run_results.build_result(code, own[0])
 
 

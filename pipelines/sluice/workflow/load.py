@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sluice.config.declaration import Source
+from sluice.config.environments import RAW
+from sluice.config.profile import PROFILES
 from sluice.config.settings import Settings
+from sluice.errors import UsageError
 from sluice.extract.contract import LoadOptions
 from sluice.load.results import ProgressListener, SourceResult
 from sluice.load.run import load as load_sources
@@ -24,8 +27,10 @@ def load(
     """Load `sources` as a run of its own; one that fails does not stop the others.
 
     is_complete: false if sources with a mistake were left out, so that the run counts as failed.
-    Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`.
+    Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`, and
+    UsageError if raw is another environment's.
     """
+    refuse_foreign_raw(settings)
     store = RunStore(settings.ledger)
     run_id = store.begin("load")
     status = "failed"
@@ -38,3 +43,13 @@ def load(
     finally:
         store.end(run_id, status)
     return results
+
+
+def refuse_foreign_raw(settings: Settings) -> None:
+    """Raise UsageError if the raw of this environment is another one's, which only reads it."""
+    for other in settings.others:
+        if settings.environment and other.owns(settings.raw):
+            raise UsageError(
+                f"nothing is loaded on the target {settings.environment.name}: what {PROFILES} attaches as {RAW}, "
+                f"{settings.raw}, is {other.name}'s. `sluice load -t {other.name}` loads it"
+            )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sluice.cli import documents
+from sluice.cli.env import of_environments
 from sluice.config.settings import Settings
 from sluice.load.results import SourceResult, TableResult
 from sluice.publish.publication import Published, Rotated
@@ -20,6 +21,7 @@ from sluice.review.findings import stop
 from sluice.review.result import Review
 from sluice.runs.status import SourceStatus
 from sluice.runs.store import RunStore
+from sluice.workflow.environments import environment_statuses
 from tests.python.project import Project
 
 CLI = Path(__file__).parents[3] / "docs" / "cli.md"
@@ -50,6 +52,7 @@ def _documents(folder: Path) -> dict[str, dict[str, Any]]:
             [SourceStatus("crm", NOW, "fresh", 1, timedelta(hours=1), None, ("a",), ("b",))]
         ),
         "runs": documents.of_runs(store.runs(1)),
+        "env": of_environments(settings, environment_statuses(settings)),
         "load": documents.of_loads([SourceResult("crm", [TableResult("contacts")], 1.0)]),
         "publish": documents.of_published(
             settings, Published("v", {"a": ["y"]}, {"a": AUDIENCE}, {"orders": "a test failed"})
