@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import duckdb
 
 from sluice.config.audiences import UNCLASSED, Audience, Treatment
-from sluice.config.settings import RAW, Settings
+from sluice.config.environments import RAW
+from sluice.config.settings import Settings
 from sluice.engine import engine
 from sluice.errors import DeclarationError, PublishError
 from sluice.privacy.masks import KEY, has_named_parts, masked, shown_type
