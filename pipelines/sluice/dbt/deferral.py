@@ -70,8 +70,8 @@ def refusal(settings: Settings) -> str:
         )
     if own.profile.database == source.profile.database:
         return (
-            f"the warehouses of {own.name} and {source.name} have the same name in SQL, {own.profile.database}, because "
-            f"their files do: call one {own.name}.duckdb in the `path` of {PROFILES}"
+            f"the warehouses of {own.name} and {source.name} have the same name in SQL, {own.profile.database}, "
+            f"because their files do: call one {own.name}.duckdb in the `path` of {PROFILES}"
         )
     return ""
 
