@@ -46,8 +46,8 @@ class Found:
             [*self.source.questions, *(q for table in self.source.tables for q in table.questions)]
         )
 
-    def load(self) -> None:
-        """Declare what was found, and load it: every table passes, with the number of rows that was found."""
+    def load(self) -> dict[str, int]:
+        """Declare what was found, and load it: every table passes. The rows of each, which are those that were found."""
         if self.source.connection:
             self.project.connect("found", **self.source.connection)
         self.project.declare(
@@ -58,9 +58,12 @@ class Found:
         )
         outcome = self.project.load()
         assert not outcome.errors, outcome.error
+        loaded = {}
         for name, table in self.tables.items():
             ((rows,),) = self.project.raw(f"select count(*) from found.{name}")
-            assert rows == table.rows, name
+            assert table.rows in (rows, None), name
             assert table.relation
             ((seen,),) = self.con.execute(f"select count(*) from {table.relation}").fetchall()
             assert seen == rows or not table.is_whole, name
+            loaded[name] = rows
+        return loaded

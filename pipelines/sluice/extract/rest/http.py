@@ -119,11 +119,15 @@ class Session(requests.Session):
     """A session that retries until there is a readable answer or the tries are used up.
 
     Answers of status >= 400 that are not worth a retry are returned, as dlt's client expects. `json()` of an
-    answer is parsed once and exactly (`exact_json.loads`). `report` is called before each retry.
+    answer is parsed once and exactly (`exact_json.loads`). `report` is called before each retry; `attempts` is the
+    number of tries of one request.
     """
 
-    def __init__(self, connections: Connections, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, connections: Connections, report: Callable[[str], None], attempts: int | None = None
+    ) -> None:
         super().__init__()
+        self._attempts = attempts or ATTEMPTS
         self.connections = connections
         self._report = report
         self.headers["User-Agent"] = "sluice"
@@ -218,7 +222,7 @@ class Session(requests.Session):
                 error.tries = state.attempt_number
             return cast(requests.Response, state.outcome.result())
 
-        options = retries.policy(ATTEMPTS, RETRY, describe, self._report)
+        options = retries.policy(self._attempts, RETRY, describe, self._report)
         options |= {"wait": _wait_after, "sleep": retries.pause, "retry_error_callback": last}
         response = Retrying(**options)(send_with_valid_token)
         dispatched: requests.Response = dispatch_hook("response", hooks, response, **kwargs)

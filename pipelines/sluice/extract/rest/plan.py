@@ -45,7 +45,7 @@ class Plan:
         self._configs: dict[str, Any] = configs
         self._reading = ""
         self._session = Session(context.connections, lambda what: context.retried(self._reading, what))
-        self._auth = _auth(self._client.get("auth"), self._session, self._client["base_url"])
+        self._auth = make_auth(self._client.get("auth"), self._session, self._client["base_url"])
         order = list(graph.static_order())
         needed = set(wanted)
         for name in reversed(order):
@@ -81,7 +81,7 @@ class Plan:
             [base_url, config["path"]],
             base_url=base_url,
             headers=self._client.get("headers"),
-            auth=_auth(own, self._session, base_url) if own else self._auth,
+            auth=make_auth(own, self._session, base_url) if own else self._auth,
             paginator=make_paginator(self._client.get("paginator")),
             session=self._session,
         )
@@ -153,7 +153,7 @@ def _fill(value: Any, connections: Connections, inside_auth: bool = False) -> An
     return connections.fill(value)
 
 
-def _auth(config: Any, session: Session, base_url: str) -> Any:
+def make_auth(config: Any, session: Session, base_url: str) -> Any:
     if isinstance(config, dict) and config.get("type") == "login":
         return Login(session, base_url, **{k: v for k, v in config.items() if k != "type"})
     if isinstance(config, dict):  # whatever the connection calls them

@@ -1,0 +1,263 @@
+"""Web APIs: their endpoints from an OpenAPI document or from links, and how each gives its records, found by trying."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import duckdb
+import requests
+
+from sluice.config.connections import REFERENCE, Connections
+from sluice.discover import openapi
+from sluice.discover.contract import DiscoveredSource, Limits
+from sluice.discover.openapi import PLACEHOLDER, Api, Listing
+from sluice.discover.paging import find_page
+from sluice.discover.rest_tables import REFUSED, Endpoints
+from sluice.discover.trial_load import TrialLoads
+from sluice.errors import ConnectionError, UsageError
+from sluice.extract.rest import check
+from sluice.extract.rest.errors import explain, safe_url
+from sluice.extract.rest.http import Session
+from sluice.extract.rest.plan import make_auth
+
+DOCUMENTS = (
+    *(
+        "openapi.json",
+        "swagger.json",
+        "openapi.yaml",
+        "v3/api-docs",
+        "v2/api-docs",
+        "swagger/v1/swagger.json",
+    ),
+    *("api-docs", "docs/openapi.json"),
+)
+"""Where servers usually have their document."""
+TRIES = 2
+"""Tries of one request; a load takes more."""
+
+
+def discover_rest(
+    address: str,
+    con: duckdb.DuckDBPyConnection,
+    limits: Limits,
+    root: Path,
+    *,
+    name: str,
+    connection: str | None,
+    connections: Connections,
+) -> DiscoveredSource:
+    """The endpoints of an API that return lists, with the records of some pages in `con`.
+
+    `address`: a base URL, or the URL or file of an OpenAPI document. Secrets come from the connection: `token`, or
+    `username` and `password`, or `api_key`. Raises ConnectionError where the API cannot be reached or refuses them.
+    """
+    known = connection or name
+    address, given = _without_secrets(address)
+    if given:
+        connections.give(known, given)
+    with _Client(connections, limits) as client:
+        api = _api(address, root, known, client, connections)
+        secrets = _with_secrets(api.auth or _usual_auth(known), connections)
+        client.log_in(secrets, api.base_url)
+        auth = secrets or next(iter(api.auth), None)
+        load = {"kind": "rest", "client": {"base_url": api.base_url, **({"auth": auth} if auth else {})}}
+        source = DiscoveredSource(
+            name, load, [], given, api.description, list(api.questions), dict(api.skipped)
+        )
+        trials = TrialLoads(name, load, connections, root)
+        with trials.opened():
+            endpoints = Endpoints(client, trials, con, limits, source, api)
+            endpoints.add()
+            if not source.tables:
+                raise _nothing_found(source, endpoints.refused, known, auth, connections)
+            _share_paginator(source)
+            tables = [trials.table(table.name, table.load, {}) for table in source.tables]
+            for _, problem in check(trials.source(*tables)):
+                source.questions.append(f"the declaration is not complete: {problem}")
+    return source
+
+
+def _without_secrets(address: str) -> tuple[str, dict[str, str]]:
+    """The address, and user and password that were written into it."""
+    if "://" not in address:
+        return address, {}
+    parts = urlsplit(address)
+    if parts.query:
+        raise UsageError(
+            f"{parts.scheme}://{parts.hostname}{parts.path}: give the address without parameters; a key or token is a "
+            "value of the connection"
+        )
+    given = {"username": parts.username or "", "password": parts.password or ""} if parts.username else {}
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")), given
+
+
+class _Client:
+    """Requests by the session of the loader, with fewer tries."""
+
+    def __init__(self, connections: Connections, limits: Limits) -> None:
+        self._connections, self._limits = connections, limits
+        self.session = Session(connections, lambda what: None, attempts=TRIES)
+        self._auth: Any = None
+
+    def __enter__(self) -> _Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+    def log_in(self, auth: Mapping[str, Any] | None, base_url: str) -> None:
+        """Send these credentials from now on."""
+        self._auth = make_auth(self._connections.fill(dict(auth)), self.session, base_url) if auth else None
+
+    def get(self, url: str, parameters: Mapping[str, Any] | None = None) -> requests.Response:
+        """The answer; raises requests.RequestException, also for a status that is an error."""
+        request = requests.Request("GET", url, params=dict(parameters or {}), auth=self._auth)
+        prepared = self.session.prepare_request(request)
+        response = self.session.send(prepared, timeout=(10.0, self._limits.seconds))
+        if response.status_code >= 400:
+            raise requests.HTTPError(response=response)
+        return response
+
+    def explain(self, error: requests.RequestException) -> str:
+        """What went wrong, without secrets and without the answer's text."""
+        if error.response is not None and error.response.status_code >= 400:
+            where = safe_url(error.response.url, self._connections)
+            return f"GET {where} answered {error.response.status_code} {error.response.reason or ''}".strip()
+        return explain(error, self._connections)[0]
+
+
+# -- what there is -----------------------------------------------------------------------------------
+
+
+def _api(address: str, root: Path, name: str, client: _Client, connections: Connections) -> Api:
+    """What a document says of the API, or the endpoints that its root names."""
+    if "://" not in address:
+        document = openapi.parse((root / address).read_text(encoding="utf-8-sig"))
+        if document is None:
+            raise UsageError(
+                f"{address} is not an OpenAPI document: it has neither the key openapi nor swagger"
+            )
+        return openapi.read(document, None, name)
+    first, refused = _first_answer(address, name, client, connections)
+    if first is not None and (document := openapi.parse(first.text)):
+        return openapi.read(document, address, name)
+    base = address.rstrip("/") + "/"
+    if first is not None and find_page(first) is not None:
+        above, _, last = address.rstrip("/").rpartition("/")
+        return Api(above + "/", listings=[Listing(last)])
+    below = [urljoin(base, place) for place in DOCUMENTS[:3]]
+    for place in dict.fromkeys([*below, *(urljoin(base, f"/{place}") for place in DOCUMENTS)]):
+        try:
+            if document := openapi.parse(client.get(place).text):
+                return openapi.read(document, place, name)
+        except requests.RequestException:
+            continue
+    if first is not None and (links := dict(_links(first.json(), base))):
+        return Api(base, listings=[Listing(path) for path in links.values()])
+    if refused:
+        raise _refusal(refused, name, _usual_auth(name)[0], connections)
+    raise UsageError(
+        f"{address} has no OpenAPI document at the usual places, and names no endpoints: which are there? Give the "
+        "URL of the document, or of an endpoint that returns records"
+    )
+
+
+def _first_answer(
+    address: str, name: str, client: _Client, connections: Connections
+) -> tuple[requests.Response | None, str]:
+    """What the address answers in JSON or as a document, with credentials only if it asks for them; and its refusal."""
+    refused = ""
+    for auth in (None, _with_secrets(_usual_auth(name), connections)):
+        if refused and auth is None:
+            break
+        client.log_in(auth, address)
+        try:
+            return client.get(address), ""
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise ConnectionError(client.explain(error)) from None
+        except requests.RequestException as error:  # a root that answers 404, or HTML
+            status = error.response.status_code if error.response is not None else 0
+            if status not in REFUSED:
+                break
+            refused = client.explain(error)
+    client.log_in(None, address)
+    return None, refused
+
+
+def _links(document: Any, base: str) -> Iterator[tuple[str, str]]:
+    """Endpoints that an answer links to, by name, as paths below the base URL."""
+    links = document if isinstance(document, dict) else {}
+    inner = links.get("_links")
+    for name, value in [*links.items(), *(inner.items() if isinstance(inner, dict) else ())]:
+        target = value.get("href") if isinstance(value, dict) else value
+        if name == "self" or not isinstance(target, str) or not re.match(r"https?://|/", target):
+            continue
+        url = urljoin(base, PLACEHOLDER.sub("", target))
+        if url.startswith(base) and url.rstrip("/") != base.rstrip("/"):
+            yield name, url[len(base) :].partition("?")[0]
+
+
+def _with_secrets(ways: Sequence[dict[str, str]], connections: Connections) -> dict[str, str] | None:
+    """The first way to log in whose secrets are set."""
+    for auth in ways:
+        references = [match for value in auth.values() for match in REFERENCE.findall(value)]
+        if all(connections.get(name, key) for name, key in references):
+            return auth
+    return None
+
+
+def _usual_auth(name: str) -> list[dict[str, str]]:
+    """Ways to log in that need no document."""
+    return [
+        {"type": "bearer", "token": f"${{{name}.token}}"},
+        {"type": "http_basic", "username": f"${{{name}.username}}", "password": f"${{{name}.password}}"},
+        {"type": "api_key", "name": "X-API-Key", "api_key": f"${{{name}.api_key}}"},
+    ]
+
+
+def _share_paginator(source: DiscoveredSource) -> None:
+    """Declare a paginator that most tables have once, for the client."""
+    endpoints = [
+        table.load["endpoint"] for table in source.tables if isinstance(table.load.get("endpoint"), dict)
+    ]
+    declared = [
+        endpoint["paginator"] for endpoint in endpoints if isinstance(endpoint.get("paginator"), dict)
+    ]
+    if not declared:
+        return
+    shared = max(declared, key=declared.count)
+    source.load["client"]["paginator"] = shared
+    for endpoint in endpoints:
+        if endpoint.get("paginator") == shared:
+            del endpoint["paginator"]
+
+
+def _nothing_found(
+    source: DiscoveredSource,
+    refused: str,
+    name: str,
+    auth: Mapping[str, str] | None,
+    connections: Connections,
+) -> Exception:
+    """Why there is no table: the credentials, or what each endpoint answered."""
+    if refused:
+        keys = [key for value in (auth or {}).values() for _, key in REFERENCE.findall(value)] or ["token"]
+        places = " and ".join(connections.place(name, key) for key in keys)
+        return ConnectionError(
+            f"the API refuses to answer without valid credentials: {refused}. Set {places}"
+        )
+    why = "; ".join(f"{what}: {reason}" for what, reason in list(source.skipped.items())[:10])
+    return UsageError(f"no endpoint returns records ({why or 'the document has none'})")
+
+
+def _refusal(refused: str, name: str, auth: Mapping[str, str], connections: Connections) -> ConnectionError:
+    keys = [key for value in auth.values() for _, key in REFERENCE.findall(value)]
+    places = " and ".join(connections.place(name, key) for key in keys)
+    return ConnectionError(
+        f"the API does not answer without valid credentials: {refused}. Set {places} (also understood: username and "
+        "password, api_key), and run this again"
+    )
