@@ -56,6 +56,14 @@ class RunStoreError(SluiceError):
     """The run store cannot be written, so nothing is done."""
 
 
+class VersionError(SluiceError):
+    """A file was written by another version of the engine, or of its database, than the one that is installed."""
+
+
+class UpgradeError(SluiceError):
+    """The project could not be moved to this engine; everything is as it was, unless the message names what is not."""
+
+
 class DamagedError(SluiceError):
     """A file that Sluice keeps cannot be read; it is left as it is."""
 

@@ -35,6 +35,7 @@ READ_ONLY = {"text", "yaml", "json", "csv"}
 ELSEWHERE = {
     "docs/install.md": "tests/install/test_wheel.py",
     "docs/environments.md": "tests/python/workflow/test_environments.py",
+    "docs/upgrade.md": "tests/python/upgrade/test_kept_projects.py",
     "docs/sources/python.md": "tests/python/extract/python/test_kind.py",
     "docs/sources/database.md": "tests/project/test_blocks.py",
 }

@@ -32,6 +32,7 @@ from sluice.cli.schema import schema
 from sluice.cli.serve import serve
 from sluice.cli.status import runs, status
 from sluice.cli.target import on_target
+from sluice.cli.upgrade import upgrade
 from sluice.config.settings import quiet_tools
 from sluice.errors import Exit, SluiceError
 from sluice.system import keep_new_files_private
@@ -87,6 +88,7 @@ for command in (
     review,
     lineage,
     schema,
+    upgrade,
 ):
     app.command(context_settings=ANY_ARGUMENTS if command is build else None)(
         command if command in WITHOUT_WAREHOUSE else on_target(command)

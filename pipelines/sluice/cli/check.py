@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sluice.cli.output import err, out, print_problems
+from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import GLOSSARY, Settings, load_settings
 from sluice.errors import Exit
 
@@ -25,6 +26,7 @@ def check() -> None:
     from sluice.load.declarations import changed_tables
 
     settings = load_settings()
+    say_other_engine(settings)
     sources, problems = read_sources(settings.sources)
     problems += [problem for source in sources for problem in declaration_problems(source)]
     policy, wrong = read_policy(settings.audiences)

@@ -10,6 +10,7 @@ import typer
 from sluice.cli.completion import sources_and_tables
 from sluice.cli.documents import AsJson, of_loads, print_document
 from sluice.cli.output import err, grid, one_of, out, print_problems, print_table, project
+from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import Settings
 from sluice.errors import Exit
 from sluice.system import lower_priority
@@ -74,6 +75,7 @@ def load(
             "--from and --to load rows of named tables again: name them, like crm.contacts"
         )
     settings = project()
+    say_other_engine(settings)
     sources, all_sound = sources_to_load(settings, selection or [])
     with LoadProgress(err if as_json else out, [source.name for source in sources]) as listener:
         options = LoadOptions(full_refresh, window, retry_quarantine, keep_rows)

@@ -9,6 +9,7 @@ import typer
 from sluice.cli.completion import audiences
 from sluice.cli.documents import AsJson, of_published, of_rotated, of_versions, print_document
 from sluice.cli.output import err, grid, one_of, out, print_table, project, shown
+from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import Settings
 from sluice.system import lower_priority
 
@@ -55,6 +56,7 @@ def publish(
     if version and not rollback:
         raise typer.BadParameter("a version is for --rollback")
     settings = project()
+    say_other_engine(settings)
     if versions:
         _print_versions(settings, as_json)
     elif rollback:

@@ -13,6 +13,7 @@ import typer
 from sluice.cli.load import print_loads, sources_to_load, with_mistakes
 from sluice.cli.output import err, out, project, shown
 from sluice.cli.publish import print_published
+from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import Settings
 from sluice.errors import Exit, SluiceError
 from sluice.system import lower_priority
@@ -34,6 +35,7 @@ def run(
 
     lower_priority()
     settings = project()
+    say_other_engine(settings)
     sources, all_sound = sources_to_load(settings, ())
     loading = _loading(settings, sources, sandbox)
     with StillRunning() as running:
@@ -59,7 +61,9 @@ def build(context: typer.Context) -> None:
     from sluice.workflow.build import build as build_all
 
     lower_priority()
-    code, _ = build_all(project(), context.args)
+    settings = project()
+    say_other_engine(settings)
+    code, _ = build_all(settings, context.args)
     raise typer.Exit(Exit.FAILED if code else Exit.OK)
 
 

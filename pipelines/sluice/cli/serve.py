@@ -11,6 +11,7 @@ import typer
 
 from sluice.cli.completion import audiences
 from sluice.cli.output import err, one_of, out
+from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import Settings, load_settings
 from sluice.errors import Exit
 
@@ -44,6 +45,7 @@ def serve(
 
     one_of({"--issue-token": issue, "--revoke-token": revoke, "--log": log or None})
     settings = load_settings()
+    say_other_engine(settings)
     tokens = Tokens(settings.tokens)
     if revoke is not None:
         tokens.revoke(audience, revoke)

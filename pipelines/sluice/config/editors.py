@@ -16,6 +16,7 @@ SCHEMAS: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "audiences.schema.json": (audiences_schema, [AUDIENCES]),
 }
 """What makes a schema, and the files of a project that have it, by the schema's file."""
+SCHEMA_FILES = [f"{FOLDER}/{name}" for name in SCHEMAS]
 SETTINGS, EXTENSIONS = f"{FOLDER}/settings.json", f"{FOLDER}/extensions.json"
 
 
@@ -55,4 +56,4 @@ def write_editor_files(root: Path) -> tuple[list[str], bool]:
         new.replace(file)
         changed.append(name)
     settings = (root / SETTINGS).read_text(encoding="utf-8")  # it may have comments, which JSON has not
-    return changed, all(f"{FOLDER}/{name}" in settings for name in SCHEMAS)
+    return changed, all(name in settings for name in SCHEMA_FILES)

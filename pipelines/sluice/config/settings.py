@@ -33,6 +33,8 @@ WAREHOUSE = "warehouse"
 """Name of the database that dbt builds, as SQL writes it, where the profile says nothing else."""
 TARGET_PATH = "DBT_TARGET_PATH"
 GLOSSARY = "docs/glossary.yml"
+UPGRADE_JOURNAL = "upgrade.json"
+"""Stands beside the run store while `sluice upgrade` exchanges files."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,16 @@ class Settings:
     @property
     def ledger(self) -> Path:
         return self.home / "ledger.sqlite"
+
+    @property
+    def upgrade_journal(self) -> Path:
+        """What an upgrade that has begun to exchange files has to put back if it is interrupted."""
+        return self.home / UPGRADE_JOURNAL
+
+    @property
+    def backups(self) -> Path:
+        """Copies that upgrades made of what they changed; may be a link to another disk."""
+        return self.home / "backups"
 
     @property
     def serve_audit(self) -> Path:

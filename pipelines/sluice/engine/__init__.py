@@ -40,6 +40,9 @@ class Engine(Protocol):
     ) -> None:
         """Raise DamagedError if a database file attached to `con` cannot be read; `error`: what a query ended with."""
 
+    def refuse_other_storage(self, file: Path) -> None:
+        """Raise VersionError if a database is of a storage version that the engine does not read."""
+
     def load_extension(self, con: duckdb.DuckDBPyConnection, name: str) -> None:
         """Add what the engine keeps apart, such as reading another database; needs no network."""
 

@@ -15,7 +15,7 @@ import duckdb
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from sluice.engine.types import cast, declared_type, raw_type
-from sluice.errors import DamagedError, LockedError, SluiceError
+from sluice.errors import DamagedError, LockedError, SluiceError, VersionError
 from sluice.sql import literal, quoted
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "open_read_only",
     "raw_type",
     "refuse_damage",
+    "refuse_other_storage",
     "wait_until_free",
 ]
 
@@ -47,6 +48,10 @@ STORAGE_ERRORS = (
 """What DuckDB raises where a file holds something else than was written; a full disk and the network raise some too."""
 HEADERS = 3 * 4096
 """Bytes of a DuckDB file before its blocks."""
+OTHER_STORAGE = re.compile(r"version number (\d+), but we can only read versions between (\d+) and (\d+)")
+"""What DuckDB says of a file whose storage it does not know."""
+WRITER = slice(52, 84)
+"""Bytes of the header that name the version of DuckDB which made a file."""
 WAYS_BACK = {
     "raw.duckdb": "Restore it from a backup, and the next load brings what is newer. Without one, move it away and run "
     "`sluice load`: every source is read from its beginning; what only raw held is lost (deleted rows, files that have "
@@ -163,6 +168,7 @@ def _once_free(opens: Callable[[], Result], file: Path, message: str, seconds: f
             raise LockedError(message.format(holder[1] if holder else "unknown")) from None
         if number or not file.exists():
             raise SluiceError(f"{file} cannot be opened: {os.strerror(number or errno.ENOENT)}") from None
+        _refuse_if_storage(file, text)
         raise DamagedError(file, text.splitlines()[0], way_back(file)) from None
 
 
@@ -182,6 +188,32 @@ def _reason(error: BaseException, file: Path, mode: str) -> tuple[int, str]:
         except duckdb.Error as again:
             return 0, str(again)
     return errno.EAGAIN, str(error)  # it has become free
+
+
+def refuse_other_storage(file: Path) -> None:
+    """Raise VersionError if this DuckDB does not know the storage of a database file; keys are not needed."""
+    with duckdb.connect(":memory:") as con:
+        try:
+            con.execute(f"attach {literal(file)} as file (read_only)")
+        except duckdb.Error as error:  # also that it is encrypted, which comes after the storage
+            _refuse_if_storage(file, str(error))
+
+
+def _refuse_if_storage(file: Path, text: str) -> None:
+    """Raise VersionError if DuckDB's message says that the storage of a file is newer, or too old."""
+    if not (found := OTHER_STORAGE.search(text)):
+        return
+    version, oldest, newest = map(int, found.groups())
+    with file.open("rb") as opened:
+        writer = (
+            opened.read(WRITER.stop)[WRITER].rstrip(b"\0").decode("ascii", "replace") or "an unknown version"
+        )
+    age = "newer" if version > newest else "older"
+    raise VersionError(
+        f"{file} was made by DuckDB {writer} with storage version {version}, which is {age} than what DuckDB "
+        f"{duckdb.__version__} of this engine reads ({oldest} to {newest}). Use the engine that made the file, or "
+        "restore an earlier copy, see docs/upgrade.md. Nothing was changed"
+    ) from None
 
 
 def refuse_damage(

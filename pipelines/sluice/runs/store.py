@@ -16,96 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from sluice.errors import DamagedError, RunStoreError
+from sluice.runs.migrations import is_empty, migrate, refuse_interrupted, refuse_other_version
 
 CLOCK_SECONDS = 2
 """How much later than its first line a process may seem to have begun."""
 KEPT_BUILDS = 200
 """Older builds are forgotten: at 2,000 nodes per build, this is about 50 MB."""
-FIRST_SCHEMA = """
-create table if not exists runs (
-    run_id text primary key,
-    command text not null,
-    started_at text not null,
-    ended_at text,
-    status text not null,
-    process integer
-);
-create table if not exists loads (
-    run_id text not null,
-    source text not null,
-    table_name text not null,
-    started_at text not null,
-    ended_at text not null,
-    status text not null,
-    rows_read integer not null,
-    rows_loaded integer not null,
-    rows_deleted integer not null,
-    rows_quarantined integer not null,
-    retries integer not null default 0,
-    bytes integer not null,
-    cursor_from text,
-    cursor_to text,
-    package text,
-    error text,
-    new_columns text,
-    lost_columns text,
-    primary key (run_id, source, table_name)
-);
-create table if not exists publications (
-    publication_id integer primary key,
-    action text not null,
-    audience text,
-    version text,
-    who text not null,
-    started_at text not null,
-    ended_at text,
-    status text not null,
-    detail text
-);
-create table if not exists builds (
-    invocation_id text primary key,
-    command text not null,
-    started_at text not null,
-    ended_at text not null
-);
-create table if not exists build_results (
-    invocation_id text not null,
-    node text not null,
-    status text not null,
-    failures integer,
-    seconds real not null,
-    row_count integer,
-    message text,
-    primary key (invocation_id, node)
-);
-create table if not exists build_failing_rows (
-    invocation_id text not null,
-    node text not null,
-    columns text not null,
-    rows text not null,
-    primary key (invocation_id, node)
-);
-"""
-
-MIGRATIONS = (
-    FIRST_SCHEMA,
-    "alter table loads add column message text",
-    "alter table loads add column warnings text",
-)
-"""SQL that brings the file from one version (`pragma user_version`) to the next; add to the end, change nothing."""
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """What SQLite finds wrong with a file, as opposed to a disk that is full or a store that is in use."""
 WAY_BACK = (
     "Restore it from a backup, or move it away together with the files beside it that end in -wal and -shm: the next "
     "load starts a new one with the runs and loads that raw has a copy of. Builds and publications are not in there"
 )
-ADDED_COLUMNS = (
-    ("loads", "new_columns", "text"),
-    ("loads", "lost_columns", "text"),
-    ("loads", "retries", "integer not null default 0"),
-    ("runs", "process", "integer"),
-)
-"""What files of version 0, from before versions were counted, may lack."""
 
 
 @dataclass(frozen=True)
@@ -176,19 +98,24 @@ class FailingRows:
 
 
 class RunStore:
-    """The run store of one warehouse; every write is committed at once."""
+    """The run store of one warehouse; every write is committed at once.
+
+    Raises VersionError for a file of another version, which `sluice upgrade` moves to this one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        refuse_interrupted(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunStoreError(f"the run store {path} cannot be created: {error}") from None
         with self._open() as con:
+            refuse_other_version(con, path)
             con.execute("pragma journal_mode = wal")
-            if _version(con) < len(MIGRATIONS):
-                con.execute("begin immediate")  # one process migrates, others wait and find it done
-                _migrate(con)
+            if is_empty(con):
+                con.execute("begin immediate")  # one process makes the tables, others wait and find it done
+                migrate(con)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -379,21 +306,11 @@ class RunStore:
             ).fetchall()
 
 
-def _version(con: sqlite3.Connection) -> int:
-    return int(con.execute("pragma user_version").fetchone()[0])
-
-
-def _migrate(con: sqlite3.Connection) -> None:
-    """Apply the migrations a file has not had, in the open transaction."""
-    version = _version(con)
-    for script in MIGRATIONS[version:]:
-        for statement in script.split(";"):
-            con.execute(statement)
-    if version == 0:
-        for table, name, kind in ADDED_COLUMNS:
-            if name not in {row["name"] for row in con.execute(f"pragma table_info({table})")}:
-                con.execute(f"alter table {table} add column {name} {kind}")
-    con.execute(f"pragma user_version = {len(MIGRATIONS)}")
+def refuse_other_store(file: Path) -> None:
+    """Raise what `RunStore` raises for a file it cannot work with; makes none."""
+    refuse_interrupted(file)
+    if file.is_file():
+        RunStore(file)
 
 
 def _close_killed(con: sqlite3.Connection) -> None:

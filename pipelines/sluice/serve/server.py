@@ -28,6 +28,7 @@ from sluice.config.settings import Settings
 from sluice.errors import PublishError, SluiceError, UsageError
 from sluice.publish.keys import Keys
 from sluice.publish.versions import Versions
+from sluice.runs.store import refuse_other_store
 from sluice.serve import flight_sql
 from sluice.serve.audit import Audit
 from sluice.serve.calls import Calls, Gate
@@ -81,6 +82,7 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
                 f"{host} can be reached from other machines, which would send their tokens unencrypted: give "
                 "--certificate and --private-key, or listen on 127.0.0.1"
             )
+        refuse_other_store(settings.ledger)
         declared = load_policy(settings.audiences).audience(audience)
         self.limits = limits or Limits()
         self._audience = audience

@@ -22,7 +22,7 @@ from sluice.errors import LockedError
 from sluice.lineage.warehouse_graph import warehouse_graph
 from sluice.privacy.propagation import declared_classes, personal_columns
 from sluice.privacy.redaction import maskable_columns, names_of, scrub
-from sluice.runs.store import Build, FailingRows, NodeResult, RunStore
+from sluice.runs.store import Build, FailingRows, NodeResult, RunStore, refuse_other_store
 
 KEPT_ROWS = 20
 """Failing rows recorded per test: enough to see the pattern."""
@@ -38,9 +38,10 @@ def build(
 ) -> tuple[int, BuildResult]:
     """Run `dbt build` with `arguments` and record what it found; returns dbt's exit code, and what this build made.
 
-    run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does, and
-    UsageError as `with_state` does.
+    run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does,
+    UsageError as `with_state` does, and VersionError before anything is built.
     """
+    refuse_other_store(settings.ledger)
     own: list[run_results.Json | None] = []
 
     def keep() -> None:

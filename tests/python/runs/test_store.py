@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sluice.runs import store as runs_store
+from sluice.errors import VersionError
+from sluice.runs import migrations
 from sluice.runs.history import History
-from sluice.runs.store import MIGRATIONS, RunStore
+from sluice.runs.migrations import MIGRATIONS, migrate
+from sluice.runs.store import RunStore
 
 UNNUMBERED = """
 create table runs (
@@ -64,6 +66,13 @@ def schema(file: Path) -> dict[str, set[tuple[str, str]]]:
         return {t: {(c[1], c[2].lower()) for c in con.execute(f"pragma table_info({t})")} for t in tables}
 
 
+def upgrade(file: Path) -> None:
+    """As `sluice upgrade` does."""
+    with opened(file) as con:
+        con.execute("begin immediate")
+        migrate(con, "upgrade")
+
+
 def version(file: Path) -> int:
     with opened(file) as con:
         return int(con.execute("pragma user_version").fetchone()[0])
@@ -73,6 +82,10 @@ def test_a_file_without_a_version_keeps_its_rows(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     with opened(file) as con:
         con.executescript(UNNUMBERED)
+    with pytest.raises(VersionError, match="Run `sluice upgrade`"):
+        RunStore(file)
+    assert version(file) == 0
+    upgrade(file)
     store = RunStore(file)
     assert version(file) == len(MIGRATIONS)
     assert [(run["status"], run["rows_loaded"]) for run in store.runs(9)] == [("ok", 3)]
@@ -93,7 +106,7 @@ def test_a_file_of_the_first_release_gets_the_columns_it_lacks(tmp_path: Path) -
         con.execute("alter table runs drop column process")
         for table in ("builds", "build_results", "build_failing_rows"):
             con.execute(f"drop table {table}")
-    RunStore(old)
+    upgrade(old)
     RunStore(new)
     assert schema(old) == schema(new)
     assert [load["retries"] for load in History(old).loads["shop", "orders"]] == [0]
@@ -106,8 +119,9 @@ def test_each_migration_is_applied_once_and_in_order(tmp_path: Path, monkeypatch
         "alter table publications add column one text",
         "alter table publications rename column one to two",
     )
-    monkeypatch.setattr(runs_store, "MIGRATIONS", (*MIGRATIONS, *later))
-    RunStore(file)
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, *later))
+    upgrade(file)
+    upgrade(file)
     RunStore(file)
     assert ("two", "text") in schema(file)["publications"]
     assert version(file) == len(MIGRATIONS) + 2
@@ -118,11 +132,21 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     RunStore(file)
     before = schema(file)
     broken = "alter table publications add column one text; alter table missing add column two text"
-    monkeypatch.setattr(runs_store, "MIGRATIONS", (*MIGRATIONS, broken))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, broken))
     with pytest.raises(Exception, match="missing"):
-        RunStore(file)
+        upgrade(file)
     assert schema(file) == before
     assert version(file) == len(MIGRATIONS)
+
+
+def test_a_file_of_a_newer_engine_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    RunStore(file)
+    with opened(file) as con:
+        con.execute("update engines set engine = '9.1.0'")
+        con.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(VersionError, match=r"newer engine, Sluice 9\.1\.0; .*Install that version"):
+        RunStore(file)
 
 
 def test_there_is_no_history_without_a_file(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""What an upgrade would change, and what it copies first; looking changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from sluice import __version__
+from sluice.config.settings import Settings
+from sluice.engine import engine
+from sluice.errors import DamagedError
+from sluice.runs.migrations import MIGRATIONS, is_empty, refuse_newer, store_version, written_by
+from sluice.runs.store import WAY_BACK
+from sluice.upgrade.project_files import FileChange, changes, left_to_do
+
+
+@dataclass(frozen=True)
+class StoreChange:
+    """What happens to the run store."""
+
+    migrations: int
+    """How many it lacks; 0: only the version of the engine is recorded."""
+    engine: str | None
+    """The version that wrote it; None where it says none."""
+
+
+@dataclass(frozen=True)
+class UpgradePlan:
+    """Everything an upgrade does."""
+
+    files: tuple[FileChange, ...]
+    """Files of the project."""
+    store: StoreChange | None
+    """None: there is no run store, or it is this engine's."""
+    copies: tuple[Path, ...]
+    """Files in SLUICE_HOME that are copied first."""
+    left_to_do: tuple[str, ...]
+    """What a person has to do."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.files and self.store is None
+
+
+def plan_upgrade(settings: Settings) -> UpgradePlan:
+    """What moves the project to this engine.
+
+    Raises VersionError if a file is newer than the engine, DamagedError if one cannot be read, and LockedError while
+    another process writes one.
+    """
+    refuse_other_storage(settings)
+    store, database = _store(settings.ledger)
+    copies: list[Path] = []
+    if store:
+        copies.append(settings.ledger)
+        if database != installed("duckdb"):  # it may write these so that the earlier one cannot read them
+            copies += _databases(settings)
+            copies += sorted(file for file in settings.pipelines.rglob("*") if file.is_file())
+    return UpgradePlan(tuple(changes(settings.root)), store, tuple(copies), tuple(left_to_do(settings.root)))
+
+
+def refuse_other_storage(settings: Settings) -> None:
+    """Raise VersionError for a database file of this project that the engine cannot read, or that is damaged."""
+    there = {name: file for name, file in settings.databases.items() if file.is_file()}
+    with engine().open_read_only(there, settings.home / "tmp", settings.lock_seconds):
+        pass
+    for file in sorted(settings.published.glob("versions/*/*.duckdb")):
+        engine().refuse_other_storage(file)
+
+
+def _databases(settings: Settings) -> list[Path]:
+    """Raw and the warehouse, with the logs that a killed process left beside them."""
+    names = [
+        file
+        for database in (settings.raw, settings.warehouse)
+        for file in (database, Path(f"{database}.wal"))
+    ]
+    return [file for file in names if file.is_file()]
+
+
+def _store(file: Path) -> tuple[StoreChange | None, str | None]:
+    """What happens to the run store, and the version of the database engine that wrote the warehouse, if it says so."""
+    if not file.is_file():
+        return None, None
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as con:
+            if is_empty(con):
+                return None, None
+            refuse_newer(con, file)
+            version, by = store_version(con), written_by(con)
+            database = (
+                con.execute("select database from engines order by rowid desc").fetchone() if by else None
+            )
+    except sqlite3.DatabaseError as error:
+        raise DamagedError(file, str(error), WAY_BACK) from None
+    if version == len(MIGRATIONS) and by == __version__:
+        return None, None
+    return StoreChange(len(MIGRATIONS) - version, by), database and str(database[0])
