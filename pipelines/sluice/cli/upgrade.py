@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,10 @@ def upgrade(
         bool, typer.Option("--check", help="Say what would change; exit code 1 if there is something.")
     ] = False,
     write: Annotated[bool, typer.Option("--write", help="Change it without asking.")] = False,
+    wheels: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the engine's wheel is, if the project carries one."),
+    ] = None,
 ) -> None:
     """Move the project and its warehouse to the installed engine, with a backup; show what changes and ask first."""
     from sluice.upgrade.operation import finish_interrupted
@@ -28,6 +33,7 @@ def upgrade(
     from sluice.upgrade.plan import plan_upgrade
 
     one_of({"--check": check or None, "--write": write or None})
+    given = wheels and wheels.absolute()
     settings = project()
     if check and settings.upgrade_journal.exists():
         out.print(
@@ -36,7 +42,7 @@ def upgrade(
         raise typer.Exit(Exit.FAILED)
     if not check and (said := finish_interrupted(settings)):
         out.print(said, markup=False)
-    plan = plan_upgrade(settings)
+    plan = plan_upgrade(settings, given)
     if plan.is_empty:
         out.print(f"nothing to do: the project is at Sluice {__version__}")
         _print_left(plan)
@@ -83,12 +89,14 @@ def _print_left(plan: UpgradePlan) -> None:
 
 def say_other_engine(settings: Settings) -> None:
     """One line on standard error if the project asks for another version of the engine than the one that runs."""
-    from sluice.upgrade.project_files import pins
+    from sluice.upgrade.project_files import is_newer, pins
 
     for file, version in pins(settings.root).items():
         if version != __version__:
-            err.print(
-                f"{file} asks for Sluice {version}, this is {__version__}: `sluice upgrade` moves the project to it",
-                markup=False,
+            todo = (
+                "install what the project asks for"
+                if is_newer(version)
+                else "`sluice upgrade` moves the project to it"
             )
+            err.print(f"{file} asks for Sluice {version}, this is {__version__}: {todo}", markup=False)
             return

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -69,7 +71,7 @@ def _describe(schemas: dict[str, Any]) -> None:
     """Give the keys of each block the text that is below its field."""
     for block in (*_blocks(Strict), *_blocks(Open)):
         properties = schemas.get(_title(block), {}).get("properties", {})
-        for name, text in _attribute_docs(block).items():
+        for name, text in _attribute_docs(block).items() if properties else ():
             if name in properties:
                 properties[name]["description"] = text
 
@@ -90,9 +92,15 @@ def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
     for base in reversed(model.__mro__):
         if not issubclass(base, (Strict, Open)) or "[" in base.__name__:
             continue  # parametrised: made by pydantic from a class that is in the order, too
-        body = ast.parse(inspect.getsource(base)).body[0].body  # type: ignore[attr-defined]
-        for field, text in pairwise(body):
+        for field, text in pairwise(_bodies(base.__module__)[base.__name__]):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
                     docs[name] = inspect.cleandoc(said)
     return docs
+
+
+@cache
+def _bodies(module: str) -> dict[str, list[ast.stmt]]:
+    """The statements of each class of a module."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}

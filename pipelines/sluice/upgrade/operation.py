@@ -24,7 +24,7 @@ from sluice.errors import DamagedError, UpgradeError
 from sluice.publish.versions import Versions
 from sluice.runs.migrations import migrate
 from sluice.upgrade.backup import PROJECT, WAREHOUSE, back_up, remove_unfinished, sync_folder, write_synced
-from sluice.upgrade.plan import UpgradePlan, plan_upgrade
+from sluice.upgrade.plan import UpgradePlan, refuse_other_storage, still_holds
 
 
 class JournalFile(BaseModel):
@@ -52,7 +52,8 @@ def upgrade(settings: Settings, shown: UpgradePlan) -> Path:
     what `plan_upgrade` raises.
     """
     with _alone(settings):
-        if plan_upgrade(settings) != shown:
+        refuse_other_storage(settings)
+        if not still_holds(settings, shown):
             raise UpgradeError("The project has changed since this was shown. Nothing was changed: try again")
         before = (shown.store and shown.store.engine) or "earlier"
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{before}-to-{__version__}"

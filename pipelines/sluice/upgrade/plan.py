@@ -14,7 +14,8 @@ from sluice.engine import engine
 from sluice.errors import DamagedError
 from sluice.runs.migrations import MIGRATIONS, is_empty, refuse_newer, store_version, written_by
 from sluice.runs.store import WAY_BACK
-from sluice.upgrade.project_files import FileChange, changes, left_to_do
+from sluice.upgrade.engine_wheel import wheel_changes
+from sluice.upgrade.project_files import FileChange, changes, is_newer, left_to_do, refuse_newer_pin
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,33 @@ class UpgradePlan:
         return not self.files and self.store is None
 
 
-def plan_upgrade(settings: Settings) -> UpgradePlan:
+def plan_upgrade(settings: Settings, wheels: Path | None = None) -> UpgradePlan:
     """What moves the project to this engine.
 
-    Raises VersionError if a file is newer than the engine, DamagedError if one cannot be read, and LockedError while
-    another process writes one.
+    wheels: the folder of its wheel, for a project that carries one, if it is not found by itself. Raises VersionError
+    if a file is newer than the engine, DamagedError if one cannot be read, UsageError without the wheel, and
+    LockedError while another process writes.
     """
+    refuse_newer_pin(settings.root)
     refuse_other_storage(settings)
+    store, copies = _warehouse(settings)
+    files = {change.name: change for change in changes(settings.root)}
+    files |= {change.name: change for change in wheel_changes(settings.root, wheels)}
+    left = left_to_do(settings.root, files)
+    return UpgradePlan(tuple(files.values()), store, copies, tuple(left))
+
+
+def still_holds(settings: Settings, plan: UpgradePlan) -> bool:
+    """Whether everything that a plan changes is as it was when the plan was made."""
+    contents = (
+        (file.read_bytes() if (file := settings.root / change.name).is_file() else None) == change.old
+        for change in plan.files
+    )
+    return all(contents) and _warehouse(settings) == (plan.store, plan.copies)
+
+
+def _warehouse(settings: Settings) -> tuple[StoreChange | None, tuple[Path, ...]]:
+    """What happens to the run store, and which files are copied."""
     store, database = _store(settings.ledger)
     copies: list[Path] = []
     if store:
@@ -59,7 +80,7 @@ def plan_upgrade(settings: Settings) -> UpgradePlan:
         if database != installed("duckdb"):  # it may write these so that the earlier one cannot read them
             copies += _databases(settings)
             copies += sorted(file for file in settings.pipelines.rglob("*") if file.is_file())
-    return UpgradePlan(tuple(changes(settings.root)), store, tuple(copies), tuple(left_to_do(settings.root)))
+    return store, tuple(copies)
 
 
 def refuse_other_storage(settings: Settings) -> None:
@@ -96,6 +117,6 @@ def _store(file: Path) -> tuple[StoreChange | None, str | None]:
             )
     except sqlite3.DatabaseError as error:
         raise DamagedError(file, str(error), WAY_BACK) from None
-    if version == len(MIGRATIONS) and by == __version__:
+    if version == len(MIGRATIONS) and by and not is_newer(__version__, by):
         return None, None
     return StoreChange(len(MIGRATIONS) - version, by), database and str(database[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 
 from sluice import __version__
 from sluice.config.editors import SCHEMA_FILES, editor_files
+from sluice.errors import VersionError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class FileChange:
             size = f"{len(self.new):,} bytes" if self.new is not None else "removed"
             return f"{self.name}: {size}\n"
         before, after = ("/dev/null" if t is None else self.name for t in (self.old, self.new))
-        lines = unified_diff(old, new, f"{before} (now)", f"{after} (after)")
+        lines = list(unified_diff(old, new, f"{before} (now)", f"{after} (after)", n=3))
+        if self.name.endswith((".lock", ".json")):  # made by programs: what people look at is which versions
+            lines = [line for line in lines if re.match(r"[+-]([\w.-]+==|\./|--|\+\+)", line)]
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
@@ -57,6 +60,8 @@ FILE_MIGRATIONS: Mapping[str, tuple[FileMigration, ...]] = {
 }
 """By the version that needs them; add a version at the end. A rewrite leaves a text alone that has the new form."""
 
+WHEEL = re.compile(r"(\bwheels/sluice-)[^-\s]+(-[\w.-]+\.whl)")
+"""The engine's wheel in a project that carries it, as `sluice new` makes one."""
 PIN = re.compile(r"(?<![\w./-])(sluice(?:\[[\w\s,.-]*\])?\s*==\s*)([\w.!+-]+)")
 """A requirement of exactly one version of the engine."""
 PINNED_IN = ("pyproject.toml", "requirements*.txt", "requirements*.in", "requirements*.lock")
@@ -67,6 +72,22 @@ def pins(root: Path) -> dict[str, str]:
     return {file.name: found[2] for file in _files(root, *PINNED_IN) if (found := PIN.search(_text(file)))}
 
 
+def is_newer(version: str, other: str = __version__) -> bool:
+    """Whether a version of the engine came after another one, by default this one."""
+    first, second = ([int(number) for number in re.findall(r"\d+", text)[:3]] for text in (version, other))
+    return first > second
+
+
+def refuse_newer_pin(root: Path) -> None:
+    """Raise VersionError if the project asks for a newer engine than this one."""
+    for file, version in pins(root).items():
+        if is_newer(version):
+            raise VersionError(
+                f"{file} asks for Sluice {version}, this is {__version__}: install what the project asks for, from its "
+                "lock. Nothing was changed"
+            )
+
+
 def changes(root: Path) -> list[FileChange]:
     """What this engine changes in the files of a project; text files are read as UTF-8, their line ends are kept."""
     rewrites: list[tuple[str, str, Callable[[str], str]]] = [
@@ -74,6 +95,7 @@ def changes(root: Path) -> list[FileChange]:
         for version, migrations in FILE_MIGRATIONS.items()
         for m in migrations
     ]
+    rewrites.append(("pyproject.toml", f"the engine is Sluice {__version__}", _wheel))
     rewrites += [(pattern, f"pins Sluice {__version__}", _pinned) for pattern in PINNED_IN]
     found: dict[str, FileChange] = {}
     for pattern, reason, rewrite in rewrites:
@@ -94,13 +116,17 @@ def changes(root: Path) -> list[FileChange]:
     return list(found.values())
 
 
-def left_to_do(root: Path) -> list[str]:
-    """What a person has to do about the files: pins that have hashes of the old version."""
+def left_to_do(root: Path, changed: Collection[str]) -> list[str]:
+    """What a person has to do about the files: pins with hashes of the old version in files that are not `changed`."""
     return [
         f"{name} pins sluice {version} with its hash: lock it again"
         for name, version in pins(root).items()
-        if version != __version__ and _pinned(_text(root / name)) == _text(root / name)
+        if version != __version__ and name not in changed
     ]
+
+
+def _wheel(text: str) -> str:
+    return WHEEL.sub(rf"\g<1>{__version__}\2", text)
 
 
 def _pinned(text: str) -> str:

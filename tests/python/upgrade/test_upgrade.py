@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import duckdb
 import pytest
@@ -19,7 +21,7 @@ from typer.testing import CliRunner, Result
 from sluice import __version__
 from sluice.cli import app
 from sluice.config.settings import Settings
-from sluice.errors import LockedError, UpgradeError, VersionError
+from sluice.errors import LockedError, UpgradeError, UsageError, VersionError
 from sluice.runs import migrations
 from sluice.runs.migrations import MIGRATIONS
 from sluice.runs.store import RunStore
@@ -268,12 +270,13 @@ def test_a_migration_that_fails_on_the_copy_stops_before_anything_is_exchanged(
 
 
 def test_a_file_that_was_changed_after_the_interruption_is_left_and_named(project: Settings) -> None:
-    plan = plan_upgrade(project)
-    for step in range(1, 400):
-        steps(lambda: upgrade(project, plan), step)
-        if (project.root / "profiles.yml").read_text() != OLD_PROFILE.replace("\r\n", "\n"):
-            break
-        finish_interrupted(project)
+    replace = operation._replace
+    process = os.fork()
+    if not process:
+        pytest.MonkeyPatch().setattr(operation, "_replace", lambda *args: (replace(*args), os._exit(9)))
+        upgrade(project, plan_upgrade(project))
+    os.waitpid(process, 0)
+    assert sluice("upgrade", "--check").exit_code == 1
     (project.root / "profiles.yml").write_text("mine")
     with pytest.raises(UpgradeError, match=r"left as they are: .*profiles\.yml \(its earlier content is in"):
         finish_interrupted(project)
@@ -286,7 +289,7 @@ def test_a_copy_that_differs_stops_the_upgrade(project: Settings, monkeypatch: p
     def half(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes()[:4096])
 
-    monkeypatch.setattr(backup.shutil, "copy2", half)
+    monkeypatch.setattr(shutil, "copy2", half)
     with pytest.raises(UpgradeError, match="was written while it was copied"):
         upgrade(project, plan_upgrade(project))
     assert state(project) == before
@@ -354,11 +357,62 @@ def test_another_engine_of_the_same_form_is_recorded_without_copies_of_the_datab
     assert plan_upgrade(project).is_empty
 
 
+def test_a_project_that_asks_for_a_newer_engine_is_left_alone(project: Settings) -> None:
+    (project.root / "pyproject.toml").write_text('dependencies = ["sluice==99.10.0"]\n')
+    before = state(project)
+    with pytest.raises(VersionError, match=r"pyproject\.toml asks for Sluice 99\.10\.0, this is .*: install"):
+        plan_upgrade(project)
+    assert "install what the project asks for" in sluice("check").output
+    assert {name: content for name, content in state(project).items() if name in before} == before
+
+
 def test_a_file_that_is_no_text_is_left_alone(project: Settings) -> None:
     (project.root / "requirements-old.txt").write_bytes(b"\xff\xfesluice==0.1.0")
     assert "requirements-old.txt" not in {change.name for change in plan_upgrade(project).files}
     assert FileChange("a.whl", None, b"\xff\x00", "").diff() == "a.whl: 2 bytes\n"
     assert project_files.pins(project.root)["pyproject.toml"] == "0.1.0"
+
+
+def test_a_project_that_carries_the_wheel_gets_the_new_one(project: Settings, tmp_path: Path) -> None:
+    """As `sluice new` makes it, with a pin of the project's own."""
+
+    def wheel(folder: Path, version: str, lock: str) -> Path:
+        folder.mkdir(exist_ok=True)
+        file = folder / f"sluice-{version}-py3-none-any.whl"
+        with ZipFile(file, "w") as archive:
+            archive.writestr("sluice/scaffold/requirements.lock", lock)
+        return file
+
+    old = wheel(project.root / "wheels", "0.0.1", "typer==1 \\\n    --hash=sha256:aa\ngone==1\n")
+    new = wheel(tmp_path / "dist", __version__, "typer==2 \\\n    --hash=sha256:bb\n")
+    (project.root / "pyproject.toml").write_text(
+        'dependencies = ["sluice[project]==0.0.1"]\nsluice = { path = "wheels/sluice-0.0.1-py3-none-any.whl" }\n'
+    )
+    (project.root / "requirements.lock").write_text(
+        f"./wheels/{old.name} \\\n    --hash=sha256:ff\ngone==1\nmine==3 \\\n    --hash=sha256:cc\n"
+        "typer==1 \\\n    --hash=sha256:aa\n"
+    )
+    done = sluice("upgrade", "--write", "--wheels", str(tmp_path / "dist"))
+    assert done.exit_code == 0, done.output
+    assert "+typer==2" in done.output
+    assert "--hash" not in done.output
+    assert [file.name for file in (project.root / "wheels").iterdir()] == [new.name]
+    assert (project.root / "wheels" / new.name).read_bytes() == new.read_bytes()
+    assert (project.root / "requirements.lock").read_text() == (
+        f"./wheels/{new.name} \\\n    --hash=sha256:{hashlib.sha256(new.read_bytes()).hexdigest()}\n"
+        "typer==2 \\\n    --hash=sha256:bb\nmine==3 \\\n    --hash=sha256:cc\n"
+    )
+    assert (project.root / "pyproject.toml").read_text() == (
+        f'dependencies = ["sluice[project]=={__version__}"]\nsluice = {{ path = "wheels/{new.name}" }}\n'
+    )
+    assert sluice("upgrade", "--check").exit_code == 0
+
+
+def test_a_wheel_that_is_not_found_is_asked_for(project: Settings, tmp_path: Path) -> None:
+    (project.root / "wheels").mkdir()
+    (project.root / "wheels" / "sluice-0.0.1-py3-none-any.whl").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"has no sluice-.*\.whl"):
+        plan_upgrade(project, tmp_path)
 
 
 def test_schemas_of_an_editor_are_those_of_the_engine(project: Settings) -> None:
