@@ -39,7 +39,7 @@ def make_systems(root: Path) -> None:
     (root / "data" / "fees_1.csv").write_text("fee_id,loan_id,amount\n1,1,1.50\n2,2,4.00\n3,x,1.50\n")
 
 
-def go_on(root: Path) -> None:
+def next_day(root: Path) -> None:
     """A day later: two more loans, one with a fee, and a book that is gone."""
     with sqlite3.connect(root / "library.sqlite") as con:
         con.executemany(

@@ -19,7 +19,7 @@ from sluice import __version__
 from sluice.publish.versions import Versions
 from sluice.upgrade.project_files import is_newer
 from tests.blocks import ROOT, blocks
-from tests.python.upgrade.library import FIXTURES, environment, go_on, sluice, unpack
+from tests.python.upgrade.library import FIXTURES, environment, next_day, sluice, unpack
 
 pytestmark = pytest.mark.timeout(600)
 KEPT = sorted(file.name.removesuffix(".tar.gz") for file in FIXTURES.glob("v*.tar.gz"))
@@ -86,7 +86,7 @@ def test_it_is_upgraded_without_losing_a_row(kept: Kept) -> None:
     assert "nothing to do" in kept.said
     assert _runs(kept.root) == kept.runs
     assert _raw(kept.root) == kept.raw
-    go_on(kept.root)
+    next_day(kept.root)
     assert re.search(r"library +2 .*", sluice(kept.root, "load"))
     now = {name: len(rows) for name, rows in _raw(kept.root).items()}
     before = {name: len(rows) for name, rows in kept.raw.items()}
