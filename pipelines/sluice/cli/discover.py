@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.cli.output import out, project, shown
+
+if TYPE_CHECKING:
+    from sluice.config.settings import Settings
+    from sluice.discover.model_files import Saved
 
 Patterns = Annotated[
     list[str] | None,
@@ -31,21 +36,54 @@ def discover(
         list[str] | None, typer.Option(help="Only this schema of a database; may be repeated.")
     ] = None,
     tables: Patterns = None,
+    models: Annotated[
+        bool,
+        typer.Option(
+            "--models",
+            help="Propose staging models, tests, a first mart and docs/entities.md, too; of a source that is declared,"
+            " by what raw holds.",
+        ),
+    ] = False,
 ) -> None:
     """Look at a system and write its source file: tables, columns, keys, cursors, data classes, relationships."""
     from sluice.discover.contract import Limits
+    from sluice.discover.model_files import is_declared, propose_from_raw, propose_models, save_models
     from sluice.discover.project_files import write_source
     from sluice.discover.run import discover as discover_system
     from sluice.discover.run import find_target, scratch_database
 
     settings = project()
+    if models and is_declared(settings, address):
+        with scratch_database() as con:
+            _print_models(settings, save_models(settings, propose_from_raw(settings, address, con)))
+        return
     limits = Limits(schemas=tuple(schema or ()), tables=tuple(tables or ()))
     target = find_target(address, settings, name=name, connection=connection)
     with scratch_database() as con:
         found = discover_system(target, settings, con, limits)
-    written = write_source(settings, found)
+        written = write_source(settings, found)
+        if models:
+            proposed = propose_models(settings, target.name, found.relationships, found.source, con)
+            saved = save_models(settings, proposed)
     out.print(f"{shown(settings, written.file)}: {len(found.source.tables)} tables", markup=False)
     for name_, reason in found.source.skipped.items():
         out.print(f"left out: {name_}: {reason}", markup=False)
     for message in written.messages:
         out.print(message, markup=False)
+    if models:
+        _print_models(settings, saved)
+
+
+def _print_models(settings: Settings, saved: Saved) -> None:
+    """The files by folder, what is left to do, and what existing files lack."""
+    for folder, files in groupby(saved.written, key=lambda file: file.parent):
+        names = [file.name for file in files]
+        said = names[0] if len(names) == 1 else f"{len(names)} files"
+        out.print(f"{shown(settings, folder)}: {said}", markup=False)
+    if saved.kept:
+        out.print(f"{len(saved.kept)} files exist and stay as they are", markup=False)
+    for note in saved.notes:
+        out.print(note, markup=False)
+    for patch in saved.patches:
+        out.print("A file that exists lacks this; `git apply` takes it:", markup=False)
+        out.print(patch, markup=False, soft_wrap=True)

@@ -291,9 +291,13 @@ def _check_suspects(target: Target, rows: TypedRows, file: Path) -> None:
     types = {name: kind for name, kind, *_ in target.con.execute(f"describe from {read}").fetchall()}
     conditions = {}
     for name, condition in rows.fallback.suspects.items():
-        if name in types:  # the bounds of texts show nothing; to measure an invalid one fails
-            of_text = "count(*) > 0" if condition else f"count(length({quoted(name)})) < 0"
-            conditions[name] = of_text if types[name] == "VARCHAR" else condition
+        if types.get(name) in (
+            "VARCHAR",
+            "JSON",
+        ):  # the bounds of texts show nothing; to measure an invalid one fails
+            conditions[name] = "count(*) > 0" if condition else f"count(length({quoted(name)})) < 0"
+        elif name in types and condition:
+            conditions[name] = condition
     if not conditions:
         return
     try:
