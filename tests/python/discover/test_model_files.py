@@ -75,10 +75,12 @@ def test_the_models_build_and_are_published(built: OddProject) -> None:
     published = built.tool("sluice", "publish")
     assert published.returncode == 0, published.stdout + published.stderr
     with duckdb.connect(built.settings.published / "current" / "readers.duckdb", read_only=True) as con:
-        rows = con.execute("from fct_orders where order_id = 3").fetchdf().to_dict("records")
-    assert len(rows) == 1
-    assert (rows[0]["customer_city"], rows[0]["billing_customer_city"]) == ("City 3", "City 4")
-    assert rows[0]["customer_name"] != "Name 3", "a name is masked"
+        select = (
+            "select customer_city, billing_customer_city, customer_name from fct_orders where order_id = 3"
+        )
+        ((city, billing_city, name),) = con.execute(select).fetchall()
+    assert (city, billing_city) == ("City 3", "City 4")
+    assert name != "Name 3", "a name is masked"
 
 
 def test_the_models_keep_the_conventions(odd: OddProject, saved: Saved) -> None:
