@@ -15,6 +15,9 @@ def new(
     company: Annotated[
         str | None, typer.Option(help="The company as its README calls it. Default: made from the name.")
     ] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="The installed example company's warehouse.")
+    ] = False,
     wheels: Annotated[
         Path | None,
         typer.Option(
@@ -27,7 +30,7 @@ def new(
     """Make a project: a folder with a warehouse that runs, and everything pinned."""
     from sluice.scaffold.project import new_project
 
-    names, files = new_project(name, company, wheels)
+    names, files = new_project(name, company, wheels, example=example)
     here = Path.cwd()
     folder = names.folder.relative_to(here) if names.folder.is_relative_to(here) else names.folder
     out.print(f"{folder}: the warehouse of {names.company}, {len(files)} files", markup=False)

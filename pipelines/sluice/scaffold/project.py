@@ -11,55 +11,65 @@ from pathlib import Path
 
 from sluice import __version__
 from sluice.errors import UsageError
+from sluice.scaffold.example import LOCK_OF_EXAMPLE, example_company
 from sluice.scaffold.names import Names, project_names
-from sluice.scaffold.wheels import ENGINE, FOLDER, find_wheels, locked, with_hashes
+from sluice.scaffold.wheels import ENGINE, FOLDER, LOCK, content, find_wheels, with_hashes
 
 TEMPLATE = Path(__file__).with_name("template")
-PLACEHOLDER = re.compile(rb"@(project|distribution|company|version)@")
+PLACEHOLDER = re.compile(rb"@(project|distribution|company|version|run)@")
+OWN_EXAMPLE = ("data/", "models/", "sources/")
+"""Of the template: what the example company has in their place."""
 
 
 def new_project(
-    given: str, company: str | None = None, wheels: Path | None = None
+    given: str, company: str | None = None, wheels: Path | None = None, *, example: bool = False
 ) -> tuple[Names, list[str]]:
     """Write a project called `given`, in a folder of that name; what it is called, and the files it consists of.
 
-    wheels: a folder with the engine's wheel, if it is not found by itself. Raises UsageError for a name that cannot be
-    used, and for a folder that has one of the files already; then nothing is written.
+    wheels: a folder with the engine's wheel, if it is not found by itself. example: the project is that of the
+    installed example company. Raises UsageError for a name that cannot be used, for a folder that has one of the files
+    already, and for an example that is not installed; then nothing is written.
     """
+    installed = example_company() if example else None
     with tempfile.TemporaryDirectory() as scratch:
-        found = find_wheels([ENGINE], wheels, Path(scratch))
-        lock = locked(found[0])
-        names = project_names(given, company, {ENGINE, *re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)})
-        files = {
-            **_template(names),
+        found = find_wheels(installed.distributions if installed else [ENGINE], wheels, Path(scratch))
+        shown = content(found[-1], installed.folder) if installed else {}
+        lock = (shown.pop(LOCK_OF_EXAMPLE) if installed else content(found[0], LOCK)[""]).decode("utf-8")
+        pinned = {
             "requirements.lock": with_hashes(found, lock).encode(),
             **{f"{FOLDER}/{wheel.name}": wheel.read_bytes() for wheel in found},
         }
+    names = project_names(given, company, {ENGINE, *re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)})
+    files = _named(_template(without=OWN_EXAMPLE if example else ()) | shown, names, example) | pinned
     _refuse_to_overwrite(names.folder, files)
     with _aside(names.folder) as aside:
-        for name, content in files.items():
+        for name, text in files.items():
             file = aside / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            file.write_bytes(text)
         _let_all_read(aside)
         _move(aside, names.folder, files)
     return names, sorted(files)
 
 
-def _template(names: Names) -> dict[str, bytes]:
-    """Contents by path within the project, with the names put in."""
+def _template(without: tuple[str, ...]) -> dict[str, bytes]:
+    """Contents by path within the project."""
+    files = {f.relative_to(TEMPLATE).as_posix(): f for f in sorted(TEMPLATE.rglob("*")) if f.is_file()}
+    return {name: f.read_bytes() for name, f in files.items() if not name.startswith(without or ("\n",))}
+
+
+def _named(files: Mapping[str, bytes], names: Names, example: bool) -> dict[str, bytes]:
+    """The files with the project's names in them."""
     values = {
         "project": names.project,
         "distribution": names.distribution,
         "company": names.company,
         "version": __version__,
+        "run": "run --sandbox" if example else "run",
     }
     return {
-        file.relative_to(TEMPLATE).as_posix(): PLACEHOLDER.sub(
-            lambda found: values[found[1].decode()].encode(), file.read_bytes()
-        )
-        for file in sorted(TEMPLATE.rglob("*"))
-        if file.is_file()
+        name: PLACEHOLDER.sub(lambda found: values[found[1].decode()].encode(), text)
+        for name, text in files.items()
     }
 
 

@@ -21,8 +21,8 @@ from sluice.errors import SluiceError, UsageError
 
 FOLDER = "wheels"
 ENGINE = "sluice"
-LOCK = "scaffold/requirements.lock"
-"""In the package of a wheel; .ci/dist.py writes it."""
+LOCK = "sluice/scaffold/requirements.lock"
+"""In the engine's wheel; .ci/dist.py writes it."""
 CHECKOUT = Path(sluice.__file__).parents[2]
 BUILD = CHECKOUT / ".ci" / "dist.py"
 """What `make dist` runs; it is there if the engine is a checkout of its repository."""
@@ -64,15 +64,16 @@ def _installed_from(name: str) -> Path:
     )
 
 
-def locked(wheel: Path, package: str = ENGINE) -> str:
-    """The lock a wheel carries: what it and a project need, with hashes, but for the wheels themselves.
+def content(wheel: Path, folder: str) -> dict[str, bytes]:
+    """Files of a wheel by their path below a folder, or the file itself by its name.
 
-    Raises SluiceError for a wheel without one.
+    Raises SluiceError if there is none.
     """
     with ZipFile(wheel) as archive:
-        if (name := f"{package}/{LOCK}") in archive.namelist():
-            return archive.read(name).decode("utf-8")
-    raise SluiceError(f"{wheel} carries no lock: build it with `make dist` in Sluice's repository")
+        names = [name for name in archive.namelist() if name.startswith(folder)]
+        if not names:
+            raise SluiceError(f"{wheel} has no {folder}: build it with `make dist` in Sluice's repository")
+        return {name.removeprefix(folder): archive.read(name) for name in names}
 
 
 def with_hashes(wheels: Sequence[Path], lock: str) -> str:
