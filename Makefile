@@ -93,7 +93,7 @@ schema: install ## write the JSON Schemas that editors use for sources/*.yml and
 	@$(BIN)/sluice schema audiences > schemas/audiences.schema.json
 
 .PHONY: dist
-dist: install ## the engine's wheel and its lock, in dist/
+dist: install ## the wheels and their locks, in dist/
 	@$(BIN)/python .ci/dist.py dist 2>/dev/null
 
 .PHONY: lock

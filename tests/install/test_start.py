@@ -76,19 +76,32 @@ def acme(northwind: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Acme:
     folder = tmp_path_factory.mktemp("start")
     programs = folder / "bin"
     programs.mkdir()
-    for name, program in {"uv": uv, "uvx": uv.with_name("uvx"), "python3": Path(sys.executable).resolve()}.items():
+    for name, program in {
+        "uv": uv,
+        "uvx": uv.with_name("uvx"),
+        "python3": Path(sys.executable).resolve(),
+    }.items():
         (programs / name).symlink_to(program)
-    subprocess.run([sys.executable, ROOT / ".ci" / "dist.py", folder / "dist"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, ROOT / ".ci" / "dist.py", folder / "dist"], check=True, capture_output=True
+    )
     (folder / "returns").mkdir()
     for month in (8, 9):
-        lines = [f"{month * 100 + i};{10248 + i * 7 + month};{i % 28 + 1:02}.{month:02}.2026;{i * 3},{i % 10}0" for i in range(40)]
+        lines = [
+            f"{month * 100 + i};{10248 + i * 7 + month};{i % 28 + 1:02}.{month:02}.2026;{i * 3},{i % 10}0"
+            for i in range(40)
+        ]
         text = "\n".join(["return_id;order_id;returned_on;amount", *lines, ""])
         (folder / "returns" / f"returns_2026-{month:02}.csv").write_text(text, encoding="utf-8")
     environment = {
         "PATH": f"{programs}:/usr/bin:/bin",
         "HOME": str(folder),
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
-        **{f"GIT_{who}_{what}": "ann@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        **{
+            f"GIT_{who}_{what}": "ann@example.com"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
         **{k: v for k, v in os.environ.items() if k.startswith(("UV_", "PIP_", "SSL_"))},  # the registry
     }
     steps = [block for block in BLOCKS if not block.startswith("make dist")]
@@ -101,7 +114,11 @@ def acme(northwind: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Acme:
         assert shown in script
         script = script.replace(shown, here)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-6000:]
@@ -123,7 +140,9 @@ def test_everything_is_loaded_built_tested_published_and_catalogued(acme: Acme) 
     assert len(tables) > 1, "the example's mart, and the first of one's own"
     page = (acme.root / "target" / "catalog.html").read_text(encoding="utf-8")
     parts = re.findall(r">([A-Za-z0-9+/=]{100,})<", page)
-    assert "stg_northwind__order_details" in "".join(gzip.decompress(base64.b64decode(p)).decode() for p in parts)
+    assert "stg_northwind__order_details" in "".join(
+        gzip.decompress(base64.b64decode(p)).decode() for p in parts
+    )
 
 
 def test_no_password_is_in_git_and_nothing_that_a_run_makes(acme: Acme, northwind: Postgres) -> None:
@@ -145,7 +164,9 @@ def test_hooks_and_checks_need_no_network(acme: Acme) -> None:
 
 def test_a_branch_is_reviewed(acme: Acme) -> None:
     model = acme.root / "models" / "marts" / "example" / "fct_example_orders.sql"
-    model.write_text(model.read_text(encoding="utf-8").replace("from orders\n", "from orders\nwhere net_eur > 40\n"))
+    model.write_text(
+        model.read_text(encoding="utf-8").replace("from orders\n", "from orders\nwhere net_eur > 40\n")
+    )
     said = acme.run("git switch -q -c large && make review && git restore . && git switch -q main")
     assert "where-added:fct_example_orders" in said
     assert re.search(r"`fct_example_orders` \| 4 → 2 \|", said)

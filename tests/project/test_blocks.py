@@ -34,6 +34,7 @@ READ_ONLY = {"text", "yaml", "json", "csv"}
 """Blocks that are not run but read: pictures and output, and files."""
 ELSEWHERE = {
     "docs/install.md": "tests/install/test_wheel.py",
+    "docs/start.md": "tests/install/test_start.py",
     "docs/environments.md": "tests/python/workflow/test_environments.py",
     "docs/upgrade.md": "tests/python/upgrade/test_kept_projects.py",
     "docs/sources/python.md": "tests/python/extract/python/test_kind.py",

@@ -76,6 +76,11 @@ def content(wheel: Path, folder: str) -> dict[str, bytes]:
         return {name.removeprefix(folder): archive.read(name) for name in names}
 
 
+def locked(wheel: Path) -> str:
+    """The lock in the engine's wheel: what it and a project need, with hashes, but for the wheel itself."""
+    return content(wheel, LOCK)[""].decode("utf-8")
+
+
 def with_hashes(wheels: Sequence[Path], lock: str) -> str:
     """The lines of requirements.lock for wheels in the project's folder, then those of `lock`."""
     lines = [

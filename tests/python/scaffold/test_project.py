@@ -144,6 +144,6 @@ def test_a_wheel_that_is_not_found_is_asked_for(
         new_project(str(tmp_path / "acme"))
     (wheel,) = wheels.iterdir()
     (tmp_path / wheel.name).write_bytes(b"PK\x05\x06" + bytes(18))  # a zip file without content
-    with pytest.raises(SluiceError, match="carries no lock"):
+    with pytest.raises(SluiceError, match="build it with `make dist`"):
         new_project(str(tmp_path / "acme"), None, tmp_path)
     assert not (tmp_path / "acme").exists()
