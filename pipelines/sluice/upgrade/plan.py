@@ -84,21 +84,24 @@ def _warehouse(settings: Settings) -> tuple[StoreChange | None, tuple[Path, ...]
 
 
 def refuse_other_storage(settings: Settings) -> None:
-    """Raise VersionError for a database file of this project that the engine cannot read, or that is damaged."""
-    there = {name: file for name, file in settings.databases.items() if file.is_file()}
+    """Raise VersionError for a database of this warehouse that the engine cannot read, DamagedError for a bad one."""
+    there = {name: file for name, file in _own_databases(settings).items() if file.is_file()}
     with engine().open_read_only(there, settings.home / "tmp", settings.lock_seconds):
         pass
     for file in sorted(settings.published.glob("versions/*/*.duckdb")):
         engine().refuse_other_storage(file)
 
 
+def _own_databases(settings: Settings) -> dict[str, Path]:
+    """Raw and the warehouse, without those of another target, which are upgraded there."""
+    files = {"raw": settings.raw, "warehouse": settings.warehouse}
+    target = settings.environment
+    return {name: file for name, file in files.items() if target is None or target.owns(file)}
+
+
 def _databases(settings: Settings) -> list[Path]:
-    """Raw and the warehouse, with the logs that a killed process left beside them."""
-    names = [
-        file
-        for database in (settings.raw, settings.warehouse)
-        for file in (database, Path(f"{database}.wal"))
-    ]
+    """The files of `_own_databases`, with the logs that a killed process left beside them."""
+    names = [log for file in _own_databases(settings).values() for log in (file, Path(f"{file}.wal"))]
     return [file for file in names if file.is_file()]
 
 
