@@ -25,6 +25,7 @@ import pyarrow.flight as fl
 from sluice.config.audiences import load_policy, read_policy
 from sluice.config.connections import Connections
 from sluice.config.settings import Settings
+from sluice.engine import engine
 from sluice.errors import PublishError, SluiceError, UsageError
 from sluice.publish.keys import Keys
 from sluice.publish.versions import Versions
@@ -96,6 +97,8 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
             self._versions.refuse_damage(
                 version, [audience]
             )  # later ones, whoever made them current has read
+            if (file := self._versions.path(version.version) / f"{audience}.duckdb").is_file():
+                engine().refuse_other_storage(file)
         self._pool = ProcessPool(self._versions, audience, lambda: keys.find(declared), self.limits)
         try:
             served = self._pool.current()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import sqlite3
@@ -16,7 +17,10 @@ import duckdb
 import pytest
 
 from sluice import __version__
+from sluice.config.settings import Settings
+from sluice.errors import VersionError
 from sluice.publish.versions import Versions
+from sluice.serve.server import Server
 from sluice.upgrade.project_files import is_newer
 from tests.blocks import ROOT, blocks
 from tests.python.upgrade.library import FIXTURES, environment, next_day, sluice, unpack
@@ -129,3 +133,16 @@ def test_each_earlier_release_has_its_project() -> None:
     wanted = [v for v in released if v != "0.1.0" and (v == "0.2.0" or is_newer(__version__, v))]
     missing = [v for v in wanted if f"v{v.replace('.', '_')}" not in KEPT]
     assert not missing, f"run `python tests/python/upgrade/library.py FOLDER` with the engine of {missing}"
+
+
+def test_a_server_refuses_what_another_version_wrote(tmp_path: Path) -> None:
+    unpack("v0_2_0", tmp_path)
+    settings = Settings(root=tmp_path, home=tmp_path / "warehouse")
+    with pytest.raises(VersionError, match=r"Run `sluice upgrade`"):
+        Server(settings, "librarians")
+    settings.ledger.unlink()
+    file = settings.published_path("librarians", "duckdb").resolve()
+    file.chmod(0o600)
+    file.write_bytes(gzip.decompress((FIXTURES / "duckdb_2_0_0.duckdb.gz").read_bytes()))
+    with pytest.raises(VersionError, match=r"made by DuckDB v2\.0\.0"):
+        Server(settings, "librarians")

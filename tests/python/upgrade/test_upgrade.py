@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -153,8 +154,6 @@ def test_a_newer_run_store_is_refused(project: Settings) -> None:
 @pytest.mark.parametrize("name", ["raw.duckdb", "warehouse.duckdb", "published/versions/v1/analysts.duckdb"])
 def test_a_database_of_a_newer_duckdb_is_refused(project: Settings, name: str) -> None:
     """The file was made by DuckDB 2.0.0."""
-    import gzip
-
     file = project.home / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(gzip.decompress((library.FIXTURES / "duckdb_2_0_0.duckdb.gz").read_bytes()))
