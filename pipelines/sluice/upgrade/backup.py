@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -28,15 +29,11 @@ Copies of what the upgrade to Sluice {version} changed. manifest.json has the si
 
 To go back, install the earlier engine again, let nothing use the warehouse, and in the project's folder:
 
-    rm -f "{home}"/ledger.sqlite-wal "{home}"/ledger.sqlite-shm{databases}
-    cp -R "{folder}/warehouse/." "{home}/"
-    cp -R "{folder}/project/." .
+{commands}
 
 What was loaded, built and published after the upgrade is then unknown to the run store. The next load brings what is
 newer than the copy of raw, if there is one here. Delete this folder when you do not need it any more.
 """
-DATABASES = """
-    rm -rf "{home}"/raw.duckdb.wal "{home}"/warehouse.duckdb.wal "{home}"/pipelines"""
 
 
 def back_up(settings: Settings, plan: UpgradePlan, folder: Path) -> None:
@@ -67,14 +64,30 @@ def back_up(settings: Settings, plan: UpgradePlan, folder: Path) -> None:
             write_synced(target, change.old)
             copied[f"{PROJECT}/{change.name}"] = target
     write_synced(aside / "manifest.json", _manifest(copied))
-    databases = DATABASES.format(home=settings.home) if len(plan.copies) > 1 else ""
-    for file in plan.copies:
-        if not file.is_relative_to(settings.home):
-            databases += f'\n    cp "{folder}/{ELSEWHERE}/{file.name}" "{file}"'
-    guide = GUIDE.format(version=__version__, home=settings.home, folder=folder, databases=databases)
+    guide = GUIDE.format(version=__version__, commands="\n".join(_way_back(settings, plan, folder)))
     write_synced(aside / "README.txt", guide.encode())
     aside.rename(folder)
     sync_folder(folder.parent)
+
+
+def _way_back(settings: Settings, plan: UpgradePlan, folder: Path) -> Iterator[str]:
+    """Commands of a shell that put the copies in `folder` back, indented."""
+    home, copies = shlex.quote(str(settings.home)), shlex.quote(str(folder))
+    if plan.copies:
+        yield f"    rm -f {home}/ledger.sqlite-wal {home}/ledger.sqlite-shm"
+    if len(plan.copies) > 1:
+        yield f"    rm -rf {home}/pipelines"
+        for database in (file for file in plan.copies if file.suffix == ".duckdb"):
+            yield f"    rm -f {shlex.quote(str(database))}.wal"
+    if plan.copies:
+        yield f"    cp -R {copies}/{WAREHOUSE}/. {home}/"
+    for file in plan.copies:
+        if not file.is_relative_to(settings.home):
+            yield f"    cp {copies}/{ELSEWHERE}/{shlex.quote(file.name)} {shlex.quote(str(file))}"
+    yield f"    cp -R {copies}/{PROJECT}/. ."
+    for change in plan.files:
+        if change.old is None:
+            yield f"    rm -f {shlex.quote(change.name)}"
 
 
 def remove_unfinished(backups: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -41,7 +42,7 @@ OLD_PROFILE = (
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A project of 0.1.0 with a warehouse whose run store has had one migration."""
-    root = tmp_path / "project"
+    root = tmp_path / "a project's"
     root.mkdir()
     (root / "dbt_project.yml").write_text("name: small\nprofile: small\n")
     (root / "profiles.yml").write_bytes(OLD_PROFILE.encode())
@@ -108,13 +109,19 @@ def test_an_upgrade_changes_files_and_run_store_and_keeps_copies(project: Settin
     assert len(list(project.backups.iterdir())) == 1
 
 
+def go_back(project: Settings) -> None:
+    """Do what the backup's README.txt says, and delete it."""
+    (folder,) = project.backups.iterdir()
+    guide = (folder / "README.txt").read_text().splitlines()
+    commands = "\n".join(line.strip() for line in guide if line.startswith("    "))
+    subprocess.run(["bash", "-euc", commands], cwd=project.root, check=True)
+    shutil.rmtree(project.backups)
+
+
 def test_the_way_back_is_what_the_backup_says(project: Settings) -> None:
     before = state(project)
     sluice("upgrade", "--write")
-    (folder,) = project.backups.iterdir()
-    commands = [line for line in (folder / "README.txt").read_text().splitlines() if line.startswith("    ")]
-    os.system(f"cd {project.root} && " + " && ".join(line.strip() for line in commands))
-    shutil.rmtree(project.backups)
+    go_back(project)
     assert state(project) == before
 
 
@@ -391,6 +398,7 @@ def test_a_project_that_carries_the_wheel_gets_the_new_one(project: Settings, tm
         f"./wheels/{old.name} \\\n    --hash=sha256:ff\ngone==1\nmine==3 \\\n    --hash=sha256:cc\n"
         "typer==1 \\\n    --hash=sha256:aa\n"
     )
+    before = state(project)
     done = sluice("upgrade", "--write", "--wheels", str(tmp_path / "dist"))
     assert done.exit_code == 0, done.output
     assert "+typer==2" in done.output
@@ -405,6 +413,8 @@ def test_a_project_that_carries_the_wheel_gets_the_new_one(project: Settings, tm
         f'dependencies = ["sluice[project]=={__version__}"]\nsluice = {{ path = "wheels/{new.name}" }}\n'
     )
     assert sluice("upgrade", "--check").exit_code == 0
+    go_back(project)
+    assert state(project) == before
 
 
 def test_a_wheel_that_is_not_found_is_asked_for(project: Settings, tmp_path: Path) -> None:
