@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sluice import __version__
+from sluice.config.editors import editor_files
 from sluice.errors import UsageError
 from sluice.scaffold.example import LOCK_OF_EXAMPLE, example_company
 from sluice.scaffold.names import Names, project_names
@@ -40,7 +41,9 @@ def new_project(
             **{f"{FOLDER}/{wheel.name}": wheel.read_bytes() for wheel in found},
         }
     names = project_names(given, company, {ENGINE, *re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)})
-    files = _named(_template(without=OWN_EXAMPLE if example else ()) | shown, names, example) | pinned
+    editors = {n: t.encode() for n, t in editor_files().items() if not (names.folder / n).exists()}
+    named = _named(_template(without=OWN_EXAMPLE if example else ()) | shown, names, example)
+    files = editors | named | pinned
     _refuse_to_overwrite(names.folder, files)
     with _aside(names.folder) as aside:
         for name, text in files.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,18 @@ def test_its_files_say_whose_it_is_and_what_it_needs(acme: Path, wheels: Path) -
     ]
     assert not left
     assert (acme / "README.md").stat().st_mode & 0o777 == 0o644
+
+
+def test_editors_check_its_declarations(acme: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    for schema, patterns in json.loads((acme / ".vscode" / "settings.json").read_text())[
+        "yaml.schemas"
+    ].items():
+        validator = jsonschema.Draft202012Validator(json.loads((acme / schema).read_text()))
+        files = [file for pattern in patterns for file in acme.glob(pattern)]
+        assert files
+        for file in files:
+            assert not list(validator.iter_errors(yaml.safe_load(file.read_text()))), file
 
 
 def test_a_folder_with_other_files_gets_the_project(tmp_path: Path, wheels: Path) -> None:
