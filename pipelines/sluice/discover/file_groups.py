@@ -247,3 +247,9 @@ def _named(groups: Sequence[FileGroup]) -> list[FileGroup]:
         taken.add(name)
         named.append(replace(group, name=name))
     return sorted(named, key=lambda group: group.name)
+
+
+def glob_of(files: Sequence[str], every: Sequence[str]) -> str | None:
+    """A glob of what these files share in their names, if it matches no others; None if there is none."""
+    tried = [glob_escaped(files[0])] if len(files) == 1 else _with_widths(files)[1:]
+    return next((glob for glob in tried if set(matches(glob, every)) == set(files)), None)

@@ -27,6 +27,11 @@ LOOK_FILES = 5
 """Files of a group whose beginnings decide on its dialect; with it all files are read."""
 FEW_BAD_ROWS = 0.02
 """Up to this share, rows that cannot be read are taken for footers and faults of the files."""
+MOST_RENAMES = 10
+CLASH = re.compile(r"columns: \{rename: \{'(.+?)': (\w+)\}\}")
+"""The loader's advice where two columns would have one name."""
+LACKS = re.compile(r" has no column (.+?) \(its header: ")
+"""The loader's message on a file without a column that others have."""
 COLUMN_IN_MESSAGE = r"{}\.([^:\s]+): \d+ value"
 
 
@@ -140,6 +145,21 @@ class FileTables:
     def _untyped(self, table: DiscoveredTable, declared: Mapping[str, str | None]) -> Trial:
         """Read the files with types as they are; change the dialect where another one reads more."""
         trial = self._trial(table, declared)
+        for _ in range(MOST_RENAMES):
+            clash = CLASH.search(trial.problem)
+            if clash is None:
+                break
+            table.load.setdefault("columns", {}).setdefault("rename", {})[clash[1]] = clash[2]
+            table.reasons["columns"] = "names that would be the same in raw"
+            trial = self._trial(table, declared)
+        if lost := LACKS.search(trial.problem):
+            names = [name for name in lost[1].split(", ") if name]
+            table.load["columns"] = {**table.load.get("columns", {}), "exclude": names}
+            table.questions.append(
+                f"{', '.join(names)}: not in all files, so left out, because a load refuses files that lack a column "
+                "of earlier ones; are they gone for good?"
+            )
+            trial = self._trial(table, declared)
         if trial.problem and table.load["format"] == "csv":
             for other in ({"escape": "\\"}, {"quote": ""}):
                 again = self._trial(table, declared, other)
@@ -162,10 +182,13 @@ class FileTables:
         has_texts = table.load["format"] not in ("json", "jsonl", "parquet")
         table.columns = columns_of(table, trial, self.trials.con, has_numbers=has_texts)
         for _ in range(3):
-            typed = self._trial(table, {column.name: column.data_type for column in table.columns})
+            typed = self._trial(table, self._declared(table))
             failing = set(
                 re.findall(COLUMN_IN_MESSAGE.format(re.escape(f"{self.source}.{table.name}")), typed.problem)
             )
+            if absent := LACKS.search(typed.problem):
+                self._undeclare(table, absent[1].split(", "), trial)
+                continue
             loosened = [c for c in table.columns if typed.bad_rows and _raw(trial, c.name) in failing]
             if not loosened:
                 break
@@ -189,6 +212,22 @@ class FileTables:
             )
         set_nullable(table, kept, self.trials.con)
         fill(self.con, self.source, table, kept, self.limits)
+
+    @staticmethod
+    def _declared(table: DiscoveredTable) -> dict[str, str | None]:
+        return {column.name: column.data_type for column in table.columns if column.data_type}
+
+    @staticmethod
+    def _undeclare(table: DiscoveredTable, names: Sequence[str], trial: Trial) -> None:
+        """Leave columns undeclared that the first files lack: raw gets them with the first file that has them."""
+        table.questions.append(
+            f"{', '.join(names)}: only in some files; loaded as text, but not declared, because all files would have "
+            "to have what is declared"
+        )
+        for column in table.columns:
+            if _raw(trial, column.name) in names:
+                column.data_type = None
+                table.load.get("formats", {}).pop(column.name, None)
 
     def _trial(
         self, table: DiscoveredTable, columns: Mapping[str, str | None], more: Mapping[str, Any] | None = None

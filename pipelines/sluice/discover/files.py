@@ -10,10 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import duckdb
+import zstandard
 
 from sluice.config.connections import Connections
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
 from sluice.discover.file_groups import FileGroup, ending, file_format, glob_escaped, grouped, why_left_out
+from sluice.discover.file_parts import apart, parted
 from sluice.discover.file_tables import FileTables
 from sluice.discover.trial_load import TrialLoads
 from sluice.errors import ConnectionError, UsageError
@@ -27,6 +29,7 @@ LOCAL_BYTES = 512 * 2**20
 REMOTE_BYTES = 64 * 2**20
 """Bytes of a table's files that are fetched from a server."""
 BLOCK_LINES = 1_000
+HEADER_BYTES = 2**16
 
 
 def discover_files(
@@ -187,7 +190,7 @@ class _Looked:
 
     def groups(self, trials: TrialLoads, name: str, con: duckdb.DuckDBPyConnection) -> list[FileTables]:
         """The groups of files, each with the files of it that are looked at."""
-        found = grouped(self.wanted, self._columns(trials))
+        found = [part for group in grouped(self.wanted, self._columns(trials)) for part in self._split(group)]
         if self._limits.tables:
             found = [g for g in found if any(fnmatchcase(g.name, pattern) for pattern in self._limits.tables)]
         return [self._tables(group, trials, name, con) for group in found]
@@ -197,14 +200,23 @@ class _Looked:
     ) -> FileTables:
         size = sum(map(self._size, group.files))
         scratch = trials.scratch("plain")
+        local = self._on_disk(group)
         if self._is_local and size <= self._budget:
-            local = {path: Path(self._base, path) for path in group.files}
             return FileTables(group, local, trials, con, name, scratch, self._limits, size, size)
-        local = self._fetched(group)
         read = sum(min(self._size(path), file.stat().st_size) for path, file in local.items())
         return FileTables(
             group, local, trials.below(self._mirror), con, name, scratch, self._limits, size, read
         )
+
+    def _split(self, group: FileGroup) -> list[FileGroup]:
+        """The files of a group by their headers, where these are not those of one table."""
+        if group.format not in ("csv", "text") or not group.files[1:]:
+            return [group]
+        headers = {path: _first_line(file) for path, file in self._on_disk(group).items()}
+        parts = apart(headers)
+        if len(parts) == 1:
+            return [group]
+        return parted(group, parts, self.wanted)
 
     def _columns(self, trials: TrialLoads) -> dict[str, tuple[str, ...]]:
         """The columns of files that are called the same in several folders."""
@@ -224,6 +236,12 @@ class _Looked:
 
     def _size(self, path: str) -> int:
         return int(self._listing[path].get("size") or 0)
+
+    def _on_disk(self, group: FileGroup) -> dict[str, Path]:
+        """The files of a group that are looked at, where they are or as copies."""
+        if self._is_local and sum(map(self._size, group.files)) <= self._budget:
+            return {path: Path(self._base, path) for path in group.files}
+        return self._fetched(group)
 
     def _fetched(self, group: FileGroup) -> dict[str, Path]:
         """Files of a group on this machine: all, or as many as the budget allows, from the first to the last."""
@@ -265,6 +283,14 @@ def _cut(path: Path, copy: Path, budget: int) -> bool:
             if number // BLOCK_LINES % stride == 0:
                 out.write(line)
     return True
+
+
+def _first_line(path: Path) -> bytes:
+    """The beginning of a file, decompressed, up to its first line with a text."""
+    opened: Any = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix.lower(), open)
+    with opened(path, "rb") as source:
+        beginning: bytes = source.read(HEADER_BYTES)
+    return next((line for line in beginning.splitlines() if line.strip()), b"")
 
 
 def _distinct(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:

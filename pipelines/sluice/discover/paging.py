@@ -11,7 +11,7 @@ import yaml
 
 from sluice.discover.dialects import record_paths
 from sluice.extract.exact_json import dumps
-from sluice.extract.rest.endings import MORE, PAGES, TOKEN, TOTAL, full_page
+from sluice.extract.rest.endings import MORE, PAGES, TOKEN, TOTAL, full_page, signs_of_more
 from sluice.extract.rest.paginators import NEXT, beside_records, letters, link_not_followed
 
 LIST_NAMES = (
@@ -60,10 +60,10 @@ COMMON = {
     "page": ["page"],
     "limit": ["limit", "per_page"],
     "offset": ["offset"],
-    "cursor": ["cursor", "page_token", "after"],
+    "cursor": ["cursor", "page_token", "after", "starting_after"],
 }
 """Parameters that are tried where no document names any."""
-MOST_REQUESTS = 6
+MOST_REQUESTS = 7
 """Requests for one endpoint, beside the first."""
 
 Get = Callable[[Mapping[str, Any]], requests.Response]
@@ -89,8 +89,8 @@ class Page:
 class Paging:
     """How an endpoint pages, and the records that were seen on the way."""
 
-    paginator: dict[str, Any] | str | None = None
-    """As `endpoint.paginator` declares it; None: not found."""
+    paginator: dict[str, Any] | None = None
+    """As `endpoint.paginator` declares it; None: one answer, or not found."""
     reason: str = ""
     records: list[Any] = field(default_factory=list)
     is_whole: bool = False
@@ -159,15 +159,13 @@ class PagingTrial:
                 f"{null} is the link to a next page; it is empty",
                 is_whole=True,
             )
-        if why := full_page(self._first.response, count):
-            question = (
-                f"are there more than {count} records? That is {why}, but no further page was found; declare the "
-                "paginator"
-            )
-            return Paging("single_page", "no parameter changed the answer", question=question)
-        return Paging(
-            "single_page", f"one page has all {count} records; no parameter changed the answer", is_whole=True
-        )
+        more = next(signs_of_more(self._first.response, count, 1), None)
+        why = f"the answer says so ({more.text})" if more else full_page(self._first.response, count)
+        if why:  # no paginator is declared, so that a load refuses or warns to take a part for all
+            question = f"are there more than {count} records? {why[:1].upper()}{why[1:]}, but no further page was found"
+            return Paging(None, question=f"{question}; declare the paginator")
+        reason = f"{count} records in one answer, without a sign of more; a load looks for such signs, too"
+        return Paging(None, reason, is_whole=True)
 
     # -- ways ------------------------------------------------------------------------------------------
 
@@ -187,23 +185,31 @@ class PagingTrial:
         return None
 
     def _cursor(self) -> Paging | None:
-        for path, value in beside_records(self._first.response.json()):
-            name = letters(path[-1])
-            is_cursor = (
-                TOKEN.fullmatch(name) or (path[1:] and NEXT.fullmatch(letters(path[-2]))) or name == "cursor"
-            )
-            if not is_cursor or not value or not isinstance(value, str | int) or isinstance(value, bool):
-                continue
-            for parameter in self._candidates("cursor", CURSOR_NAMES):
+        more = self._more()
+        ends = {"has_more_path": more} if more else {}
+        for at, value in self._cursors():
+            for parameter in dict.fromkeys(
+                [at.rpartition(".")[2], *self._candidates("cursor", CURSOR_NAMES)]
+            ):
                 page = self._try({parameter: value})
                 if page is not None and self._is_next(page):
-                    at = ".".join(path)
-                    paginator = {"type": "cursor", "cursor_path": at, "cursor_param": parameter}
-                    paginator |= {"has_more_path": more} if (more := self._more()) else {}
+                    paginator = {"type": "cursor", "cursor_path": at, "cursor_param": parameter, **ends}
                     return self._paged(
                         paginator, page, f"{parameter} with the value at {at} brought other records"
                     )
         return None
+
+    def _cursors(self) -> Iterator[tuple[str, Any]]:
+        """Values that may name the next page, by their path: cursors, and where there is more the last identifier."""
+        for path, value in beside_records(self._first.response.json()):
+            names = [letters(part) for part in path]
+            is_cursor = any(TOKEN.fullmatch(name) or name in ("cursor", "cursors") for name in names)
+            is_after = any(map(NEXT.fullmatch, names[:-1]))
+            if (is_cursor or is_after) and value and type(value) in (str, int):
+                yield ".".join(path), value
+        last = self._first.records[-1] if self._first.records else {}
+        if self._more() and "id" in last:
+            yield f"{self._first.selector or '$'}[-1].id", last["id"]
 
     def _page_number(self) -> Paging | None:
         for parameter in self._candidates("page", PAGE_NAMES):

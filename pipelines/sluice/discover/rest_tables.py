@@ -155,7 +155,7 @@ class Endpoints:
             return self.client.get(self._url(path), {**params, **more})
 
         paging = PagingTrial(get, page, list(listing.parameters), self._known).found()
-        if isinstance(paging.paginator, dict) and paging.paginator not in self._known:
+        if paging.paginator is not None and paging.paginator not in self._known:
             self._known.append(paging.paginator)
         return page, paging
 
@@ -205,6 +205,7 @@ class Endpoints:
             reasons.append(f"data_selector: a list of {len(page.records)} objects in the first answer")
         if paging.paginator is not None:
             endpoint["paginator"] = paging.paginator
+        if paging.reason:
             reasons.append(f"paginator: {paging.reason}")
         if incremental:
             reasons.append(f"incremental: {incremental.reason}")

@@ -43,10 +43,15 @@ CLOCKS = (
     ":%H:%M:%S %z",
     " %H:%M:%S %z",
     " %H:%M:%S.%f",
+    " %H:%M:%S,%f",
 )
 COMPACT_DAY = "%Y%m%d"
 OPPOSITES = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y", "%d/%m/%y": "%m/%d/%y"}
 """Formats of dates that many texts fit both of."""
+NOT_AMOUNTS = re.compile(
+    r"(zip|postal|post|plz)(_?code)?s?$|phone|telephone|fax|mobile|iban|_ean$|^ean$|gtin", re.IGNORECASE
+)
+"""Names of columns whose digits are no numbers: sooner or later one begins with a zero."""
 DAY_NAMES = re.compile(r"(^|_|[a-z])(date|day|datum|tag|dt|on|at|jour|fecha)(_|$)", re.IGNORECASE)
 MOMENT = re.compile(r"\d\D{1,11}\d")
 """What every date and time has: two numbers with a sign or a month between them."""
@@ -143,6 +148,8 @@ class TextColumns:
                 return day
             return ValueType("text", "values begin with zeros, which a number would lose")
         if self._all_match(name, nulls, r" *[+-]?[0-9]+ *"):
+            if NOT_AMOUNTS.search(name):
+                return ValueType("text", "digits that are no amount, by the name of the column")
             return self._compact_day(name, nulls) or self._whole_number(name, nulls)
         dots = self._all_match(name, nulls, r" *[+-]?[0-9]*[.]?[0-9]+([eE][+-]?[0-9]+)? *")
         commas = self._all_match(name, nulls, r" *[+-]?([0-9]+|[0-9]{1,3}([.][0-9]{3})+)?(,[0-9]+)? *")

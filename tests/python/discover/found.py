@@ -36,8 +36,8 @@ class Found:
         return self.tables[table]
 
     def types(self, table: str) -> dict[str, str | None]:
-        """The proposed types by column."""
-        return {column.name: column.data_type for column in self[table].columns}
+        """The proposed types by column, of those that are declared."""
+        return {column.name: column.data_type for column in self[table].columns if column.data_type}
 
     @property
     def questions(self) -> str:

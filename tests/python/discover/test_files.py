@@ -140,6 +140,37 @@ def test_what_it_could_not_tell_is_a_question(found: Found) -> None:
     assert "01/2026" not in found.questions
 
 
+def test_files_that_are_called_alike_and_differ(tmp_path: Path) -> None:
+    data = tmp_path / "project/data"
+    contents = {
+        "loses_1.csv": "id,x,y\n1,2,3\n",
+        "loses_2.csv": "id,x\n2,3\n",
+        "gains_1.csv": "id,x\n1,2\n",
+        "gains_2.csv": "id,x,z\n2,3,4\n",
+        "other_2025-01.csv": "id,x\n1,2\n",
+        "other_2026-01.csv": "key;value\na;1,5\n",
+        "other_2026-02.csv": "key;value\nb;2,5\n",
+        "twice.csv": "a b,a-b\n1,2\n",
+        "slashes.csv": 'id,said\n1,"He said \\"a, b\\", twice"\n2,no\n',
+        "codes.csv": "id,amount,country\n1,10,AT\n2,NA,NA\n",
+    }
+    project = Project(tmp_path / "project")
+    for name, text in contents.items():
+        write(data, name, text)
+    found = Found(project, discover_files, "data")
+    assert found["loses"].load["columns"] == {"exclude": ["y"]}
+    assert found.types("gains") == {"id": "bigint", "x": "bigint"}
+    assert [c.name for c in found["gains"].columns if c.data_type is None] == ["z"]
+    assert found["other_2026_0"].load["path"] == "other_2026-0[0-9].csv"
+    assert found["other_2026_0"].load["decimal"] == ","
+    assert found["other_2025_01"].load["path"] == "other_2025-01.csv"
+    assert found["twice"].load["columns"] == {"rename": {"a-b": "a_b_2"}}
+    assert found["slashes"].load["escape"] == "\\"
+    assert found.types("codes")["amount"] == "text"  # NA is Namibia, too
+    assert "NA may stand for null" in found.questions
+    assert set(found.load()) == set(found.tables)
+
+
 def test_a_folder_elsewhere_goes_into_the_connection(found: Found, tmp_path: Path) -> None:
     write(tmp_path, "out/a.csv", "id\n1\n")
     elsewhere = Found(Project(tmp_path / "project"), discover_files, str(tmp_path / "out/a.csv"))
@@ -246,7 +277,9 @@ def test_encodings(tmp_path: Path, content: str, encoding: str, is_certain: bool
 
 
 COLUMNS: dict[str, tuple[list[str], str]] = {
-    "postcode": (["01067", "10115"], "text"),
+    "postcode": (["1010", "8010"], "text"),
+    "with_zeros": (["01067", "10115"], "text"),
+    "logged": (["2026-01-01 10:00:00,123", "2026-01-01 10:00:00,500"], "timestamp"),
     "long_name": (["12345678901234567890"] * 2, "text"),
     "long_number": (["12345678901234567890", "7"], "decimal(38,0)"),
     "money": (["1.50", "-22.75"], "decimal(18,2)"),

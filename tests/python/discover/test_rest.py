@@ -70,24 +70,30 @@ def by_header(request: Request) -> Answer:
     return Answer(slice_of(ORDERS, begin, 10), headers={"Link": link} if begin + 10 < 25 else {})
 
 
+def by_last_id(request: Request) -> Answer:
+    begin = int(request.query.get("starting_after", 0))
+    return Answer({"has_more": begin + 10 < 25, "data": slice_of(ORDERS, begin, 10)})
+
+
 def on_one_page(request: Request) -> Answer:
     return Answer(slice_of(ORDERS, 0, 7))
 
 
-PAGINATORS: dict[str, tuple[Any, dict[str, Any] | str, str | None]] = {
+PAGINATORS: dict[str, tuple[Any, dict[str, Any] | None, str | None]] = {
     # how the server pages: paginator, path of the records
     "page": (by_page, {"type": "page_number", "base_page": 1, "page_param": "page", "total_path": "meta.total_pages"}, "data"),
     "page_0": (by_page_from_0, {"type": "page_number", "base_page": 0, "page_param": "page", "total_path": None}, "content"),
     "offset": (by_offset, {"type": "offset", "limit": 10, "offset_param": "offset", "limit_param": "limit", "total_path": "count"}, "items"),
     "cursor": (by_cursor, {"type": "cursor", "cursor_path": "next_cursor", "cursor_param": "cursor"}, "results"),
+    "last_id": (by_last_id, {"type": "cursor", "cursor_path": "data[-1].id", "cursor_param": "starting_after", "has_more_path": "has_more"}, "data"),
     "link": (by_link, {"type": "json_link", "next_url_path": "'@odata.nextLink'"}, "value"),
     "header": (by_header, {"type": "header_link", "links_next_key": "next"}, None),
-    "one": (on_one_page, "single_page", None),
+    "one": (on_one_page, None, None),
 }  # fmt: skip
 
 
 def paginator_of(found: Found, table: DiscoveredTable) -> Any:
-    return table.load["endpoint"].get("paginator") or found.source.load["client"]["paginator"]
+    return table.load["endpoint"].get("paginator") or found.source.load["client"].get("paginator")
 
 
 @pytest.mark.parametrize("way", PAGINATORS)
@@ -108,6 +114,16 @@ def test_pages_are_found_by_trying(tmp_path: Path, api: Api, way: str) -> None:
         "updated_at": "timestamptz",
     }
     assert found.load() == {"orders": 7 if way == "one" else 25}
+
+
+def test_a_part_is_not_taken_for_all(tmp_path: Path, api: Api) -> None:
+    api.answer = lambda request: Answer({"data": ORDERS[:10], "total": 25})
+    found = Found(Project(tmp_path / "project"), discover_rest, f"{api.url}/orders")
+    assert "are there more than 10 records? The answer says so (total is 25)" in found.questions
+    assert paginator_of(found, found["orders"]) is None
+    assert found["orders"].rows == 25
+    with pytest.raises(AssertionError, match="the answer says that there are more: total is 25"):
+        found.load()
 
 
 DOCUMENT = {
