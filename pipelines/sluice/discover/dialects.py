@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import zstandard
+
+from sluice.discover.file_groups import COMPRESSED
 from sluice.extract.files.text import codec_of
 
 SAMPLE_BYTES = 2**20
@@ -21,6 +25,8 @@ LIKELY_CSV = 0.9
 """A text without the ending of CSV is CSV if more than this share of its lines have the same number of fields."""
 DELIMITERS = (";", "\t", "|", ",", "\x1f", "\x01", "~", "^")
 BLOCK_BYTES = 2**20
+ASCII, MARKED = "only ASCII", "by its byte order mark"
+"""Why a file has an encoding, where it says nothing of others."""
 UNUSUAL = re.compile(
     rb"[\x81\x83\x86-\x88\x8b\x8d\x8f\x90\x98\x9b\x9d\xa4\xa6\xac\xad\xaf\xb6\xb8\xd0\xde\xf0\xfe]"
     rb"|(?<=[A-Za-z])[\x82\x84\x85\x89\x91\x93-\x97\x99](?=[a-z])"
@@ -70,19 +76,42 @@ class Dialect:
     """Names in the header, or `column_1` and so on without one."""
 
 
+def opened(path: Path) -> IO[bytes]:
+    """A file to read, decompressed by its ending."""
+    ways: dict[str, Any] = {".gz": gzip.open, ".zst": zstandard.open}
+    source: IO[bytes] = ways.get(path.suffix.lower(), open)(path, "rb")
+    return source
+
+
+def encoding_of_all(paths: Iterable[Path]) -> tuple[str, str, str | None]:
+    """The encoding that some texts share, why, and a question if that is not certain; all of their bytes are read."""
+    found = [encoding_of(path) for path in paths]
+    telling = [one for one in found if one[1] not in (ASCII, MARKED)]
+    if not telling:
+        return found[0] if found else ("utf-8", ASCII, None)
+    counted = Counter(one[0] for one in telling)
+    (most, _), *others = counted.most_common()
+    encoding, why, question = next(one for one in telling if one[0] == most)
+    if others:
+        named = ", ".join(f"{count} in {name}" for name, count in counted.most_common())
+        question = f"the files are in different encodings ({named}), of which a table has one: can they be sent in one?"
+    return encoding, why, question
+
+
 def encoding_of(path: Path) -> tuple[str, str, str | None]:
     """The encoding of a whole text file, why, and a question if that is not certain."""
-    marked = codec_of(path, "ascii")
+    is_plain = path.suffix.lower() not in COMPRESSED
+    marked = codec_of(path, "ascii") if is_plain else "ascii"
     if marked != "ascii":
-        return marked.removesuffix("-sig"), "by its byte order mark", None
-    with path.open("rb") as data:
+        return marked.removesuffix("-sig"), MARKED, None
+    with opened(path) as data:
         head = data.read(4096)
-    if head[:2000].count(0) > len(head[:2000]) / 4:
+    if is_plain and head[:2000].count(0) > len(head[:2000]) / 4:
         codec = codec_of(path, "utf-16")
         return codec, "every other byte is zero, and there is no byte order mark", None
     others: Counter[int] = Counter()
     is_utf8, is_usual, rest = True, True, b""
-    with path.open("rb") as data:
+    with opened(path) as data:
         while block := data.read(BLOCK_BYTES):
             if not block.isascii():
                 others.update(byte for byte in block if byte > 127)
@@ -90,7 +119,7 @@ def encoding_of(path: Path) -> tuple[str, str, str | None]:
             if is_utf8:
                 rest, is_utf8 = _decoded(rest + block)
     if is_utf8 and not rest:
-        return "utf-8", "valid UTF-8" if others else "ASCII", None
+        return "utf-8", "valid UTF-8" if others else ASCII, None
     shown = "".join(bytes([byte]).decode("windows-1252", "ignore") for byte, _ in others.most_common(8))
     if is_usual:
         return "windows-1252", f"not valid UTF-8; as windows-1252 the other characters are {shown}", None

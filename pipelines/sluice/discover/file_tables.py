@@ -169,7 +169,8 @@ class FileTables:
                     table.load.update(other)
                     table.reasons.update(dict.fromkeys(other, "without it some rows cannot be read"))
                     return again
-        if trial.bad_rows and trial.bad_rows <= max(FEW_BAD_ROWS * trial.rows, 2 * len(self.local)):
+        are_footers = " fields instead of " in trial.problem and trial.bad_rows <= len(self.local)
+        if trial.bad_rows and (trial.bad_rows <= FEW_BAD_ROWS * trial.rows or are_footers):
             table.load["tolerance"] = trial.bad_rows
             table.reasons["tolerance"] = "as many rows cannot be read, such as lines below the table"
             table.questions.append(
@@ -246,8 +247,8 @@ class FileTables:
         if not plain:
             self.skipped[self.group.path] = "empty, so that its columns are not known yet"
             return None
-        encodings = [dialects.encoding_of(path) for path in plain]
-        encoding, why, question = next((e for e in encodings if e[0] != "utf-8"), encodings[0])
+        whole = plain if self.group.format == "zip" else self.local.values()
+        encoding, why, question = dialects.encoding_of_all(whole)
         texts = [dialects.beginning(path, encoding) for path in plain]
         is_text = form == "text"
         form = dialects.text_format(plain[0], encoding) if is_text else form
@@ -264,7 +265,7 @@ class FileTables:
         if is_text and found.keys.get("pattern") == dialects.ANY_LINE:
             self.skipped[self.group.path] = "plain text: nothing separates fields, and no form of a log fits"
             return None
-        if encoding != "utf-8" and not why.startswith("by its"):
+        if encoding != "utf-8" and why != dialects.MARKED:
             found.keys["encoding"] = encoding
             found.reasons["encoding"] = why
         found.questions += [question] if question else []

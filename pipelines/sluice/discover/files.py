@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import duckdb
-import zstandard
 
 from sluice.config.connections import Connections
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.dialects import opened
 from sluice.discover.file_groups import FileGroup, ending, file_format, glob_escaped, grouped, why_left_out
 from sluice.discover.file_parts import apart, parted
 from sluice.discover.file_tables import FileTables
@@ -276,9 +276,8 @@ def _cut(path: Path, copy: Path, budget: int) -> bool:
     if form not in ("csv", "jsonl", "lines", "text") or packed not in ("", ".gz"):
         return False
     stride = max(path.stat().st_size * (8 if packed else 1) // budget, 1) + 1
-    opened: Any = gzip.open if packed else open
-    source: IO[bytes]
-    with opened(path, "rb") as source, opened(copy, "wb") as out:
+    out: IO[bytes]
+    with opened(path) as source, gzip.open(copy, "wb") if packed else copy.open("wb") as out:  # type: ignore[assignment]
         for number, line in enumerate(source):
             if number // BLOCK_LINES % stride == 0:
                 out.write(line)
@@ -287,9 +286,8 @@ def _cut(path: Path, copy: Path, budget: int) -> bool:
 
 def _first_line(path: Path) -> bytes:
     """The beginning of a file, decompressed, up to its first line with a text."""
-    opened: Any = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix.lower(), open)
-    with opened(path, "rb") as source:
-        beginning: bytes = source.read(HEADER_BYTES)
+    with opened(path) as source:
+        beginning = source.read(HEADER_BYTES)
     return next((line for line in beginning.splitlines() if line.strip()), b"")
 
 

@@ -185,9 +185,14 @@ def _default(document: Mapping[str, Any], parameter: Mapping[str, Any]) -> Any:
     for place in (parameter, schema):
         for key in ("default", "example"):
             if place.get(key) is not None:
-                return place[key]
+                return _plain(place[key])
     values = schema.get("enum") or parameter.get("enum") or [None]
-    return values[0]
+    return _plain(values[0])
+
+
+def _plain(value: Any) -> Any:
+    """A value as a parameter: YAML reads a day as a date."""
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _answer(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -240,11 +245,13 @@ def _columns(document: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator
         yield DiscoveredColumn(name, data_type, nullable, _text(schema.get("description")))
 
 
-def _properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _properties(
+    document: Mapping[str, Any], schema: Mapping[str, Any], depth: int = 0
+) -> dict[str, Mapping[str, Any]]:
     """The properties of an object, also those of the schemas it is made of."""
     found: dict[str, Mapping[str, Any]] = {}
-    for part in schema.get("allOf") or []:
-        found |= _properties(document, _resolved(document, part))
+    for part in (schema.get("allOf") or []) if depth < DEPTH else ():  # a schema may be made of itself
+        found |= _properties(document, _resolved(document, part), depth + 1)
     return found | {
         str(name): _resolved(document, inner) for name, inner in _mapping(schema.get("properties")).items()
     }

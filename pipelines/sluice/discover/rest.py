@@ -145,6 +145,7 @@ def _api(address: str, root: Path, name: str, client: _Client, connections: Conn
     first, refused = _first_answer(address, name, client, connections)
     if first is not None and (document := openapi.parse(first.text)):
         return openapi.read(document, address, name)
+    first = first if first is None or _is_json(first) else None
     base = address.rstrip("/") + "/"
     if first is not None and find_page(first) is not None:
         above, _, last = address.rstrip("/").rpartition("/")
@@ -161,9 +162,18 @@ def _api(address: str, root: Path, name: str, client: _Client, connections: Conn
     if refused:
         raise _refusal(refused, name, _usual_auth(name)[0], connections)
     raise UsageError(
-        f"{address} has no OpenAPI document at the usual places, and names no endpoints: which are there? Give the "
-        "URL of the document, or of an endpoint that returns records"
+        f"{address} has no OpenAPI document at the usual places, and does not name endpoints: which are there? Give "
+        "the URL of the document, or of an endpoint that returns records in JSON (files are read from a folder, "
+        "s3:// or sftp://, not over HTTP)"
     )
+
+
+def _is_json(response: requests.Response) -> bool:
+    try:
+        response.json()
+    except (requests.RequestException, ValueError):
+        return False
+    return True
 
 
 def _first_answer(
@@ -220,19 +230,12 @@ def _usual_auth(name: str) -> list[dict[str, str]]:
 
 
 def _share_paginator(source: DiscoveredSource) -> None:
-    """Declare a paginator that most tables have once, for the client."""
-    endpoints = [
-        table.load["endpoint"] for table in source.tables if isinstance(table.load.get("endpoint"), dict)
-    ]
-    declared = [
-        endpoint["paginator"] for endpoint in endpoints if isinstance(endpoint.get("paginator"), dict)
-    ]
-    if not declared:
-        return
-    shared = max(declared, key=declared.count)
-    source.load["client"]["paginator"] = shared
-    for endpoint in endpoints:
-        if endpoint.get("paginator") == shared:
+    """Declare a paginator that all tables have once, for the client."""
+    endpoints = [table.load["endpoint"] for table in source.tables]
+    shared = endpoints[0].get("paginator")
+    if shared and all(endpoint.get("paginator") == shared for endpoint in endpoints):
+        source.load["client"]["paginator"] = shared
+        for endpoint in endpoints:
             del endpoint["paginator"]
 
 

@@ -27,6 +27,8 @@ PARENTS = 3
 GENERIC = {"records", "list", "items", "all", "search", "query", "index", "find"}
 """Last parts of a path that say nothing of the records."""
 REFUSED = (401, 403)
+MOST_ENDPOINTS = 60
+"""Endpoints that are looked at, each with a few requests."""
 
 
 class Client(Protocol):
@@ -64,7 +66,10 @@ class Endpoints:
             name = self._name(listing)
             if self.limits.tables and not any(fnmatchcase(name, pattern) for pattern in self.limits.tables):
                 continue
-            if len(listing.placeholders) > 1:
+            if len(self._names) >= MOST_ENDPOINTS:
+                what = f"more than {MOST_ENDPOINTS} endpoints; look at it with --tables {name}"
+                self.source.skipped[f"GET /{listing.path}"] = what
+            elif len(listing.placeholders) > 1:
                 self.source.skipped[f"GET /{listing.path}"] = (
                     "needs more than one value of another record in its path"
                 )

@@ -10,12 +10,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from sluice.discover import files
 from sluice.discover.dialects import csv_dialect, encoding_of
 from sluice.discover.file_groups import grouped, matches
 from sluice.discover.files import discover_files
 from sluice.discover.value_types import TextColumns
 from sluice.engine.duckdb import load_extension
-from sluice.errors import UsageError
+from sluice.errors import ConnectionError, UsageError
 from tests.python.discover.found import Found
 from tests.python.project import Project
 
@@ -171,6 +172,22 @@ def test_files_that_are_called_alike_and_differ(tmp_path: Path) -> None:
     assert set(found.load()) == set(found.tables)
 
 
+def test_the_encoding_is_that_of_every_file(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    for number in range(30):
+        name = "Müller" if number == 17 else "Ann"
+        write(project.root, f"data/one_{number}.csv", f"id,name\n{number},{name}\n", "windows-1252")
+        packed = "Jürgen" if number == 17 else "Bob"
+        write(project.root, f"data/gz_{number}.csv.gz", f"id,name\n{number},{packed}\n", "windows-1252")
+    write(project.root, "data/mixed_1.csv", "id,name\n1,Zoë\n", "windows-1252")
+    write(project.root, "data/mixed_2.csv", "id,name\n2,Zoë\n")
+    found = Found(project, discover_files, "data")
+    assert [found[name].load["encoding"] for name in ("one", "gz")] == ["windows-1252"] * 2
+    assert "tolerance" not in found["one"].load
+    assert "in different encodings (1 in windows-1252, 1 in utf-8)" in "\n".join(found["mixed"].questions)
+    assert found.load()["one"] == 30
+
+
 def test_a_folder_elsewhere_goes_into_the_connection(found: Found, tmp_path: Path) -> None:
     write(tmp_path, "out/a.csv", "id\n1\n")
     elsewhere = Found(Project(tmp_path / "project"), discover_files, str(tmp_path / "out/a.csv"))
@@ -215,6 +232,51 @@ def test_a_bucket_is_read_by_the_keys_of_its_connection(tmp_path: Path, s3: dict
     assert bucket["day"].load == {"path": "day_*.csv", "format": "csv", "delimiter": ";", "decimal": ","}
     assert bucket.source.load["connection"] == "found"
     bucket.load()
+
+
+def test_an_sftp_server_is_read_by_the_keys_of_its_connection(
+    tmp_path: Path, sftp: dict[str, str | int]
+) -> None:
+    import fsspec
+
+    project = Project(tmp_path / "project")
+    project.connect("found", username=sftp["username"], password=sftp["password"], port=sftp["port"])
+    keys = {k: sftp[k] for k in ("host", "port", "username", "password")}
+    store = fsspec.filesystem("sftp", skip_instance_cache=True, **keys)
+    store.makedirs("/discover", exist_ok=True)
+    with store.open("/discover/days.jsonl", "wb") as out:
+        out.write(b'{"id": 1}\n{"id": 2}\n')
+    server = Found(project, discover_files, f"sftp://{sftp['host']}/discover")
+    assert server["days"].load == {"path": "days.jsonl", "format": "jsonl"}
+    assert server.load() == {"days": 2}
+    other = Project(tmp_path / "other")
+    other.connect("found", username=sftp["username"], password="wrong-one", port=sftp["port"])
+    with pytest.raises(ConnectionError, match="cannot reach the SFTP server") as error:
+        Found(other, discover_files, f"sftp://{sftp['host']}/discover")
+    assert "wrong-one" not in str(error.value)
+
+
+def test_of_large_files_a_part_is_read_that_is_spread_over_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LOCAL_BYTES", 60_000)
+    project = Project(tmp_path / "project")
+    lines = [f"{number},x{number}\n" for number in range(20_000)]
+    write(project.root, "data/large.csv", "id,name\n" + "".join(lines))
+    for part in range(20):
+        rows = "".join(lines[part * 1000 : part * 1000 + 1000])
+        write(project.root, f"data/part_{part:02}.csv", "id,name\n" + rows)
+    found = Found(project, discover_files, "data")
+    for name in ("large", "part"):
+        table = found[name]
+        assert not table.is_whole
+        assert table.rows is not None
+        assert 15_000 < table.rows < 25_000
+        assert "the rest may have other values" in "\n".join(table.questions)
+        seen = found.con.execute(f"select count(*), max(id) from {table.relation}").fetchone()
+        assert seen is not None
+        assert seen[0] < 10_000
+        assert seen[1] > 15_000
 
 
 # -- names ---------------------------------------------------------------------------------------------

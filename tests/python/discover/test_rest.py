@@ -210,7 +210,6 @@ def test_an_openapi_document_says_what_there_is(tmp_path: Path, api: Api) -> Non
     assert found.source.load["client"] == {
         "base_url": f"{api.url}/v1/",
         "auth": {"type": "bearer", "token": "${found.token}"},
-        "paginator": {"type": "page_number", "base_page": 1, "page_param": "page", "total_path": None},
     }
     orders = found["orders"]
     assert orders.comment == "Orders of customers."
@@ -219,6 +218,7 @@ def test_an_openapi_document_says_what_there_is(tmp_path: Path, api: Api) -> Non
         "data_selector": "data",
         "params": {"shop": "eu", "updated_since": "{incremental.start_value}"},
         "incremental": {"cursor_path": "updated_at", "initial_value": "2000-01-01T00:00:00Z"},
+        "paginator": {"type": "page_number", "base_page": 1, "page_param": "page", "total_path": None},
     }
     assert {c.name: c.comment for c in orders.columns}["id"] == "Identifier of the order."
     assert found.types("orders")["note"] == "text"  # which no record has
@@ -254,6 +254,44 @@ def test_an_api_that_refuses_says_which_secret_to_set(tmp_path: Path, api: Api) 
     api.answer = lambda request: Answer({"orders": "/orders"}) if request.path == "/" else Answer({}, 401)
     with pytest.raises(ConnectionError, match="CONNECTIONS__FOUND__TOKEN"):
         Found(Project(tmp_path / "two"), discover_rest, api.url)
+
+
+def test_a_document_that_is_made_of_itself(tmp_path: Path, api: Api) -> None:
+    schema = {"allOf": [{"$ref": "#/components/schemas/Order"}], "properties": {"id": {"type": "integer"}}}
+    operation = {
+        "responses": {"200": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/Order"}}}}
+    }
+    day = {"name": "day", "in": "query", "required": True, "schema": {"example": "2026-01-01"}}
+    document = {
+        "swagger": "2.0",
+        "host": api.url.removeprefix("http://"),
+        "schemes": ["http"],
+        "components": {"schemas": {"Order": schema}},
+        "paths": {"/orders": {"get": {**operation, "parameters": [day]}}},
+    }
+    text = yaml.safe_dump(document).replace("'2026-01-01'", "2026-01-01")  # which YAML reads as a date
+    api.answer = lambda request: (
+        Answer(text.encode(), headers={"Content-Type": "application/yaml"})
+        if request.path == "/swagger.json"
+        else Answer(ORDERS[:2] if request.query.get("day") == "2026-01-01" else [])
+    )
+    found = Found(Project(tmp_path / "project"), discover_rest, f"{api.url}/swagger.json")
+    assert found["orders"].load["endpoint"]["params"] == {"day": "2026-01-01"}
+    assert found.load() == {"orders": 2}
+
+
+def test_what_is_not_json_is_no_api(tmp_path: Path, api: Api) -> None:
+    for content, kind in (
+        (b"id,name\n1,x\n", "text/csv"),
+        (b"<html>", "text/html"),
+        (b"\x00\xff", "x/y"),
+        (b"", ""),
+    ):
+        api.answer = lambda request, c=content, k=kind: (  # type: ignore[misc]
+            Answer(c, headers={"Content-Type": k}) if request.path == "/a.csv" else Answer({}, 404)
+        )
+        with pytest.raises(UsageError, match="not over HTTP"):
+            Found(Project(tmp_path / f"project{len(content)}"), discover_rest, f"{api.url}/a.csv")
 
 
 def test_links_of_the_root_are_endpoints(tmp_path: Path, api: Api) -> None:
