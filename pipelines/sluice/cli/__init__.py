@@ -28,6 +28,7 @@ from sluice.cli.output import err, out
 from sluice.cli.publish import publish
 from sluice.cli.review import review
 from sluice.cli.run import build, run
+from sluice.cli.sample import sample
 from sluice.cli.schema import schema
 from sluice.cli.serve import serve
 from sluice.cli.status import runs, status
@@ -82,6 +83,7 @@ for command in (
     status,
     runs,
     env,
+    sample,
     publish,
     catalog,
     serve,

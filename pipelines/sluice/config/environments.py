@@ -99,9 +99,13 @@ def refuse_shared_folders(environment: Environment, others: Sequence[Environment
 def refuse_foreign_files(environment: Environment, others: Sequence[Environment]) -> None:
     """Raise DeclarationError if what dbt does on a target could write a file of another one."""
     for other in others:
-        if environment.warehouse and other.owns(environment.warehouse):
+        built = environment.warehouse
+        is_production = (
+            other.name == PRODUCTION and built == other.warehouse
+        )  # others may share a file on purpose
+        if built and (is_production or built.is_relative_to(other.home)):
             raise DeclarationError(
-                f"the target {environment.name} would build {environment.warehouse}, which is {other.name}'s: give it "
+                f"the target {environment.name} would build {built}, which is {other.name}'s: give it "
                 f"a file of its own in the `path` of {PROFILES}"
             )
         for each, file in environment.attached:

@@ -23,6 +23,7 @@ WRITING_SECONDS = 2.0
 """How long dbt may take to write a file."""
 TABLE_KINDS = ("seed", "snapshot", "model")
 COMMENT = re.compile(r"^\s*\{#-?\s*(.+?)\s*-?#\}", re.DOTALL)
+SOURCE_CALL = re.compile(r"source\(['\"](.+?)['\"], ['\"](.+?)['\"]\)")
 SENTENCE = re.compile(r"^(.+?[.!?])(\s|$)", re.DOTALL)
 
 
@@ -424,10 +425,11 @@ def _data_test(entry: Json, tables: Mapping[str, Table], names: Mapping[str, str
     attached = str(entry.get("attached_node") or "")
     affected = (attached,) if attached else _parents(entry)
     if not attached and parents:
-        # A test of a source has no attached node; of relationships it names the table that is referred to first. A
-        # singular test compares tables: it is about the one that is furthest down.
+        # A test of a source has no attached node. A singular test compares tables: it is about the one furthest down.
         last = max(parents, key=lambda p: _rank(tables[p].layer)) if not metadata else parents[0]
-        attached = parents[-1] if metadata.get("name") == "relationships" else last
+        source = SOURCE_CALL.search(str(kwargs.get("model")))
+        ending = f".{source[1]}.{source[2]}" if source else ""
+        attached = next((p for p in parents if ending and p.endswith(ending)), last)
     to = None
     if metadata.get("name") == "relationships":
         other = next((p for p in parents if p != attached), attached)

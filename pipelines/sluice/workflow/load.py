@@ -9,11 +9,16 @@ from sluice.config.declaration import Source
 from sluice.config.environments import RAW
 from sluice.config.profile import PROFILES
 from sluice.config.settings import Settings
+from sluice.engine import engine
 from sluice.errors import UsageError
 from sluice.extract.contract import LoadOptions
 from sluice.load.results import ProgressListener, SourceResult
 from sluice.load.run import load as load_sources
 from sluice.runs.store import RunStore
+from sluice.sql import first_value, literal
+
+SCHEMA, MARK = "sluice", "sample"
+"""The schema of raw that holds what is known about runs, and its table in a sample."""
 
 
 def load(
@@ -28,9 +33,14 @@ def load(
 
     is_complete: false if sources with a mistake were left out, so that the run counts as failed.
     Raises LockedError when another process works on the warehouse for longer than `settings.lock_seconds`, and
-    UsageError if raw is another environment's.
+    UsageError if raw is another environment's, or a sample.
     """
     refuse_foreign_raw(settings)
+    if settings.environment and is_sample(settings):
+        raise UsageError(
+            f"nothing is loaded: {settings.raw} is a sample, and a load would leave gaps in it. `sluice sample` takes "
+            "another one; to load everything, move that file away first"
+        )
     store = RunStore(settings.ledger)
     run_id = store.begin("load")
     status = "failed"
@@ -53,3 +63,15 @@ def refuse_foreign_raw(settings: Settings) -> None:
                 f"nothing is loaded on the target {settings.environment.name}: what {PROFILES} attaches as {RAW}, "
                 f"{settings.raw}, is {other.name}'s. `sluice load -t {other.name}` loads it"
             )
+
+
+def is_sample(settings: Settings) -> bool:
+    """Whether `sluice sample` has filled raw; raises LockedError if it is written for too long."""
+    if not settings.raw.is_file():
+        return False
+    with engine().open_read_only({RAW: settings.raw}, settings.home / "tmp", settings.lock_seconds) as con:
+        marks = (
+            f"select count(*) from duckdb_tables() where database_name = {literal(RAW)}"
+            f" and schema_name = {literal(SCHEMA)} and table_name = {literal(MARK)}"
+        )
+        return bool(first_value(con, marks))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from sluice.cli import app
@@ -20,10 +21,26 @@ from sluice.errors import DeclarationError, UsageError
 from sluice.extract.contract import LoadOptions
 from sluice.workflow.build import build
 from sluice.workflow.load import load
+from sluice.workflow.sample import sample
 from tests.blocks import ROOT, blocks
 
 PAGE = ROOT / "docs" / "environments.md"
 VARIABLES = ("SLUICE_HOME", TARGET, "DBT_TARGET_PATH", "ROASTERY_PROD")
+DELIVERED = "delivery,batch\n1,B-1001\n2,B-1001\n3,B-1002\n"
+DELIVERIES = {
+    "name": "deliveries",
+    "config": {"meta": {"load": {"path": "deliveries*.csv", "format": "csv"}}},
+    "columns": [
+        {"name": "delivery", "data_type": "bigint"},
+        {
+            "name": "batch",
+            "data_type": "text",
+            "data_tests": [
+                {"relationships": {"arguments": {"to": "ref('stg_roastery__batches')", "field": "batch_id"}}}
+            ],
+        },
+    ],
+}
 VIEW = 'select batch_id, green_kg from {{ ref("stg_roastery__batches") }}'
 
 
@@ -35,6 +52,9 @@ class Roastery:
         files = {b.file: b.text for p in ("install.md", PAGE.name) for b in blocks(PAGE.parent / p) if b.file}
         table = files["models/rpt_batches.sql"].replace("stg_roastery__batches", "int_batches_weighed")
         files |= {"models/int_batches_weighed.sql": VIEW, "models/rpt_batches.sql": table}
+        source = yaml.safe_load(files["sources/roastery.yml"])
+        source["sources"][0]["tables"].append(DELIVERIES)
+        files |= {"sources/roastery.yml": yaml.safe_dump(source), "data/deliveries.csv": DELIVERED}
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
@@ -115,6 +135,25 @@ def test_what_is_not_built_is_read_from_production_and_nothing_is_written_there(
         ("rpt_batches",)
     ]
     (roastery.root / "warehouse/dev/dev.duckdb").unlink()
+    assert roastery.contents("warehouse/prod") | roastery.contents("target/env/prod") == before
+
+
+def test_a_sample_of_production_is_whole_and_is_not_loaded(roastery: Roastery) -> None:
+    """The test compares a source with a model, whose column another name in raw has."""
+    before = roastery.contents("warehouse/prod") | roastery.contents("target/env/prod")
+    taken = sample(load_settings(), rows=1)
+    assert taken.relationships == ["roastery.deliveries.batch → roastery.batches.batch"]
+    assert taken.rows["roastery.batches"] == (1, 2)
+    delivered = "select distinct d.batch = b.batch from roastery.deliveries d, roastery.batches b"
+    assert roastery.rows("warehouse/dev/raw.duckdb", delivered) == [(True,)]
+    assert sample(load_settings(), days=1).rows["roastery.batches"] == (2, 2)
+    with pytest.raises(UsageError, match=r"nothing is loaded: .* is a sample"):
+        load(load_settings(), [], LoadOptions())
+    with duckdb.connect(str(roastery.root / "warehouse/dev/raw.duckdb")) as con:
+        con.execute("drop table sluice.sample")
+    with pytest.raises(UsageError, match="was loaded and is not overwritten"):
+        sample(load_settings(), rows=1)
+    (roastery.root / "warehouse/dev/raw.duckdb").unlink()
     assert roastery.contents("warehouse/prod") | roastery.contents("target/env/prod") == before
 
 
