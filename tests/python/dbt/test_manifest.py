@@ -61,3 +61,42 @@ def test_without_a_manifest_or_with_a_broken_one_it_says_what_to_do(tmp_path: Pa
     (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(SluiceError, match="is broken"):
         read_manifest(tmp_path)
+
+
+def test_of_relationships_of_a_source_the_one_that_is_tested_refers_to_the_other() -> None:
+    """dbt attaches tests of sources to no node, and lists their parents in no fixed order."""
+    deliveries = {
+        "unique_id": "source.p.shop.deliveries",
+        "source_name": "shop",
+        "name": "deliveries",
+        "schema": "shop",
+    }
+    deliveries |= {"resource_type": "source"}
+    batches = {**deliveries, "unique_id": "source.p.shop.batches", "name": "batches"}
+    for parents in ([deliveries, batches], [batches, deliveries]):
+        test = {
+            "unique_id": "test.p.x",
+            "resource_type": "test",
+            "name": "x",
+            "depends_on": {"nodes": [parent["unique_id"] for parent in parents]},
+            "test_metadata": {
+                "name": "relationships",
+                "kwargs": {
+                    "column_name": "batch",
+                    "field": "id",
+                    "to": "source('shop', 'batches')",
+                    "model": "{{ get_where_subquery(source('shop', 'deliveries')) }}",
+                },
+            },
+        }
+        found = Manifest(
+            {
+                "nodes": {"test.p.x": test},
+                "sources": {source["unique_id"]: source for source in (deliveries, batches)},
+            }
+        ).tests["test.p.x"]
+        assert (found.table, found.column, found.to) == (
+            "source.p.shop.deliveries",
+            "batch",
+            ("source.p.shop.batches", "id"),
+        )

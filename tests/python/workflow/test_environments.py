@@ -93,7 +93,7 @@ def roastery(tmp_path_factory: pytest.TempPathFactory) -> Roastery:
     project = Roastery(tmp_path_factory.mktemp("roastery"))
     scripts = [block.text for block in blocks(PAGE) if block.language == "sh"]
     project.shown = project.shell(scripts[0])  # type: ignore[attr-defined]
-    project.deferring = scripts[1]  # type: ignore[attr-defined]
+    project.deferring, project.sampling = scripts[1:]  # type: ignore[attr-defined]
     return project
 
 
@@ -141,6 +141,7 @@ def test_what_is_not_built_is_read_from_production_and_nothing_is_written_there(
 def test_a_sample_of_production_is_whole_and_is_not_loaded(roastery: Roastery) -> None:
     """The test compares a source with a model, whose column another name in raw has."""
     before = roastery.contents("warehouse/prod") | roastery.contents("target/env/prod")
+    roastery.shell(roastery.sampling)  # type: ignore[attr-defined]
     taken = sample(load_settings(), rows=1)
     assert taken.relationships == ["roastery.deliveries.batch → roastery.batches.batch"]
     assert taken.rows["roastery.batches"] == (1, 2)
