@@ -25,6 +25,7 @@ from sluice.workflow.sample import sample
 from tests.blocks import ROOT, blocks
 
 PAGE = ROOT / "docs" / "environments.md"
+pytestmark = pytest.mark.timeout(400)  # the first test builds the project
 VARIABLES = ("SLUICE_HOME", TARGET, "DBT_TARGET_PATH", "ROASTERY_PROD")
 DELIVERED = "delivery,batch\n1,B-1001\n2,B-1001\n3,B-1002\n"
 DELIVERIES = {
