@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.output import out, project, shown
+from sluice.cli.output import err, out, project, shown
 
 if TYPE_CHECKING:
     from sluice.config.settings import Settings
@@ -75,15 +75,16 @@ def discover(
 
 
 def _print_models(settings: Settings, saved: Saved) -> None:
-    """The files by folder, what is left to do, and what existing files lack."""
+    """The files by folder and what is left to do; on standard output alone what existing files lack."""
     for folder, files in groupby(saved.written, key=lambda file: file.parent):
         names = [file.name for file in files]
         said = names[0] if len(names) == 1 else f"{len(names)} files"
         out.print(f"{shown(settings, folder)}: {said}", markup=False)
     if saved.kept:
-        out.print(f"{len(saved.kept)} files exist and stay as they are", markup=False)
+        err.print(f"{len(saved.kept)} files exist and stay as they are", markup=False)
     for note in saved.notes:
-        out.print(note, markup=False)
+        err.print(note, markup=False)
+    if saved.patches:
+        err.print("They lack this, which `git apply` takes:", markup=False)
     for patch in saved.patches:
-        out.print("A file that exists lacks this; `git apply` takes it:", markup=False)
-        out.print(patch, markup=False, soft_wrap=True)
+        typer.echo(patch, nl=False)

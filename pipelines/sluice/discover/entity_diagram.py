@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sluice.discover.contract import Relationship
 from sluice.discover.staged_tables import StagedColumn, StagedTable
 
 FILE = "docs/entities.md"
+CONSTRAINT = "constraint"
 SURE = 0.9
 """Confidence of the references in the diagram; the table below it has the others, too."""
 HEAD = """# Entities
@@ -28,6 +30,22 @@ def with_diagram(before: str | None, source: str, diagram: str) -> str:
     if found.search(text):
         return found.sub(lambda _: part, text, count=1)
     return f"{text.rstrip()}\n\n{part}"
+
+
+def as_declared_before(
+    before: str | None, source: str, relationships: Sequence[Relationship]
+) -> list[Relationship]:
+    """The relationships, with those declared that the source's part in the file calls a constraint.
+
+    Raw knows no foreign keys: what the system said of them when it was looked at is kept here.
+    """
+    begin, end = _marks(source)
+    part = (before or "").partition(begin)[2].partition(end)[0]
+    rows = {line.rsplit("|", 3)[0] for line in part.splitlines() if line.endswith(f"| {CONSTRAINT} |")}
+    return [
+        replace(r, declared=True, confidence=1.0) if _row(source, r).rsplit("|", 3)[0] in rows else r
+        for r in relationships
+    ]
 
 
 def _marks(source: str) -> tuple[str, str]:
@@ -87,7 +105,7 @@ def _line(source: str, r: Relationship, tables: dict[tuple[str, str], StagedTabl
 
 
 def _row(source: str, r: Relationship) -> str:
-    known = "constraint" if r.declared else f"{r.reason} (confidence {r.confidence:.2f})"
+    known = CONSTRAINT if r.declared else f"{r.reason} (confidence {r.confidence:.2f})"
     columns, there = ", ".join(r.columns), ", ".join(r.to_columns)
     cells = (_name(source, r.table), columns, f"{'.'.join(r.to_table)} ({there})", _share(r.coverage), known)
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "/") for cell in cells) + " |"

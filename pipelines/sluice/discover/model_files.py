@@ -18,7 +18,7 @@ from sluice.config.sources import load_sources, read_sources
 from sluice.config.yaml_file import Lines, dig, read_yaml
 from sluice.discover.contract import DiscoveredSource, Relationship
 from sluice.discover.entity_diagram import FILE as DIAGRAM
-from sluice.discover.entity_diagram import diagram, with_diagram
+from sluice.discover.entity_diagram import as_declared_before, diagram, with_diagram
 from sluice.discover.first_mart import Mart, choose_mart, mart_entry, mart_sql, mart_test_name, mart_test_sql
 from sluice.discover.raw_sources import sources_in_raw
 from sluice.discover.relationships import find
@@ -113,6 +113,9 @@ def propose_models(
     sources = {source.name: source for source in load_sources(settings.sources, [name])}
     seen = {table.name: table for table in found.tables} if found else {}
     tables = stage_source(sources[name], seen, con)
+    file = settings.root / DIAGRAM
+    before = file.read_text(encoding="utf-8") if file.is_file() else None
+    relationships = as_declared_before(before, name, relationships)
     references = _references(settings, name, tables, relationships, existing)
     entries = [staging_entry(table, references[table.name]) for table in tables]
     staging = existing.folder / "staging" / name
@@ -131,8 +134,6 @@ def propose_models(
         texts |= _with_entries(marts / f"_{name}__models.yml", mart_entries, new, docs, existing)
     if docs:
         texts |= _docs_file(existing.folder / "_docs" / f"{name}.md", docs)
-    file = settings.root / DIAGRAM
-    before = file.read_text(encoding="utf-8") if file.is_file() else None
     texts[file] = with_diagram(before, name, diagram(name, tables, relationships))
     without = [table.name for table in sources[name].tables if table.name not in {t.name for t in tables}]
     notes += [f"{name}.{table} declares no columns, so it has no model yet" for table in without]

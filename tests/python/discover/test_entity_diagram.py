@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sluice.config.sources import load_sources
-from sluice.discover.entity_diagram import diagram, with_diagram
+from sluice.discover.entity_diagram import as_declared_before, diagram, with_diagram
 from sluice.discover.staged_tables import stage_source
 from tests.python.discover.odd_project import RELATIONSHIPS, SHOP, OddProject
 
@@ -42,3 +43,11 @@ def test_the_part_of_a_source_is_replaced_and_others_stay() -> None:
     again = with_diagram(both, "shop", "new\n")
     assert "old" not in again
     assert [word for word in again.split() if word in ("new", "other", "Mine.")] == ["new", "other", "Mine."]
+
+
+def test_a_constraint_stays_one_when_only_raw_is_looked_at(drawn: str) -> None:
+    before = with_diagram(None, SHOP, drawn)
+    in_raw = [replace(r, declared=False, confidence=0.95) for r in RELATIONSHIPS]
+    known = as_declared_before(before, SHOP, in_raw)
+    assert [r.columns for r in known if r.declared] == [r.columns for r in RELATIONSHIPS if r.declared]
+    assert not any(r.declared for r in as_declared_before(None, SHOP, in_raw))
