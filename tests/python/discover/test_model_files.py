@@ -83,6 +83,7 @@ def test_the_models_build_and_are_published(built: OddProject) -> None:
     assert name != "Name 3", "a name is masked"
 
 
+@pytest.mark.full  # it compiles and reads the project: 20 s
 def test_the_models_keep_the_conventions(odd: OddProject, saved: Saved) -> None:
     _, problems = check_conventions(odd.settings)
     assert not [str(p) for p in problems if "macros" not in p.file.parts and "generic" not in p.file.parts]
