@@ -35,7 +35,13 @@ PERSON_WORDS = frozenset(
     " supportrep operator technician handledby reportedby reporter".split()
 )
 """Joined words of a column that points to a person who did or does something."""
-PEOPLE = frozenset("user employee staff person people member worker account agent operator".split())
+MEASURES = frozenset(
+    "amount quantity qty price cost total sum value rate discount tax balance score rating weight height width length"
+    " size duration percent pct share count hours salary freight stock level units".split()
+)
+"""Words of columns that measure something and so do not identify it."""
+PEOPLE = frozenset("user employee staff person member worker".split())
+IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman", "indices": "index"}
 PLACES = frozenset(
     "store shop branch warehouse supplier vendor office location venue airport site depot station region city country"
     " restaurant hotel factory plant outlet facility school campus court bank publisher manufacturer"
@@ -53,6 +59,8 @@ def words(name: str) -> tuple[str, ...]:
 @cache
 def singular(word: str) -> str:
     """An English plural's singular; other words as they are."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
     if len(word) < 4 or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies") and word != "series":
@@ -114,14 +122,17 @@ def names_table(column: str, own_table: str, table: str, key: str) -> float:
     """How well `column` of `own_table` is named as a reference to `key` of `table`, from 0 to 1."""
     stem, target, key_stem = column_stem(column), table_stem(table), column_stem(key)
     joined = "".join(words(column.rpartition(".")[2]))
+    if set(words(column)) & MEASURES and not is_identifier(column):
+        return 0.0
     if own_table == table and (joined in SELF_WORDS or stem in SELF_WORDS):
         return 0.9
     names_the_key = not key_stem or same_word(key_stem, target)
+    by_role = _names_person(joined, stem, target, names_the_key)
     if own_table == table:  # another row of the same table: parent_category_id, ReportsToEmployee
         role = stem.removesuffix(target) if stem != target else ""
-        return 0.9 if role and names_the_key and role in SELF_WORDS else 0.0
-    return max(_names_row(stem, own_table, target, names_the_key), _names_key(column, stem, key, key_stem, target),
-               _names_person(joined, stem, target, names_the_key))  # fmt: skip
+        return 0.9 if role and names_the_key and role in SELF_WORDS else by_role
+    by_row = _names_row(stem, own_table, target, names_the_key)
+    return max(by_row, _names_key(column, stem, key, key_stem, target), by_role)
 
 
 def _names_row(stem: str, own_table: str, target: str, names_the_key: bool) -> float:
@@ -152,5 +163,5 @@ def _names_key(column: str, stem: str, key: str, key_stem: str, target: str) -> 
 
 def _names_person(joined: str, stem: str, target: str, names_the_key: bool) -> float:
     """By what a person does."""
-    people = target in PEOPLE or any(target.endswith(word) for word in PEOPLE)
+    people = any(target.endswith(word) for word in PEOPLE)
     return 0.75 if names_the_key and people and (joined in PERSON_WORDS or stem in PERSON_WORDS) else 0.0

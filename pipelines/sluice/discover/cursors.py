@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from sluice.discover.column_words import words
+from sluice.discover.column_words import singular, words
 from sluice.discover.contract import DiscoveredSource, Proposal
 from sluice.discover.fields import Field, TableFields
 from sluice.sql import one_row
@@ -28,7 +28,7 @@ PLANNED = frozenset(
 )
 """Words of times that may lie ahead without a change of the row."""
 APPENDED = frozenset(
-    "event log history line message transaction audit entry reading measurement view click movement visit track"
+    "event log history line message transaction audit entry reading measurement view click movement visit"
     " metric".split()
 )
 """Words of tables whose rows are seldom changed."""
@@ -110,6 +110,12 @@ def _change(
             "a load that reads by it would miss rows. Is there another column?"
         )
         return
+    if column.field.distinct == 1 and found.rows > 1:
+        table.questions.append(
+            f"{name} looks like the time of the last change, but is the same in all {found.rows:,} rows: "
+            "does anybody update it?"
+        )
+        return
     stale = _stale(con, found, column, times)
     if stale:
         table.questions.append(
@@ -188,12 +194,15 @@ def _integer_key(found: TableFields) -> Field | None:
 
 def _insertion(con: duckdb.DuckDBPyConnection, found: TableFields, created: list[_Times]) -> None:
     """Without a time of change: what shows new rows, for a table whose rows are only added."""
-    table, name = found.table, frozenset(word.removesuffix("s") for word in words(found.table.name))
+    table = found.table
     kept = [t for t in created if not t.missing and not t.future and not t.days_only]
     key = _integer_key(found)
-    appended = bool(name & APPENDED)
-    reason = "shows new rows and no changes; right if rows are only ever added"
-    if kept:
-        table.cursor = Proposal(kept[0].field.name, reason, 0.7 if appended else 0.5)
-    elif key and appended and key.lowest is not None and key.lowest >= 0:
-        table.cursor = Proposal(key.name, reason, 0.6)
+    appended = bool({singular(word) for word in words(table.name)} & APPENDED)
+    if kept and appended:
+        reason = "shows new rows and no changes; right if rows are only ever added"
+        table.cursor = Proposal(kept[0].field.name, reason, 0.7)
+    elif kept or (key and appended):
+        name = kept[0].field.name if kept else key.name if key else ""
+        table.questions.append(
+            f"are rows only ever added? Then {name} is the cursor; else the table is read whole"
+        )

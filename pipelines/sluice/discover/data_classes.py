@@ -113,10 +113,11 @@ STREETS = re.compile(
     r"|direccion|indirizzo|rue|calle|full_?address|hausnummer)"
 )
 POSTCODES = re.compile(r"(zip|zip_?code|post_?code|postal_?code|plz|postal|postleitzahl|cap|codigo_postal)")
-TOWNS = re.compile(r"(city|town|ort|stadt|ville|ciudad|citta|suburb|district|municipality|village)")
+TOWNS = re.compile(r"(city|town|ort|stadt|ville|ciudad|citta|suburb|municipality|village)")
 ROLES = re.compile(
     r"^(ship(ping|_?to)?|bill(ing|_?to)?|delivery|home|mail(ing)?|work|customer|buyer|recipient|sender|contact"
-    r"|invoice|to|from|primary|residential|postal)_?(?=.)"
+    r"|invoice|to|from|primary|residential)"
+    r"(_(?=.)|(?=(street|str|address|addr|city|town|zip|post|plz|name)))"
 )
 """What stands before a part of an address."""
 PERSONS = frozenset(
@@ -293,15 +294,20 @@ def _name_of(
     if subject in PERSONS or (joined in PERSONS and passed["person"] >= 0.6):
         return Proposal("name", f"name of a person; {_counted(passed['letters'], seen)} could be it", 0.93)
     if subject in FIRMS or joined in ("company", "firm"):
-        if context.is_people or any(
-            p.value in ("email", "phone", "tax_id") for f, p in classes.items() if f.table == field.table
+        if (
+            context.is_people
+            or not context.is_place
+            and any(
+                p.value in ("email", "phone", "tax_id") for f, p in classes.items() if f.table == field.table
+            )
         ):
             return Proposal(
                 "name", "name of a firm in a table of people; personal where one person is the firm", 0.7
             )
         return None
-    if joined not in ("name", "title") or joined == "title":
-        return None
+    if joined != "name":
+        role = ROLES.sub("", name) == "name" and context.refers_to_people
+        return Proposal("name", "name of who gets it", 0.85) if role else None
     people = context.is_people or _siblings(field, classes)
     if people and passed["person"] >= 0.3:
         return Proposal("name", f"names rows of people; {_counted(passed['person'], seen)} could be it", 0.9)

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import duckdb
 
-from sluice.discover.column_words import column_stem, is_identifier, same_word, table_stem, words
+from sluice.discover.column_words import MEASURES, column_stem, is_identifier, same_word, table_stem, words
 from sluice.discover.contract import DiscoveredSource, Proposal
 from sluice.discover.fields import Field, TableFields
 from sluice.sql import one_row, quoted
@@ -25,11 +25,8 @@ PART_WORDS = frozenset(
     " kind step index ordinal revision valid from start effective week hour from to".split()
 )
 """Words of columns that are part of a composite key beside identifiers."""
-MEASURES = frozenset(
-    "amount quantity qty price cost total sum value rate discount tax balance score rating weight height width length"
-    " size duration percent pct share count hours salary freight stock level units".split()
-)
-"""Words of columns that measure something and so do not identify it."""
+NATURAL = frozenset("sku ean isbn gtin upc vin slug barcode".split())
+"""Words of what identifies things outside of the system."""
 NEARLY = 0.98
 """From this share of distinct values on, a column that is called like a key has repetitions, not another meaning."""
 
@@ -96,6 +93,7 @@ def _likeness(found: TableFields, name: str) -> float:
             0.5 if not stem or same_word(stem, target) else 0.35 if stem and target.endswith(stem) else 0.2
         )
         score += 0.25 if {"id", "uuid", "guid", "pk"} & {words(name)[-1], words(name)[-1][-2:]} else 0.0
+    score += 0.15 if words(name)[-1] in NATURAL else 0.0
     score += 0.1 if found.columns and found.columns[0].name == name else 0.0
     score += 0.1 if field.kind == "integer" or (field.lowest == field.highest and field.lowest) else 0.0
     if set(words(name)) & MEASURES or field.kind in ("date", "timestamp"):
@@ -115,7 +113,7 @@ def _single(found: TableFields, unique: list[Field]) -> None:
         table.questions.append(
             f"{best.name} is unique in {_rows(found)}, but not named like a key: what identifies a row?"
         )
-        if score < 0 or found.rows < FEW_ROWS:
+        if score < 0.1 or found.rows < FEW_ROWS:
             return
     tied = [field.name for field in ranked[1:] if score - _likeness(found, field.name) < 0.1 and score >= 0.2]
     if tied:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from sluice.discover import composite_references, data_classes
-from sluice.discover.column_words import column_stem, names_table, same_word, table_stem
+from sluice.discover.column_words import column_stem, is_identifier, names_table, same_word, table_stem
 from sluice.discover.contract import DiscoveredSource, Relationship
 from sluice.discover.data_classes import Classes
 from sluice.discover.fields import Field, TableFields, read_fields
@@ -116,7 +116,7 @@ def _is_possible(pair: Overlap) -> bool:
         return True
     stem = column_stem(child.name)
     is_own_key = child.is_unique and (not stem or same_word(stem, table_stem(child.table)))
-    return not is_own_key and not pair.child.without_prefix and not pair.key.without_prefix
+    return not is_own_key and not pair.child.prefix and not pair.key.prefix
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _judge(
     share = min(1.0, pair.share / sampled)
     rarity = _rarity(pair)
     if child.source == key.source:
-        confidence = _within(share, name, rarity, child)
+        confidence = _within(pair, share, name, rarity)
     else:
         same_class = child in classes and key in classes and classes[child].value == classes[key].value
         confidence = _across(pair, share, name, rarity, same_class and classes[child].value in SHARED)
@@ -155,9 +155,13 @@ def _sampled_share(table: TableFields) -> float:
 def _rarity(pair: Overlap) -> float:
     """How unlikely it is that the child's values are in the key by chance: 0, 0.5 or 1."""
     child, key = pair.child.field, pair.key.field
-    if pair.key.without_prefix or pair.child.without_prefix:
-        longest = max(len(str(key.highest or 0)) if not key.is_text else key.highest or 0, 1)
-        return 0.0 if longest <= 7 else 1.0 if child.distinct >= 10 else 0.5
+    if pair.key.prefix or pair.child.prefix:
+        longest = (
+            (key.highest or 0) - len(pair.key.prefix) if key.kind == "text" else len(str(key.highest or 0))
+        )
+        if longest <= 3 or (pair.key.is_digits and key.distinct > 0.02 * 10 ** min(longest, 18)):
+            return 0.0
+        return 1.0 if child.distinct >= 10 else 0.5
     if key.kind == "integer":
         lowest, highest = key.lowest or 0, key.highest or 0
         span = 10 ** min(highest, 18) if key.is_text else highest - lowest + 1
@@ -169,7 +173,16 @@ def _rarity(pair: Overlap) -> float:
     return 1.0 if child.distinct >= 5 and (child.lowest or 0) >= 4 else 0.5
 
 
-def _within(share: float, name: float, rarity: float, child: Field) -> float:
+def _reaches(pair: Overlap) -> bool:
+    """Whether enough of a key that counts is used: positions of lines are all among the first few numbers."""
+    child, key = pair.child.field, pair.key.field
+    return key.kind != "integer" or key.distinct <= 50 or child.distinct >= 0.03 * key.distinct
+
+
+def _within(pair: Overlap, share: float, name: float, rarity: float) -> float:
+    child = pair.child.field
+    if not rarity and name < WELL_NAMED and not _reaches(pair):
+        return 0.0
     if name >= NAMED and share >= ORPHANS_NAMED:
         confidence = 0.97 if name >= WELL_NAMED else 0.9 if rarity else 0.8
         return confidence if share == 1 else confidence - 0.05
@@ -185,7 +198,8 @@ def _across(pair: Overlap, share: float, name: float, rarity: float, same_class:
         return 0.9 if shared >= FEW_SHARED and (share >= 0.01 or shared >= 100) else 0.0
     if rarity == 0:
         counts_own_rows = child.is_unique and child.kind == "integer"
-        if counts_own_rows or name < 0.7 or share < ORPHANS_NAMED:
+        is_named = name >= 0.7 and (child.kind != "integer" or is_identifier(child.name))
+        if counts_own_rows or not is_named or not _reaches(pair) or share < ORPHANS_NAMED:
             return 0.0
         return 0.85 if name >= WELL_NAMED else 0.7
     if share >= ORPHANS_NAMED and name >= NAMED:
@@ -222,7 +236,7 @@ def _rank(one: _Judged, tables: Mapping[tuple[str, str], TableFields]) -> tuple[
     key = one.overlap.key.field
     proposed = tables[key.source, key.table].table.primary_key
     is_primary = proposed is not None and proposed.value == (key.name,)
-    is_plain = not one.overlap.key.without_prefix and not one.overlap.child.without_prefix
+    is_plain = not one.overlap.key.prefix and not one.overlap.child.prefix
     return (one.name, one.confidence, round(one.overlap.share, 2), is_primary, is_plain, -key.distinct)
 
 
@@ -244,10 +258,7 @@ def _relationship(con: duckdb.DuckDBPyConnection, one: _Judged) -> Relationship:
     coverage = matched / counts.distinct if counts.distinct else 0.0
     reason = f"{matched:,} of {counts.distinct:,} distinct values are in {key.field.table}.{key.field.name}"
     if not is_equal:
-        reason += " without " + (
-            "a prefix" if child.without_prefix or key.without_prefix else "case and punctuation"
-        )
-        reason += f", {counts.equal:,} exactly"
+        reason += f" {(child if child.prefix else key).difference}, {counts.equal:,} exactly"
     if not (child.field.is_whole and key.field.is_whole):
         reason += ", by samples of the rows"
     reason += "; named so" if one.name >= NAMED else "; the names do not say so"
@@ -261,7 +272,5 @@ def _relationship(con: duckdb.DuckDBPyConnection, one: _Judged) -> Relationship:
         one.confidence,
     )
     return (
-        replace(relation, confidence=min(one.confidence, 0.85))
-        if not is_equal and child.without_prefix
-        else relation
+        replace(relation, confidence=min(one.confidence, 0.85)) if not is_equal and child.prefix else relation
     )

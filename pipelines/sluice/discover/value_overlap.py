@@ -19,6 +19,7 @@ SAMPLE = 4_000
 """Distinct values of a field that are looked for in keys, at most about twice as many; the keys have all of theirs."""
 PREFIX_SHARE, PREFIX_VALUES = 0.5, 10
 """A prefix is that of at least this share of the values, and of a field with that many."""
+LAST_DIGITS = "nullif(right(regexp_replace(v, '\\D', '', 'g'), 9), '')"
 PREFIX = (
     "case when regexp_full_match(v, '[A-Za-z]{1,6}\\d+') then regexp_extract(v, '^[A-Za-z]+')"
     " else regexp_extract(v, '^[A-Za-z]{1,6}[-_:/.#]') end"
@@ -33,9 +34,18 @@ class HashedField:
     field: Field
     value: str
     """What is compared, as SQL over `v`."""
-    without_prefix: bool
+    prefix: str
+    """What is left out before; empty where nothing is."""
+    is_digits: bool
+    """Whether only digits are left without the prefix."""
     is_key: bool
-    is_phone: bool = False
+
+    @property
+    def difference(self) -> str:
+        """How values that count as the same may differ."""
+        if self.value == LAST_DIGITS:
+            return "by their last nine digits"
+        return "without a prefix" if self.prefix else "without case and punctuation"
 
 
 @dataclass(frozen=True)
@@ -56,22 +66,20 @@ def hash_fields(
     con.execute("create or replace temp table key_values(number integer, value ubigint)")
     con.execute("create or replace temp table sampled_values(number integer, value ubigint)")
     for field in fields:
-        for value, is_shortened in _forms(con, field, field in phone_fields):
-            entry = HashedField(
-                len(hashed), field, value, is_shortened, field in key_fields, field in phone_fields
-            )
+        for value, prefix, is_digits in _forms(con, field, field in phone_fields):
+            entry = HashedField(len(hashed), field, value, prefix, is_digits, field in key_fields)
             hashed[entry.number] = entry
             _insert(con, entry)
     return hashed
 
 
-def _forms(con: duckdb.DuckDBPyConnection, field: Field, is_phone: bool) -> list[tuple[str, bool]]:
-    """What to compare: the value, and the value without the prefix that most values have."""
+def _forms(con: duckdb.DuckDBPyConnection, field: Field, is_phone: bool) -> list[tuple[str, str, bool]]:
+    """What to compare (see HashedField): the value, and the value without the prefix that most values have."""
     if is_phone:  # the same number with and without the code of its country
-        return [("nullif(right(regexp_replace(v, '\\D', '', 'g'), 9), '')", False)]
+        return [(LAST_DIGITS, "", False)]
     if field.kind == "integer" and not field.is_text:
-        return [("v::varchar", False)]
-    forms = [(_canonical("v"), False)]
+        return [("v::varchar", "", True)]
+    forms = [(_canonical("v"), "", field.kind == "integer")]
     if field.kind == "text" and field.distinct >= PREFIX_VALUES:
         some = f"select distinct v from ({field.select}) limit {SAMPLE}"
         found = con.execute(
@@ -81,7 +89,8 @@ def _forms(con: duckdb.DuckDBPyConnection, field: Field, is_phone: bool) -> list
         prefix, share = found[0] if found else ("", 0.0)
         if prefix and share >= PREFIX_SHARE:
             rest = f"case when starts_with(v, {literal(prefix)}) then substr(v, {len(prefix) + 1}) else v end"
-            forms.append((_canonical(rest), True))
+            digits = one_row(con, f"select bool_and(regexp_full_match({rest}, '\\d+')) from ({some})")[0]
+            forms.append((_canonical(rest), prefix, digits))
     return forms
 
 
