@@ -33,6 +33,7 @@ COMMAND = re.compile(r"^(\$ |\.venv/|(sluice|make|dbt|python3?|pip|git|keyring|e
 READ_ONLY = {"text", "yaml", "json", "csv"}
 """Blocks that are not run but read: pictures and output, and files."""
 ELSEWHERE = {
+    "docs/discover.md": "tests/python/discover/test_page.py",
     "docs/install.md": "tests/install/test_wheel.py",
     "docs/start.md": "tests/install/test_start.py",
     "docs/environments.md": "tests/python/workflow/test_environments.py",

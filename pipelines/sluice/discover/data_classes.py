@@ -294,9 +294,8 @@ def _name_of(
     if subject in PERSONS or (joined in PERSONS and passed["person"] >= 0.6):
         return Proposal("name", f"name of a person; {_counted(passed['letters'], seen)} could be it", 0.93)
     if subject in FIRMS or joined in ("company", "firm"):
-        if (
-            context.is_people
-            or not context.is_place
+        if context.is_people or (
+            not context.is_place
             and any(
                 p.value in ("email", "phone", "tax_id") for f, p in classes.items() if f.table == field.table
             )

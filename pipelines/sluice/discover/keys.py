@@ -93,6 +93,8 @@ def _likeness(found: TableFields, name: str) -> float:
             0.5 if not stem or same_word(stem, target) else 0.35 if stem and target.endswith(stem) else 0.2
         )
         score += 0.25 if {"id", "uuid", "guid", "pk"} & {words(name)[-1], words(name)[-1][-2:]} else 0.0
+    elif same_word(stem, target):  # `Invoice` of invoices
+        score += 0.4
     score += 0.15 if words(name)[-1] in NATURAL else 0.0
     score += 0.1 if found.columns and found.columns[0].name == name else 0.0
     score += 0.1 if field.kind == "integer" or (field.lowest == field.highest and field.lowest) else 0.0
@@ -186,6 +188,9 @@ def _several(found: TableFields, unique: list[tuple[str, ...]], scores: Mapping[
     best = unique[0]
     weakest = min(scores[name] for name in best)
     shown = " and ".join(best)
+    if weakest < 0.5 and any(_repeats(found, name) for name in best):
+        _nearly(found)
+        return
     if weakest < 0.5:
         found.table.questions.append(
             f"{shown} are unique together in {_rows(found)}, but not named like a key: what identifies a row?"
@@ -200,13 +205,15 @@ def _several(found: TableFields, unique: list[tuple[str, ...]], scores: Mapping[
     found.table.primary_key = Proposal(best, reason, _confidence(found, confidence))
 
 
+def _repeats(found: TableFields, name: str) -> bool:
+    """Whether a column is called like a key and has a few values twice or none."""
+    field = found.column(name)
+    return bool(field and _likeness(found, name) >= 0.3 and field.distinct >= NEARLY * field.rows)
+
+
 def _nearly(found: TableFields) -> None:
     """Ask about a column that is called like a key and repeats, or whether rows have a key at all."""
-    likely = [
-        field
-        for field in found.columns
-        if _likeness(found, field.name) >= 0.3 and field.rows and field.distinct >= NEARLY * field.rows
-    ]
+    likely = [field for field in found.columns if _repeats(found, field.name)]
     for field in likely[:1]:
         missing, repeated = field.rows - field.values, field.values - field.distinct
         wrong = [f"{repeated:,} of {field.rows:,} rows repeat a value"] if repeated else []

@@ -60,9 +60,7 @@ def find_in(con: duckdb.DuckDBPyConnection, sources: Sequence[ReadSource]) -> li
     for read in sources:
         classes |= read.classes
     hashed = _hash(con, tables, classes, taken)
-    judged = [
-        _Judged(pair, *_judge(pair, tables, classes)) for pair in overlaps(con, hashed) if _is_possible(pair)
-    ]
+    judged = [_judge(pair, tables, classes) for pair in overlaps(con, hashed) if _is_possible(pair)]
     found += _best(con, [j for j in judged if j.confidence], tables)
     found += [relation for read in sources for relation in composite_references.composite(con, read, found)]
     return found
@@ -126,23 +124,25 @@ class _Judged:
     """How well the field is named as a reference to the key."""
     confidence: float
     """0: not a relationship."""
+    shared_class: str = ""
+    """The data class of both, where its values are the same thing in every system."""
 
 
-def _judge(
-    pair: Overlap, tables: Mapping[tuple[str, str], TableFields], classes: Classes
-) -> tuple[float, float]:
+def _judge(pair: Overlap, tables: Mapping[tuple[str, str], TableFields], classes: Classes) -> _Judged:
     child, key = pair.child.field, pair.key.field
     own = child.table if child.source == key.source or child.table != key.table else ""
     name = names_table(child.name, own, key.table, key.name)
+    of = [classes[field].value for field in (child, key) if field in classes]
+    shared = of[0] if len(of) == 2 and of[0] == of[1] and of[0] in SHARED else ""
     sampled = _sampled_share(tables[key.source, key.table])
     share = min(1.0, pair.share / sampled)
     rarity = _rarity(pair)
     if child.source == key.source:
         confidence = _within(pair, share, name, rarity)
     else:
-        same_class = child in classes and key in classes and classes[child].value == classes[key].value
-        confidence = _across(pair, share, name, rarity, same_class and classes[child].value in SHARED)
-    return name, min(confidence, 0.8) if sampled < 1 or not child.is_whole else confidence
+        confidence = _across(pair, share, name, rarity, bool(shared))
+    confidence = min(confidence, 0.8) if sampled < 1 or not child.is_whole else confidence
+    return _Judged(pair, name, confidence, shared)
 
 
 def _sampled_share(table: TableFields) -> float:
@@ -261,7 +261,8 @@ def _relationship(con: duckdb.DuckDBPyConnection, one: _Judged) -> Relationship:
         reason += f" {(child if child.prefix else key).difference}, {counts.equal:,} exactly"
     if not (child.field.is_whole and key.field.is_whole):
         reason += ", by samples of the rows"
-    reason += "; named so" if one.name >= NAMED else "; the names do not say so"
+    meant = f"both are of the class {one.shared_class}" if one.shared_class else "the names do not say so"
+    reason += "; named so" if one.name >= NAMED else f"; {meant}"
     relation = Relationship(
         (child.field.source, child.field.table),
         (child.field.name,),

@@ -10,7 +10,8 @@ import duckdb
 from sluice.discover.column_words import words
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Proposal
 from sluice.discover.fields import Field, TableFields
-from sluice.sql import one_row
+from sluice.load.normalise import UNMARKED
+from sluice.sql import listed, one_row
 
 NAMES = re.compile(
     "(is_?|date_?|was_?|flag_?)?(soft_?)?(deleted|deletion|delete|removed|discarded|trashed|tombstoned?|geloescht|geloscht"
@@ -48,13 +49,13 @@ def _mark(con: duckdb.DuckDBPyConnection, table: DiscoveredTable, field: Field) 
         marked, shown = f"count(*) filter ({value})", "true"
     elif field.kind == "integer" and not field.is_text:
         marked, shown = f"count(*) filter ({value} <> 0)", "a number other than 0"
-    elif field.values:
+    elif field.is_text and field.distinct <= 2:
+        marked, shown = f"count(*) filter (lower({value}) not in ({listed(UNMARKED)}))", "a text that says so"
+    else:
         table.questions.append(
             f"{field.name} is named like a mark of deleted rows, but its values are text: which of them mean deleted?"
         )
         return
-    else:
-        marked, shown = "0", "a value"
     count = one_row(con, f"select {marked} from {field.relation}")[0]
     if count > MOST * field.rows:
         table.questions.append(

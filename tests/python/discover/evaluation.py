@@ -72,8 +72,8 @@ class Score:
 
     def __str__(self) -> str:
         """Precision / recall (how many are true); a dash where there is nothing to divide by."""
-        precision = f"{self.right / self.proposed:.2f}" if self.proposed else "–"
-        recall = f"{self.right / self.true:.2f}" if self.true else "–"
+        precision = f"{self.right / self.proposed:.2f}" if self.proposed else "-"
+        recall = f"{self.right / self.true:.2f}" if self.true else "-"
         return f"{precision} / {recall} ({self.true})"
 
 
@@ -217,11 +217,15 @@ def measured(name: str, *, declared: bool = False) -> Measured:
         return measure(sources, infer_all(con, sources), truth_of(name))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # python -m tests.python.discover.evaluation [SCHEMA…]
     import sys
 
-    for schema in sys.argv[1:] or sorted(p.stem for p in SCHEMAS.glob("*.yml") if ".truth" not in p.name):
+    for schema in sys.argv[1:] or sorted(
+        p.stem for p in SCHEMAS.glob("*.yml") if not p.stem.endswith(".truth")
+    ):
         outcome = measured(schema)
-        print(f"| {schema} | " + " | ".join(str(outcome.scores[part]) for part in PARTS) + " |")
-        for line in (*(f"  wrong  {w}" for w in outcome.wrong), *(f"  missed {m}" for m in outcome.missed)):
-            print(line)
+        lines = [f"| `{schema}` | " + " | ".join(str(outcome.scores[part]) for part in PARTS) + " |"]
+        lines += [f"  wrong: {found}" for found in outcome.wrong] + [
+            f"  missed: {found}" for found in outcome.missed
+        ]
+        sys.stdout.write("\n".join(lines) + "\n")
