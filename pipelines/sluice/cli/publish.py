@@ -10,6 +10,7 @@ from sluice.cli.completion import audiences
 from sluice.cli.documents import AsJson, of_published, of_rotated, of_versions, print_document
 from sluice.cli.output import err, grid, one_of, out, print_table, project, shown
 from sluice.cli.upgrade import say_other_engine
+from sluice.config.environments import PRODUCTION
 from sluice.config.settings import Settings
 from sluice.system import lower_priority
 
@@ -103,6 +104,8 @@ def print_published(settings: Settings, published: Published) -> None:
     print_table(table)
     for model, reason in published.held.items():
         err.print(f"{model} stays as it was: {reason}", markup=False)
+    for name in published.not_copied:
+        out.print(f"{name}: not copied elsewhere; only the target {PRODUCTION} writes there", markup=False)
     out.print(f"version {published.version}")
 
 

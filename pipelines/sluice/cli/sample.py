@@ -26,9 +26,10 @@ def sample(
     one_of({"--rows": rows, "--days": days})
     if rows is None and days is None:
         raise typer.BadParameter("say how much: --rows 1000, or --days 7")
+    settings = project()
     lower_priority()
     with StillRunning("sample"):
-        result = take(project(), rows=rows, days=days)
+        result = take(settings, rows=rows, days=days)
     table = grid("table", "rows", "of")
     for name, (taken, there) in result.rows.items():
         table.add_row(name, f"{taken:,}", f"{there:,}")

@@ -56,6 +56,8 @@ class Published:
     """Tables that were written, by audience; a DuckDB file is written whole when one of its tables changed."""
     audiences: dict[str, PublishedAudience] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
+    not_copied: list[str] = field(default_factory=list)
+    """Audiences with a place elsewhere (`to`) that only production writes."""
 
 
 @dataclass
@@ -98,6 +100,8 @@ class Publication(Operation):
             digests = Digests(con)
             held_names = {m.name: held[i] for i, m in self.granted.models.items() if i in held}
             result = Published(new_name(), held=held_names)
+            if self.settings.is_rehearsal:
+                result.not_copied = [audience.name for audience in self.policy.audiences if audience.to]
             for number, audience in enumerate(self.policy.audiences, 1):
                 on_step(f"{audience.name}, audience {number} of {len(self.policy.audiences)}")
                 copy = _Copy(self, con, digests, audience, previous, held)

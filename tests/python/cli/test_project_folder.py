@@ -18,8 +18,18 @@ from sluice.errors import SluiceError
 from tests.python.project import Project
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = sorted(set(re.findall(r"^#+ `sluice ([a-z ]*[a-z])", (ROOT / "docs/cli.md").read_text(), re.M)))
-NEEDED = {"serve": ["--audience", "analysts"], "lineage": ["orders.amount"], "load": ["shop"]}
+ANYWHERE = {"new", "schema"}
+"""Commands that need no project."""
+COMMANDS = sorted(
+    set(re.findall(r"^#+ `sluice ([a-z ]*[a-z])", (ROOT / "docs/cli.md").read_text(), re.M)) - ANYWHERE
+)
+NEEDED = {
+    "serve": ["--audience", "analysts"],
+    "lineage": ["orders.amount"],
+    "load": ["shop"],
+    "discover": ["sqlite:///shop.sqlite"],
+    "sample": ["--rows", "1"],
+}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -10,6 +11,8 @@ import fsspec
 import pyarrow.dataset
 import pytest
 
+from sluice.config.environments import Environment
+from sluice.config.profile import Profile
 from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish import publish, rollback
 from sluice.publish.published_files import parquet_key
@@ -200,3 +203,14 @@ def test_folders_are_not_named_after_personal_values(lake: Company) -> None:
         DeclarationError, match=r"partition_by names 'contact_email', whose data class is 'email'"
     ):
         lake.publish()
+
+
+def test_a_rehearsal_writes_no_copy_elsewhere(lake: Company) -> None:
+    """Another target of the project is production, whose readers have that copy."""
+    root = lake.settings.root
+    output = Profile(root, root / "profiles.yml", "x", "prod", ("dev", "prod"), {}, {})
+    prod = Environment(output, root / "prod", is_default=False)
+    lake.settings = replace(lake.settings, others=(prod,))
+    lake.policy(PARQUET.replace("WHERE", "to: shared/lake"))
+    assert lake.publish().not_copied == ["analysts"]
+    assert not (root / "shared").exists()
