@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from sluice.config.known_keys import WITHOUT_CURSOR
 from sluice.discover import cursors, data_classes, keys, soft_deletes
 from sluice.discover.contract import DiscoveredSource, Relationship
 from sluice.discover.fields import read_fields
@@ -29,7 +30,8 @@ def _read(con: duckdb.DuckDBPyConnection, source: DiscoveredSource) -> ReadSourc
     keys.propose(con, source, fields)
     classes = data_classes.propose(con, source, fields)
     soft_deletes.propose(con, source, fields)
-    cursors.propose(con, source, fields)
+    if source.load.get("kind") not in WITHOUT_CURSOR:
+        cursors.propose(con, source, fields)
     return ReadSource(source, fields, classes)
 
 

@@ -139,6 +139,9 @@ def _name_in(address: str) -> str:
         return Path(address.rstrip("/")).stem
     try:
         parts = urlsplit(address)
+        if parts.scheme in ("http", "https"):  # a path such as api/v2 names no system
+            labels = [part for part in (parts.hostname or "").split(".") if part not in ("api", "www")]
+            return labels[0] if labels and not labels[0].isdigit() else ""
         place = unquote(parts.path.strip("/").rpartition("/")[2]).partition(".")[0]
         return place or (parts.hostname or "").partition(".")[0]
     except ValueError:

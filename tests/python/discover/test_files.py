@@ -14,6 +14,7 @@ from sluice.discover import files
 from sluice.discover.dialects import csv_dialect, encoding_of
 from sluice.discover.file_groups import grouped, matches
 from sluice.discover.files import discover_files
+from sluice.discover.inference import infer
 from sluice.discover.value_types import TextColumns
 from sluice.engine.duckdb import load_extension
 from sluice.errors import ConnectionError, UsageError
@@ -126,6 +127,14 @@ def test_the_dialect_is_declared_with_its_reasons(found: Found) -> None:
     assert found.types("e") == {"at": "timestamptz", "id": "bigint", "of": "json"}
     assert found["rates"].load["header"] is False
     assert "encoding" not in found["wide"].load
+
+
+def test_files_get_no_cursor(found: Found) -> None:
+    infer(found.con, found.source)
+    assert found["facts"].primary_key is not None
+    assert not any(
+        table.cursor for table in found.tables.values()
+    )  # a load knows by itself which files are new
 
 
 def test_what_it_could_not_tell_is_a_question(found: Found) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from sluice.discover.contract import DiscoveredTable
 from sluice.discover.rest import discover_rest
+from sluice.discover.run import find_target
 from sluice.errors import ConnectionError, UsageError
 from tests.python.discover.found import Found
 from tests.python.extract.rest.api import SECRET, Answer, Api, Request
@@ -292,6 +293,15 @@ def test_what_is_not_json_is_no_api(tmp_path: Path, api: Api) -> None:
         )
         with pytest.raises(UsageError, match="not over HTTP"):
             Found(Project(tmp_path / f"project{len(content)}"), discover_rest, f"{api.url}/a.csv")
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [("https://api.desk.example/v2/openapi.json", "desk"), ("http://localhost:8080/api", "localhost")],
+)
+def test_an_api_is_called_as_its_host(tmp_path: Path, address: str, name: str) -> None:
+    target = find_target(address, Project(tmp_path / "project").settings)
+    assert (target.name, target.kind) == (name, "rest")
 
 
 def test_links_of_the_root_are_endpoints(tmp_path: Path, api: Api) -> None:
