@@ -87,7 +87,7 @@ def _table(
     built = facts.history.results.get(key, [])
     found: dict[str, Any] = {
         "id": key,
-        "kind": table.kind,
+        "kind": "exposure" if table.is_consumer else table.kind,
         "name": table.name,
         "layer": table.layer,
         "domain": table.domain,
@@ -114,7 +114,7 @@ def _table(
         "origin": node.origin if node else "",
         "columns": [_column(facts, key, table, name, kind) for name, kind in facts.columns[key]],
     }
-    if table.kind == "exposure":
+    if table.is_consumer:
         found |= {"url": table.url, "maturity": table.maturity, "type": table.exposure_type}
     return {
         k: v for k, v in found.items() if v not in (None, "", [], {}, False) or k in ("columns", "parents")

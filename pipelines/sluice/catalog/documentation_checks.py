@@ -31,7 +31,7 @@ def problems_of(
     """All findings; those about marts, which fail the check, come first."""
     found = []
     for table in manifest.tables.values():
-        if table.kind != "exposure":
+        if not table.is_consumer:
             found += _of_table(table, columns.get(table.id, []), tests.get(table.id, []))
         suspects = [name for name, result in profiles.get(table.id, {}).items() if result.get("suspect")]
         if suspects:

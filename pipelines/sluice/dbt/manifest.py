@@ -6,119 +6,23 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from sluice.dbt.nodes import CONSUMERS, SENTENCE, TABLE_KINDS, Column, Json, Table, Test
 from sluice.errors import SluiceError
 
-Json = Mapping[str, Any]
+__all__ = ["CONSUMERS", "TABLE_KINDS", "Column", "Json", "Manifest", "Table", "Test", "read_manifest"]
 
 LAYERS = ("source", "seed", "staging", "intermediate", "utilities", "snapshot", "marts", "exposure")
 """From left to right; a folder below models/ that is not named here is shown between intermediate and marts."""
 WRITING_SECONDS = 2.0
 """How long dbt may take to write a file."""
-TABLE_KINDS = ("seed", "snapshot", "model")
 COMMENT = re.compile(r"^\s*\{#-?\s*(.+?)\s*-?#\}", re.DOTALL)
 SOURCE_CALL = re.compile(r"source\(['\"](.+?)['\"], ['\"](.+?)['\"]\)")
-SENTENCE = re.compile(r"^(.+?[.!?])(\s|$)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as it is declared; `type` and `data_class` are empty where nothing is declared."""
-
-    name: str
-    type: str = ""
-    description: str = ""
-    data_class: str = ""
-    tags: tuple[str, ...] = ()
-    constraints: tuple[str, ...] = ()
-    field: str = ""
-    """What the column is called in the source system."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A source table, seed, snapshot, model or exposure."""
-
-    id: str
-    kind: str
-    name: str
-    layer: str
-    domain: str
-    description: str
-    grain: str
-    owner: str
-    owner_mail: str
-    relation: str
-    """Quoted name in the warehouse, `"warehouse"."marts"."orders"`; empty for exposures."""
-    file: str
-    entry: Json
-    """dbt's own words, for what a single reader needs."""
-    meta: Json = field(default_factory=dict)
-    parents: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    group: str = ""
-    access: str = ""
-    materialized: str = ""
-    contract: bool = False
-    audiences: tuple[str, ...] = ()
-    columns: Mapping[str, Column] = field(default_factory=dict)
-    """By name, in lower case."""
-    raw_sql: str = ""
-    compiled_sql: str = ""
-    checksum: str = ""
-    freshness: Json = field(default_factory=dict)
-    """dbt's `warn_after` and `error_after`; sources only."""
-    url: str = ""
-    maturity: str = ""
-    exposure_type: str = ""
-    source: tuple[str, str] | None = None
-    """(source, table) of source tables, as in the run store."""
-    loaded_at_field: str = ""
-    queries: tuple[tuple[str, str], ...] = ()
-    """(title, SQL) of the sample queries a person wrote."""
-
-    @property
-    def config(self) -> Json:
-        return self.entry.get("config") or {}
-
-    @property
-    def first_sentence(self) -> str:
-        match = SENTENCE.match(self.description)
-        return " ".join((match[1] if match else self.description).split())
-
-
-@dataclass(frozen=True)
-class Test:
-    """A data test or a unit test; `claim` says in words what holds when it passes."""
-
-    id: str
-    name: str
-    kind: str
-    """data, singular or unit."""
-    type: str
-    """The generic test's name; empty for the other kinds."""
-    table: str
-    """The table it is shown with."""
-    also: tuple[str, ...]
-    """Other tables it reads."""
-    affected: tuple[str, ...]
-    """The nodes that cannot be trusted when it fails: the one it is attached to, else all it reads."""
-    parents: tuple[str, ...]
-    column: str
-    claim: str
-    severity: str
-    sql: str
-    arguments: Json = field(default_factory=dict)
-    to: tuple[str, str] | None = None
-    """For relationships: (table id, column) that is referred to."""
-    columns: tuple[str, ...] = ()
-    """For keys of several columns."""
 
 
 class Manifest:
@@ -132,12 +36,13 @@ class Manifest:
 
     @cached_property
     def tables(self) -> dict[str, Table]:
-        """Sources, then seeds, snapshots and models, then exposures, by unique id."""
+        """Sources, then seeds, snapshots and models, then metrics, saved queries and exposures, by unique id."""
+        used_by = (self.entries.get(part, {}) for part in ("metrics", "saved_queries", "exposures"))
         nodes = self.entries.get("nodes", {}).values()
         found = [
             *(_source(entry) for entry in self.entries.get("sources", {}).values()),
             *(_model(entry, self.entries) for entry in nodes if entry["resource_type"] in TABLE_KINDS),
-            *(_exposure(entry) for entry in self.entries.get("exposures", {}).values()),
+            *(_consumer(entry, self.entries) for part in used_by for entry in part.values()),
         ]
         return {table.id: table for table in found}
 
@@ -335,27 +240,35 @@ def _model(entry: Json, manifest: Json) -> Table:
     )
 
 
-def _exposure(entry: Json) -> Table:
+def _consumer(entry: Json, manifest: Json) -> Table:
+    """An exposure, metric or saved query; what it reads through a semantic model are that model's own."""
+    kind = entry.get("resource_type") or "exposure"
     owner = entry.get("owner") or {}
+    name, mail = str(owner.get("name") or owner.get("email") or ""), str(owner.get("email") or "")
+    if kind != "exposure":
+        group = str(entry.get("group") or (entry.get("config") or {}).get("group") or "")
+        name, mail = _owner(meta(entry), group, manifest)
+    semantic = manifest.get("semantic_models", {})
+    parents = [p for key in _parents(entry) for p in (_parents(semantic[key]) if key in semantic else [key])]
     return Table(
         id=entry["unique_id"],
-        kind="exposure",
+        kind=kind,
         name=entry.get("label") or entry["name"],
         layer="exposure",
-        domain=str(entry.get("type") or ""),
+        domain=str(entry.get("type") or "") if kind == "exposure" else kind.replace("_", " "),
         description=(entry.get("description") or "").strip(),
         grain="",
-        owner=str(owner.get("name") or owner.get("email") or ""),
-        owner_mail=str(owner.get("email") or ""),
+        owner=name,
+        owner_mail=mail,
         relation="",
         file=entry.get("original_file_path") or "",
         entry=entry,
         meta=meta(entry),
-        parents=_parents(entry),
+        parents=tuple(dict.fromkeys(parents)),
         tags=tuple(entry.get("tags") or ()),
         url=str(entry.get("url") or ""),
         maturity=str(entry.get("maturity") or ""),
-        exposure_type=str(entry.get("type") or ""),
+        exposure_type=str(entry.get("type") or "") if kind == "exposure" else kind.replace("_", " "),
     )
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from sluice.dbt.nodes import CONSUMERS
 from sluice.errors import SluiceError
 from sluice.lineage.query_lineage import ROWS, How, Kind, Path, Unknown, field_path, paths_overlap
 
@@ -65,7 +66,7 @@ class NodeColumn:
 
 @dataclass(slots=True)
 class Node:
-    """A source table, seed, snapshot, model or exposure."""
+    """A source table, seed, snapshot or model, or what uses them: a metric, saved query or exposure."""
 
     id: str
     kind: str
@@ -168,6 +169,8 @@ class Graph:
             meant = _meant(get_close_matches(column.lower(), node.columns, 3))
             raise SluiceError(f"{node.name} has no column {column}.{meant} It has: {known}.")
         if whole := self._names.get(text.lower()):
+            if whole.kind in CONSUMERS:
+                return Ref(whole.id, ROWS), ()
             known = ", ".join(whole.columns) or "no columns known"
             raise SluiceError(
                 f"{text} is a table. Name one of its columns: <table>.<column>. It has: {known}."
@@ -176,15 +179,15 @@ class Graph:
         near = [self._names[n] for n in get_close_matches(name or column, self._names, 3)]
         meant = _meant([f"{node.name}.{column}" if name else node.name for node in near])
         raise SluiceError(
-            f"{name or text} is no model, source table, seed, snapshot or exposure here.{meant} Name a column: "
+            f"{name or text} is no model, source table, seed, snapshot, metric or exposure here.{meant} Name a column: "
             "<model>.<column>, or <source>.<table>.<column>."
         )
 
     @cached_property
     def _names(self) -> dict[str, Node]:
         names: dict[str, Node] = {}
-        # An exposure may be called like the model it shows; the bare name then means the model.
-        for node in sorted(self.nodes.values(), key=lambda node: node.kind == "exposure"):
+        # A metric or exposure may be called like the model it uses; the bare name then means the model.
+        for node in sorted(self.nodes.values(), key=lambda node: node.kind in CONSUMERS):
             names[node.id.lower()] = node
             names.setdefault(node.name.lower(), node)
         return names

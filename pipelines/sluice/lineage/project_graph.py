@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from sluice.config.column_names import technical_columns
-from sluice.dbt.manifest import TABLE_KINDS, Manifest, Table, bare, read_manifest
+from sluice.dbt.manifest import CONSUMERS, TABLE_KINDS, Manifest, Table, bare, read_manifest
 from sluice.dbt.untraced import untraced
 from sluice.errors import SluiceError
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, NodeColumn, Ref
@@ -23,6 +23,7 @@ from sluice.lineage.queries import column_lineage, without_ephemerals
 from sluice.lineage.query_cache import QueryCache, cache_key
 from sluice.lineage.query_lineage import ROWS, Influence, Kind, QueryLineage, Unknown, ValueSource, merged
 from sluice.lineage.schema import full_names
+from sluice.lineage.semantic_layer import semantic_edges
 
 EPHEMERAL = "__dbt__cte__"
 UNMADE = "it is not a source, seed, snapshot or model of this project"
@@ -126,9 +127,7 @@ class _Builder:
                 self._add_seed_columns(tables[key])
             else:
                 self._add_query(tables[key], cache)
-        for table in tables.values():
-            if table.kind == "exposure":
-                self._add_exposure(table)
+        self._add_consumers([table for table in tables.values() if table.is_consumer])
         self._add_twins()
         self._distrust_unmade({table.entry.get("database") for table in made.values()})
         for key, unknowns in untraced(self.manifest).items():
@@ -183,7 +182,7 @@ class _Builder:
         for name in node.columns:
             node.column_unknowns[name] = (*node.column_unknowns.get(name, ()), unknown)
 
-    # -- seeds and exposures
+    # -- seeds and consumers
 
     def _add_seed_columns(self, table: Table) -> None:
         node = self.nodes[table.id]
@@ -203,21 +202,28 @@ class _Builder:
             node.columns[name.lower()] = NodeColumn(name, sql_type)
         node.is_open = not file.is_file()
 
+    def _add_consumers(self, tables: list[Table]) -> None:
+        """Metrics, saved queries and exposures, which use columns and have none."""
+        for table in tables:
+            owner = table.owner_mail or table.owner
+            name = table.entry["name"]
+            self.nodes[table.id] = Node(table.id, table.kind, name, owner=owner, parents=table.parents)
+        for table in tables:
+            if table.kind == "exposure":
+                self._add_exposure(table)
+            else:
+                self.edges += semantic_edges(table, self.manifest.entries, self.nodes)
+
     def _add_exposure(self, table: Table) -> None:
         """An exposure uses the columns listed in its `config.meta.columns` (`model.column`), else all it can."""
-        node = Node(
-            id=table.id,
-            kind="exposure",
-            name=table.entry["name"],
-            owner=table.owner_mail or table.owner,
-            parents=tuple(self._through_metrics(table)),
-        )
-        self.nodes[node.id] = node
         listed = [str(text).lower() for text in table.meta.get("columns") or []]
-        target = Ref(node.id, ROWS)
-        for parent in node.parents:
+        target = Ref(table.id, ROWS)
+        for parent in table.parents:
             known = self.nodes.get(parent)
             if known is None:
+                continue
+            if known.kind in CONSUMERS:
+                self.edges.append(Edge(Ref(parent, ROWS), target, EdgeType.VALUE, "identity"))
                 continue
             self.edges.append(Edge(Ref(parent, ROWS), target, EdgeType.INFLUENCE, Kind.ROWS.value))
             prefix = known.name.lower() + "."
@@ -226,21 +232,6 @@ class _Builder:
             self.edges += [
                 Edge(Ref(parent, column), target, EdgeType.VALUE, "identity") for column in columns
             ]
-
-    def _through_metrics(self, table: Table) -> Iterator[str]:
-        pending = list(table.parents)
-        seen: set[str] = set()
-        while pending:
-            key = pending.pop(0)
-            if key in seen:
-                continue
-            seen.add(key)
-            if key in self.nodes:
-                yield key
-                continue
-            for section in ("metrics", "semantic_models", "saved_queries"):
-                inner = self.manifest.entries.get(section, {}).get(key) or {}
-                pending += (inner.get("depends_on") or {}).get("nodes") or []
 
     # -- models and snapshots
 

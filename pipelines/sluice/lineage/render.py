@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sluice.dbt.nodes import CONSUMERS
 from sluice.lineage.graph import Edge, EdgeType, Graph, Node, Reached, Ref
 from sluice.lineage.query_lineage import ROWS, Kind, Path, field_path, paths_overlap
 
@@ -145,7 +146,7 @@ def _unknowns(graph: Graph, found: list[Reached], ref: Ref) -> list[str]:
 def _label(graph: Graph, ref: Ref, field: str | None = None) -> str:
     node = graph.nodes[ref.node]
     if ref.column == ROWS:
-        return node.name if node.kind == "exposure" else f"rows of {node.name}"
+        return node.name if node.kind in CONSUMERS else f"rows of {node.name}"
     return f"{node.name}.{field or ref.column}"
 
 
@@ -153,11 +154,13 @@ def _note(graph: Graph, ref: Ref, path: Path = ()) -> str:
     node = graph.nodes[ref.node]
     if node.kind == "source" and ref.column != ROWS:
         return f"  [{node.origin}, field {_source_field(node, ref.column, field_path(ref.column, path))}]"
-    return f"  [{node.kind}{_owner(node)}]" if node.kind in ("exposure", "seed", "snapshot", "table") else ""
+    if node.kind not in (*CONSUMERS, "seed", "snapshot", "table"):
+        return ""
+    return f"  [{node.kind.replace('_', ' ')}{_owner(node)}]"
 
 
 def _owner(node: Node) -> str:
-    return f" of {node.owner}" if node.owner and node.kind == "exposure" else ""
+    return f" of {node.owner}" if node.owner and node.kind in CONSUMERS else ""
 
 
 def _source_field(node: Node, column: str, field: str) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
+from sluice.dbt.manifest import Table
 from sluice.lineage import ROWS
-from sluice.review.downstream import exposures_below
+from sluice.review.downstream import consumers_below
 from sluice.review.findings import Finding, Level, look, safe, stop
 from sluice.review.model_changes import Change
-from sluice.review.revision import Revision, owner
+from sluice.review.revision import Revision
 from sluice.review.select_parts import FINAL
 
 
 def change_findings(
     old: Revision, new: Revision, changed: Iterable[Change], equal: Collection[str] = ()
 ) -> list[Finding]:
-    """All of them; `old` tells which exposures used what is gone.
+    """All of them; `old` tells which metrics and exposures used what is gone.
 
     equal: ids of tables that were measured to hold what they held.
     """
@@ -27,7 +27,7 @@ def change_findings(
         if change.how == "added":
             found.append(safe("model-added", change.name, f"new model `{change.name}`", change.file))
         elif change.how == "removed":
-            below = exposures_below(old, change.old or change.id, [ROWS, *change.dropped])
+            below = consumers_below(old, change.old or change.id, [ROWS, *change.dropped])
             level = Level.STOP if below else Level.LOOK
             text = f"`{change.name}` is gone" + (f"; {_whom_to_ask(below)}" if below else "")
             file = old.tables[change.old or change.id]["original_file_path"]
@@ -97,12 +97,12 @@ def _meaning_findings(old: Revision, change: Change, is_same: bool) -> list[Find
             )
         )
     for column in change.dropped:
-        below = exposures_below(old, change.old or change.id, [column])
+        below = consumers_below(old, change.old or change.id, [column])
         if below:
             text = f"`{change.name}.{column}` is gone; {_whom_to_ask(below)}"
             found.append(stop("exposure-loses", f"{change.name}.{column}", text))
     return found
 
 
-def _whom_to_ask(exposures: list[Any]) -> str:
-    return "; ".join(f"{e.get('label') or e['name']} uses it, ask {owner(e)}" for e in exposures)
+def _whom_to_ask(consumers: list[Table]) -> str:
+    return "; ".join(f"{c.name} uses it, ask {c.contact}" for c in consumers)

@@ -8,7 +8,7 @@ from typing import Any
 from sluice.dbt.manifest import grants, meta
 from sluice.review.column_types import is_wider, plain_type
 from sluice.review.findings import Finding, Level, look, safe, stop
-from sluice.review.revision import Revision, owner
+from sluice.review.revision import Revision
 from sluice.review.wording import name_of, old_and_new, with_old_names
 
 NOT_STORAGE = (
@@ -115,14 +115,14 @@ def _exposures(old: Revision, new: Revision, renamed: Mapping[str, str]) -> Iter
     before, after = old.exposures, new.exposures
     for key, exposure in before.items():
         if key not in after:
-            text = f"the exposure `{exposure['name']}` is gone; {owner(exposure)} owned it"
+            text = f"the exposure `{exposure['name']}` is gone; {old.consumers[key].contact} owned it"
             yield look("exposure-removed", exposure["name"], text)
     for key, exposure in after.items():
         name = exposure["name"]
         if key not in before:
             yield safe("exposure-added", name, f"new exposure `{name}`")
             continue
-        owners = owner(before[key]), owner(exposure)
+        owners = old.consumers[key].contact, new.consumers[key].contact
         if owners[0] != owners[1]:
             text = f"the exposure `{name}`: owner {old_and_new(*owners)}"
             yield look("exposure-owner", name, text)

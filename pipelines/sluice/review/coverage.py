@@ -36,7 +36,7 @@ def coverage(revision: Revision) -> Coverage:
 
 
 def keys_of(revision: Revision, unique_id: str) -> list[str]:
-    """Columns of the tested key of a model, [] if none is."""
+    """Columns of the tested key of a model, else those by which dbt merges its rows; [] if neither is declared."""
     found: list[str] = []
     for node in revision.nodes("test").values():
         generic = node.get("test_metadata")
@@ -46,4 +46,7 @@ def keys_of(revision: Revision, unique_id: str) -> list[str]:
         columns = columns or [node.get("column_name") or generic["kwargs"].get("column_name")]
         if not found or generic["name"] == "primary_key":
             found = [str(c) for c in columns]
-    return found
+    if found:
+        return found
+    key = (revision.tables.get(unique_id) or {}).get("config", {}).get("unique_key") or []
+    return [str(c) for c in ([key] if isinstance(key, str) else key)]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from sluice.dbt.manifest import Table
 from sluice.lineage import ROWS, EdgeType, Ref
 from sluice.review.model_changes import Change
-from sluice.review.revision import Revision, owner
+from sluice.review.revision import Revision
 
 
 @dataclass(frozen=True)
 class Reach:
-    """A model or exposure below a change: columns whose values follow, and whether its rows do."""
+    """A model, metric or exposure below a change: columns whose values follow, and whether its rows do."""
 
     id: str
     name: str
@@ -26,7 +26,7 @@ class Reach:
 
 
 def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Reach]:
-    """All models and exposures below the changes, by lineage; removed columns are followed in the base."""
+    """All models and consumers below the changes, by lineage; removed columns are followed in the base."""
     columns: dict[str, set[str]] = {}
     rows: set[str] = set()
     for change in changed:
@@ -52,9 +52,9 @@ def reached(old: Revision, new: Revision, changed: Iterable[Change]) -> list[Rea
     result = []
     for key in sorted({*columns, *rows}):
         graph = new.graph if key in new.graph.nodes else old.graph
-        entry = {**old.exposures, **new.exposures}.get(key)
+        consumer = {**old.consumers, **new.consumers}.get(key)
         node = graph.nodes[key]
-        who = owner(entry) if entry else node.owner
+        who = consumer.contact if consumer else node.owner
         result.append(Reach(key, node.name, node.kind, tuple(sorted(columns.get(key, ()))), key in rows, who))
     return result
 
@@ -68,30 +68,46 @@ def measured(
     models that were not built, since all they are made from is equal.
     """
     found = []
-    for item in reach:
+    below = [*reach]
+    reached_ids = {item.id for item in below}
+    for item in below:
         differs: bool | None = bool(columns[item.id]) if item.id in columns else None
         if item.name in skipped:
             differs = False
-        if item.kind == "exposure" and (entry := new.exposures.get(item.id)):
-            parents = set(entry["depends_on"]["nodes"]) & set(columns)
+        if item.id in new.consumers:
+            parents = _tables_of(new, item.id)
             differs = any(
-                e["unique_id"] == item.id for p in parents for e in exposures_below(new, p, columns[p])
+                c.id == item.id for p in parents & set(columns) for c in consumers_below(new, p, columns[p])
             )
+            if not differs and any(
+                p in reached_ids and p not in columns and new.graph.nodes[p].name not in skipped
+                for p in parents
+            ):
+                differs = None  # a table it reads was not built here
         found.append(replace(item, differs=differs))
     return found
 
 
-def exposures_below(revision: Revision, key: str, columns: Iterable[str]) -> list[Any]:
-    """Exposures that use any of the columns (or the rows, `*`) of a node."""
+def _tables_of(revision: Revision, key: str) -> set[str]:
+    """The tables that a consumer reads, itself or through metrics."""
+    found: set[str] = set()
+    waiting = [key]
+    while waiting:
+        for parent in revision.consumers[waiting.pop()].parents:
+            if parent in revision.consumers:
+                waiting.append(parent)
+            elif parent in revision.graph.nodes:
+                found.add(parent)
+    return found
+
+
+def consumers_below(revision: Revision, key: str, columns: Iterable[str]) -> list[Table]:
+    """Metrics, saved queries and exposures that use any of the columns (or the rows, `*`) of a node."""
     found: set[str] = set()
     for column in columns:
         if key in revision.graph.nodes:
-            found |= {
-                r.ref.node
-                for r in revision.graph.downstream(*Ref(key, column))
-                if r.ref.node.startswith("exposure.")
-            }
-    return [revision.exposures[k] for k in sorted(found) if k in revision.exposures]
+            found |= {r.ref.node for r in revision.graph.downstream(*Ref(key, column))}
+    return [revision.consumers[k] for k in sorted(found) if k in revision.consumers]
 
 
 def must_rebuild(new: Revision, changed: Iterable[Change]) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from sluice.errors import SluiceError
@@ -65,8 +66,11 @@ def write_base(root: Path, commit: str, folder: Path) -> Path:
     return project
 
 
-def changed_lines(root: Path, commit: str) -> dict[str, set[int]]:
-    """Lines of the work tree that were added or changed since `commit`, by file; new files whole."""
+def changed_lines(root: Path, commit: str, made: Collection[Path] = ()) -> dict[str, set[int]]:
+    """Lines of the work tree that were added or changed since `commit`, by file; new files whole.
+
+    made: folders of what commands write, whose files count only where git keeps them.
+    """
     found: dict[str, set[int]] = {}
     name = ""
     for line in (git(root, "diff", "-U0", "--relative", "--no-color", commit, "--", ".") or "").splitlines():
@@ -75,14 +79,19 @@ def changed_lines(root: Path, commit: str) -> dict[str, set[int]]:
         elif (match := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line)) and name:
             first, count = int(match[1]), int(match[2] or 1)
             found.setdefault(name, set()).update(range(first, first + count))
-    for new in (git(root, "ls-files", "--others", "--exclude-standard") or "").splitlines():
+    for new in _new_files(root, made):
         with contextlib.suppress(UnicodeDecodeError, OSError):
             found[new] = set(range(1, len((root / new).read_text(encoding="utf-8").splitlines()) + 1))
     return found
 
 
-def changed_files(root: Path, commit: str) -> list[str]:
-    """Files that differ from `commit`, deleted ones too."""
+def changed_files(root: Path, commit: str, made: Collection[Path] = ()) -> list[str]:
+    """Files that differ from `commit`, deleted ones too; `made` as in `changed_lines`."""
     listed = git(root, "diff", "--name-only", "--relative", commit, "--", ".") or ""
-    new = git(root, "ls-files", "--others", "--exclude-standard") or ""
-    return sorted({*listed.splitlines(), *new.splitlines()})
+    return sorted({*listed.splitlines(), *_new_files(root, made)})
+
+
+def _new_files(root: Path, made: Collection[Path]) -> list[str]:
+    """Files that git neither keeps nor ignores, from `root`."""
+    listed = (git(root, "ls-files", "--others", "--exclude-standard") or "").splitlines()
+    return [name for name in listed if not any((root / name).is_relative_to(folder) for folder in made)]

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sluice.conventions.bouncer import MANIFEST, bouncer_failures
 from sluice.conventions.model_rules import GRAIN
 from sluice.conventions.switched_off import switched_off_problems
 from sluice.errors import SluiceError
 from sluice.review.findings import Finding, look
+
+MISSING_TEMPLATER = re.compile(r"the (\w+) templater is distributed as|[Rr]equested templater '?(\w+)'?")
+"""What sqlfluff says of a templater that is a package of its own and not installed."""
+UNREAD = ("TMP", "PRS")
+"""Codes for what the templater jinja cannot read of files that are written for another one."""
 
 
 def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
@@ -26,29 +33,53 @@ def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
 
 
 def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> Iterator[Finding]:
-    program = Path(sys.executable).with_name("sqlfluff")
-    if not files or not program.is_file():
+    if not files:
         return
-    options = ["--dialect", "duckdb", "--format", "json", "--processes", "1", "--disable-progress-bar"]
+    error, reports = _lint(root, files)
+    if missing := MISSING_TEMPLATER.search(error):
+        error, reports = _lint(root, files, "--templater", "jinja")
+        text = (
+            f"`.sqlfluff` asks for the templater {missing[1]}, which is not installed here, so sqlfluff read the files "
+            "with its templater jinja: what macros make is not checked"
+        )
+        yield look("lint", "sqlfluff", text)
+    if error:
+        yield look("lint", "sqlfluff", f"sqlfluff failed: {error[:200]}")
+    for report in reports:
+        name = report["filepath"]
+        for violation in report["violations"]:
+            line = violation["start_line_no"]
+            if line in lines[name] and not (missing and violation["code"] in UNREAD):
+                text = f"{name}:{line}: {violation['code']} {violation['description']}"
+                yield look("lint", f"{Path(name).stem}.{violation['code']}", text)
+
+
+def _lint(root: Path, files: list[str], *options: str) -> tuple[str, list[Any]]:
+    """An error, and what sqlfluff reports of each file; no report where it is not installed."""
+    program = Path(sys.executable).with_name("sqlfluff")
+    if not program.is_file():
+        return "", []
+    wanted = [
+        "--dialect",
+        "duckdb",
+        "--format",
+        "json",
+        "--processes",
+        "1",
+        "--disable-progress-bar",
+        *options,
+    ]
     done = subprocess.run(
-        [str(program), "lint", *options, *files],
+        [str(program), "lint", *wanted, *files],
         cwd=root,
         capture_output=True,
         text=True,
         check=False,
     )
     try:
-        reports = json.loads(done.stdout[done.stdout.index("[") :])
+        return "", json.loads(done.stdout[done.stdout.index("[") :])
     except ValueError:
-        yield look("lint", "sqlfluff", f"sqlfluff failed: {(done.stderr or done.stdout)[:200].strip()}")
-        return
-    for report in reports:
-        name = report["filepath"]
-        for violation in report["violations"]:
-            line = violation["start_line_no"]
-            if line in lines[name]:
-                text = f"{name}:{line}: {violation['code']} {violation['description']}"
-                yield look("lint", f"{Path(name).stem}.{violation['code']}", text)
+        return (done.stderr or done.stdout).strip(), []
 
 
 def _conventions(root: Path, name: str, changed: set[int]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sluice.dbt.nodes import CONSUMERS
 from sluice.review.findings import Finding, Level
 from sluice.review.result import Review
 from sluice.review.table_diff import ColumnDiff, TableDiff
@@ -185,19 +186,20 @@ def _moved(before: Any, after: Any) -> str:
 
 def _downstream(review: Review) -> Iterable[Block]:
     # tables that were measured stand above
-    changed = [r for r in review.reach if r.differs is None or (r.differs and r.kind == "exposure")]
+    changed = [r for r in review.reach if r.differs is None or (r.differs and r.kind in CONSUMERS)]
     same = [r for r in review.reach if r.differs is False]
     if changed:
         yield Block("heading", "Downstream")
         rows = []
-        for reach in sorted(changed, key=lambda r: (r.kind != "exposure", r.name)):
+        for reach in sorted(changed, key=lambda r: (r.kind not in CONSUMERS, r.kind, r.name)):
             what = "rows can change" if reach.rows else ""
             more = len(reach.columns) - SHOWN
             listed = ", ".join(f"`{c}`" for c in reach.columns[:SHOWN]) + (
                 f" and {more} more" if more > 0 else ""
             )
             seen = "differs" if reach.differs else ""
-            kind = f"**{reach.kind}**" if reach.kind == "exposure" else reach.kind
+            kind = reach.kind.replace("_", " ")
+            kind = f"**{kind}**" if reach.kind in CONSUMERS else kind
             rows.append((f"`{reach.name}`", kind, what, listed, seen, reach.owner))
         headings = ("what", "kind", "rows", "columns", "in the data", "whom to ask")
         yield Block("table", rows=(headings, *rows))

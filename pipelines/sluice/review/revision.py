@@ -19,7 +19,7 @@ from sluice.config.dbt_project import FOLDERS, PACKAGE_FILES, PROJECT, folders, 
 from sluice.config.settings import Settings
 from sluice.dbt.compile_profile import compile_profile
 from sluice.dbt.compiling import COMPILED, PARSED, compile_error, compile_projects, is_compiled
-from sluice.dbt.manifest import Manifest
+from sluice.dbt.manifest import Manifest, Table
 from sluice.errors import DeclarationError
 from sluice.lineage import Graph, load_graph
 from sluice.review.query_equivalence import Columns, columns_of
@@ -68,18 +68,15 @@ class Revision:
         """Source tables by unique id."""
         return dict(self.manifest.get("sources", {}))
 
+    @cached_property
+    def consumers(self) -> dict[str, Table]:
+        """Metrics, saved queries and exposures by unique id."""
+        return {k: t for k, t in Manifest(self.manifest).tables.items() if t.is_consumer}
+
     @property
     def exposures(self) -> dict[str, Any]:
         """Exposures by unique id."""
         return dict(self.manifest.get("exposures", {}))
-
-
-def owner(entry: Mapping[str, Any]) -> str:
-    """Whom to ask about an exposure."""
-    who = entry.get("owner") or {}
-    return (
-        " ".join(filter(None, [who.get("name"), f"<{who['email']}>" if who.get("email") else ""])) or "nobody"
-    )
 
 
 def compile_both(

@@ -47,7 +47,9 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     cache = kept / "lineage.sqlite"
     old = Revision(project, base, cache=cache)
     new = Revision(settings.root, "work tree", cache=cache)
-    files, lines = changed_files(settings.root, commit), changed_lines(settings.root, commit)
+    made = settings.home, settings.target, *settings.databases.values()
+    files = changed_files(settings.root, commit, made)
+    lines = changed_lines(settings.root, commit, made)
     with tempfile.TemporaryDirectory(dir=kept) as scratch_name, ThreadPoolExecutor(1) as aside:
         scratch = Path(scratch_name)
         linted = aside.submit(lint_findings, settings.root, lines)

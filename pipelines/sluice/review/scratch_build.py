@@ -30,6 +30,7 @@ from sluice.review.model_changes import Change, Renamed, renamed_relations, with
 from sluice.review.privacy_changes import classes
 from sluice.review.result import DataReview
 from sluice.review.revision import Revision
+from sluice.review.snapshots import first_snapshot
 from sluice.review.table_diff import TableDiff, columns_of_table, compare_tables
 from sluice.review.test_changes import declared_test
 from sluice.review.wording import name_of
@@ -117,9 +118,13 @@ class _Side:
         self._place_parents(node)
         place = f'"{self.name}"."{node["schema"]}"."{node.get("alias") or node["name"]}"'
         self.connection.execute(f'create schema if not exists "{self.name}"."{node["schema"]}"')
+        if not _is_sql(node):
+            raise duckdb.NotSupportedError(f"{node['name']} is a Python model, which a review does not run")
         started = time.monotonic()
         is_seed = node["resource_type"] == "seed"
         query = self._seed_sql(node) if is_seed else self.sql(node["compiled_code"])
+        if node["resource_type"] == "snapshot":
+            query = first_snapshot(query, node["config"])
         self.connection.execute(f"create or replace table {place} as {query}")
         self.places[key] = place
         return time.monotonic() - started
@@ -190,6 +195,11 @@ class _Comparison:
                 failed.add(key)
             elif key not in own and not unequal.intersection(parents):
                 self.review.untouched.append(node["name"])
+            elif not _is_sql(node):
+                failed.add(key)
+                text = f"`{node['name']}` is a Python model, which a review does not run"
+                text += ": it and what it feeds are not compared"
+                self.review.findings.append(look("not-compared", node["name"], text))
             else:
                 diff = self._table(key, node)
                 self.review.tables.append(diff)
@@ -345,6 +355,10 @@ class _Comparison:
                 f"select place, cast(sum(share + more) * {BLOCK} as bigint) from shares group by place"
             ).fetchall()
         )
+
+
+def _is_sql(node: Any) -> bool:
+    return bool(node.get("language", "sql") == "sql")
 
 
 def _requoted(sql: str, relations: Collection[str]) -> str:

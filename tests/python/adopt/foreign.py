@@ -15,7 +15,11 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
+
 HERE = Path(__file__).parent
+VARIABLES = ("SLUICE_HOME", "DBT_TARGET", "DBT_PROFILE", "DBT_PROFILES_DIR", "DBT_TARGET_PATH")
+"""What the environment of a test must not say."""
 CUSTOMERS, ORDERS = 60, 200
 UNPAID = 20
 """One order in this many has no payment."""
@@ -29,7 +33,7 @@ class Foreign:
         shutil.copytree(HERE / name, self.root)
         (self.user / ".dbt").mkdir(parents=True)
         self.environment = {**os.environ, "HOME": str(self.user), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
-        for variable in ("SLUICE_HOME", "DBT_TARGET", "DBT_PROFILES_DIR", "DBT_TARGET_PATH"):
+        for variable in VARIABLES:
             self.environment.pop(variable, None)
 
     def commit(self) -> None:
@@ -75,8 +79,29 @@ def bakery(folder: Path) -> Foreign:
     payments = [(i, i, ("card", "cash")[i % 2], 100 + i) for i in range(1, ORDERS + 1) if i % UNPAID]
     payments += [(ORDERS + i, i, "voucher", 50) for i in range(1, ORDERS + 1) if i % UNPAID == 1]
     _write(project.root / "seeds/raw_payments.csv", ("id", "order_id", "method", "cents"), payments)
-    project.commit()
     project.run("dbt", "deps", "--quiet")
+    project.commit()
+    project.run("dbt", "build", "--quiet")
+    return project
+
+
+def rides(folder: Path) -> Foreign:
+    """The newer project, built in its target dev; its systems are the attached database `ops`."""
+    project = Foreign("rides", folder)
+    shutil.copy(HERE / "rides_profiles.yml", project.root / "profiles.yml")
+    (project.root / "data").mkdir()
+    with duckdb.connect(str(project.root / "data" / "ops.duckdb")) as con:
+        con.execute(
+            "create table bikes as select i as bike_id, ['town', 'cargo', 'race'][i % 3 + 1] as model,"
+            " date '2025-01-01' + i::int as bought_on from range(1, 31) as t(i)"
+        )
+        con.execute(  # every tenth trip is on a bike that is not in the list
+            "create table trips as select i as trip_id, case when i % 10 = 0 then 900 + i else i % 30 + 1 end as bike_id,"
+            " 'rider' || i % 40 || '@example.com' as rider_email, timestamp '2026-01-01' + interval (i) hour as"
+            " started_at, i % 50 as minutes, cast(i % 50 * 0.25 as decimal(8, 2)) as price from range(1, 301) as t(i)"
+        )
+    project.run("dbt", "deps", "--quiet")
+    project.commit()
     project.run("dbt", "build", "--quiet")
     return project
 

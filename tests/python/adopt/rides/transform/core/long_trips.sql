@@ -1,0 +1,1 @@
+select minutes, trips from {{ ref("trip_lengths") }} where minutes >= 30
