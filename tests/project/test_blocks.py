@@ -34,6 +34,7 @@ READ_ONLY = {"text", "yaml", "json", "csv"}
 """Blocks that are not run but read: pictures and output, and files."""
 ELSEWHERE = {
     "docs/discover.md": "tests/python/discover/test_page.py",
+    "docs/adopt.md": "tests/python/adopt/test_adopt.py",
     "docs/install.md": "tests/install/test_wheel.py",
     "docs/start.md": "tests/install/test_start.py",
     "docs/environments.md": "tests/python/workflow/test_environments.py",

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from sluice import __version__
+from sluice.cli.adopt import adopt
 from sluice.cli.catalog import catalog
 from sluice.cli.check import check
 from sluice.cli.discover import discover
@@ -75,6 +76,7 @@ WITHOUT_WAREHOUSE = (new, check, schema)
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 for command in (
     new,
+    adopt,
     check,
     discover,
     load,

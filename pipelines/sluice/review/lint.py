@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sluice.config.dbt_project import folders, read_project_file
 from sluice.conventions.bouncer import MANIFEST, bouncer_failures
 from sluice.conventions.model_rules import GRAIN
 from sluice.conventions.switched_off import switched_off_problems
@@ -24,7 +26,8 @@ UNREAD = ("TMP", "PRS")
 
 def lint_findings(root: Path, lines: Mapping[str, set[int]]) -> list[Finding]:
     """Findings of sqlfluff on these lines of files, and models that do not begin with their grain."""
-    models = [f for f in lines if f.startswith("models/") and f.endswith(".sql") and (root / f).is_file()]
+    paths = tuple(f"{path}/" for path in folders(read_project_file(root), "model-paths", os.environ))
+    models = [f for f in lines if f.startswith(paths) and f.endswith(".sql") and (root / f).is_file()]
     layered = [] if "grain-line" in switched_off_problems(root)[0] else models
     return [
         *_sqlfluff(root, models, lines),
@@ -39,8 +42,8 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
     if missing := MISSING_TEMPLATER.search(error):
         error, reports = _lint(root, files, "--templater", "jinja")
         text = (
-            f"`.sqlfluff` asks for the templater {missing[1]}, which is not installed here, so sqlfluff read the files "
-            "with its templater jinja: what macros make is not checked"
+            f"`.sqlfluff` asks for the templater {missing[1] or missing[2]}, which is not installed here, so sqlfluff "
+            "read the files with its templater jinja: what macros make is not checked"
         )
         yield look("lint", "sqlfluff", text)
     if error:

@@ -1,0 +1,116 @@
+"""`sluice adopt` and docs/adopt.md, in a project that knows nothing of Sluice."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+
+from sluice.config.settings import load_settings
+from sluice.errors import DeclarationError, SluiceError
+from sluice.scaffold.adopt import found_in, proposed_files, write_files
+from tests.blocks import ROOT, blocks
+from tests.python.adopt.foreign import Foreign
+
+PAGE = [block for block in blocks(ROOT / "docs" / "adopt.md") if block.language in ("sh", "yaml")]
+WRITTEN = [
+    ".gitignore",
+    "audiences.yml",
+    "macros/duckdb__apply_grants.sql",
+    "docs/glossary.yml",
+    ".github/workflows/sluice-review.yml",
+    "conventions.yml",
+]
+
+
+def small(root: Path) -> None:
+    """A project with a model and a profile of its own, in git."""
+    files = {
+        "dbt_project.yml": "name: tiny\nprofile: tiny\n",
+        "profiles.yml": "tiny: {target: x, outputs: {x: {type: duckdb, path: tiny.duckdb}}}\n",
+        "models/orders.sql": "select 1 as id\n",
+        ".gitignore": "*.log",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    small(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("SLUICE_HOME", raising=False)
+    return tmp_path
+
+
+def test_what_is_missing_is_written_once(tiny: Path) -> None:
+    (tiny / "audiences.yml").write_text("audiences: []\n", encoding="utf-8")
+    settings = load_settings(tiny)
+    files = proposed_files(settings)
+    assert [f.path for f in files] == [name for name in WRITTEN if name != "audiences.yml"]
+    assert files[0].after == "*.log\n# what Sluice and dbt write\n/warehouse/\n/target/\n/tiny.duckdb\n"
+    assert "+/warehouse/" in files[0].diff
+    assert "-*.log" in files[0].diff  # it ended without an end of line
+    switched_off = yaml.safe_load(files[-1].after)["switched_off"]
+    assert switched_off["grain-line"] == "not kept in 1 place when Sluice was adopted"
+    assert not (tiny / "docs").exists()
+    write_files(tiny, files)
+    assert (tiny / "audiences.yml").read_text() == "audiences: []\n"
+    assert proposed_files(settings) == []
+    workflow = yaml.safe_load((tiny / ".github/workflows/sluice-review.yml").read_text())
+    assert "dbt deps" not in str(workflow)
+
+
+def test_a_file_that_changes_meanwhile_stays(tiny: Path) -> None:
+    (tiny / "conventions.yml").write_text("switched_off: {}\n", encoding="utf-8")
+    files = proposed_files(load_settings(tiny))
+    (tiny / ".gitignore").write_text("another\n", encoding="utf-8")
+    with pytest.raises(SluiceError, match=r"\.gitignore has changed meanwhile"):
+        write_files(tiny, files)
+    assert (tiny / ".gitignore").read_text() == "another\n"
+
+
+def test_without_a_profile(tiny: Path) -> None:
+    (tiny / "profiles.yml").unlink()
+    with pytest.raises(DeclarationError, match=r"no profiles\.yml is found .* ~/\.dbt"):
+        found_in(load_settings(tiny))
+
+
+@pytest.mark.full
+def test_the_page(bakery: Foreign) -> None:
+    """Its blocks, in their order; a YAML block is what the properties of the project then say of its model."""
+    said = {}
+    for block in PAGE:
+        if block.language == "yaml":
+            properties = bakery.root / "models" / "schema.yml"
+            content = yaml.safe_load(properties.read_text())
+            [shown], [model] = (
+                [m for m in found["models"] if m["name"] == "customers"]
+                for found in (yaml.safe_load(block.text), content)
+            )
+            columns = {c["name"]: c for c in shown["columns"]}
+            model["config"] = shown["config"]
+            model["columns"] = [{**c, **columns.get(c["name"], {})} for c in model["columns"]]
+            properties.write_text(yaml.safe_dump(content, sort_keys=False))
+            continue
+        for line in block.text.splitlines():
+            said[line] = bakery.run(*shlex.split(line))
+    assert "nothing was written" in said["sluice adopt"]
+    assert f"written: {', '.join(WRITTEN)}" in said["sluice adopt --write"]
+    assert "raw_payments.cents  [seed]" in said["sluice lineage customers.lifetime_value"]
+    assert "## Review:" in said["sluice review --base main"]
+    assert (bakery.root / "target" / "catalog.html").stat().st_size > 50_000
+    with duckdb.connect(
+        str(bakery.root / "warehouse/published/current/analysts.duckdb"), read_only=True
+    ) as con:
+        assert con.execute("select count(*), count(email), count(town) from customers").fetchone() == (
+            60,
+            0,
+            60,
+        )
