@@ -105,8 +105,11 @@ def write_files(root: Path, files: Sequence[ProposedFile]) -> None:
 def _ignored(settings: Settings) -> Iterator[ProposedFile]:
     """Lines of .gitignore for what commands write inside the project and git would keep."""
     root = settings.root
-    made = [settings.home / "ledger.sqlite", settings.target / "manifest.json", *settings.databases.values()]
-    folders_of = {made[0]: settings.home, made[1]: settings.target}
+    homes = [settings.home, *(other.home for other in settings.others)]
+    shared = Path(os.path.commonpath(homes))
+    homes = [shared] if shared != root and shared.is_relative_to(root) else homes
+    folders_of = {folder / "any": folder for folder in (*homes, settings.target)}
+    made = [*folders_of, *settings.databases.values()]
     wanted: list[Path] = []
     for file in made:
         path = folders_of.get(file, file)

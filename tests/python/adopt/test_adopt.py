@@ -107,7 +107,7 @@ def test_the_page(bakery: Foreign) -> None:
     assert "## Review:" in said["sluice review --base main"]
     assert (bakery.root / "target" / "catalog.html").stat().st_size > 50_000
     with duckdb.connect(
-        str(bakery.root / "warehouse/published/current/analysts.duckdb"), read_only=True
+        str(bakery.root / "warehouse/dev/published/current/analysts.duckdb"), read_only=True
     ) as con:
         assert con.execute("select count(*), count(email), count(town) from customers").fetchone() == (
             60,
