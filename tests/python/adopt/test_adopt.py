@@ -58,7 +58,7 @@ def test_what_is_missing_is_written_once(tiny: Path) -> None:
     assert "+/warehouse/" in files[0].diff
     assert "-*.log" in files[0].diff  # it ended without an end of line
     switched_off = yaml.safe_load(files[-1].after)["switched_off"]
-    assert switched_off["grain-line"] == "not kept in 1 place when Sluice was adopted"
+    assert switched_off["model-directories"] == "not kept in 1 place when Sluice was adopted"
     assert not (tiny / "docs").exists()
     write_files(tiny, files)
     assert (tiny / "audiences.yml").read_text() == "audiences: []\n"

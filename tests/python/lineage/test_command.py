@@ -122,7 +122,7 @@ def test_openlineage_for_other_tools(lineage: Lineage, tmp_path: Path) -> None:
         ("fct_sales", "fct_sales is a table. Name one of its columns: <table>.<column>. It has: "),
         (
             "qwertz.x",
-            "qwertz is no model, source table, seed, snapshot or exposure here. Name a column: <model>.<column>",
+            "qwertz is no model, source table, seed, snapshot, metric or exposure here. Name a column: <model>.<column>",
         ),
     ],
 )
