@@ -105,6 +105,7 @@ def _table(
         "loadedAt": loaded.get(key),
         "loadFailed": [r["status"] for r in facts.history.loads.get(table.source or ("", ""), [])][-1:]
         == ["failed"],
+        "unwatched": table.kind == "source" and _is_unwatched(table),
         "limits": {k: _hours(v) for k, v in table.freshness.items()},
         "builtAt": built[-1].at if built else None,
         "builtAs": built[-1].status if built else None,
@@ -119,6 +120,12 @@ def _table(
     return {
         k: v for k, v in found.items() if v not in (None, "", [], {}, False) or k in ("columns", "parents")
     }
+
+
+def _is_unwatched(table: Table) -> bool:
+    """Whether a source is neither loaded by Sluice nor says in which column its age is."""
+    declared = {**(table.entry.get("source_meta") or {}), **table.meta}
+    return "load" not in declared and not table.loaded_at_field
 
 
 def _column(facts: CatalogFacts, key: str, table: Table, name: str, kind: str) -> list[Any]:

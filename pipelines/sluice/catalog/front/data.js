@@ -119,9 +119,9 @@ export function testState(table) {
   return states.some((state) => state !== "pass") ? "unknown" : "pass";
 }
 
-/** The state of a source table, as `sluice status` says it, by this machine's clock; null for other tables. */
+/** The state of a source table, as `sluice status` says it, by this machine's clock; null where nobody knows, and for other tables. */
 export function freshness(table) {
-  if (table.kind !== "source") return null;
+  if (table.kind !== "source" || (table.unwatched && !table.loadedAt)) return null;
   if (table.loadFailed) return "failed";
   if (!table.loadedAt) return "never loaded";
   const hours = (Date.now() - Date.parse(table.loadedAt)) / 3600000;

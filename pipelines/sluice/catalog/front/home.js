@@ -1,7 +1,7 @@
 // The first page: what the warehouse holds, whether it can be trusted today, and where to start.
 
 import { h, number, plural, short, time, when } from "./dom.js";
-import { isBroken, isLate, layerName, link, testState } from "./data.js";
+import { freshness, isBroken, isLate, layerName, link, testState } from "./data.js";
 import { buildBadge, freshnessBadge, tableLink, testBadge, inline } from "./components.js";
 import { changeSummary } from "./changes.js";
 
@@ -60,8 +60,10 @@ function calm(tables) {
   const states = new Set(tables.map(testState));
   const tests = states.has("unknown") ? (tables.some((t) => t.tests.pass) ? "No test fails, but not all of them ran" : "No test ran yet") : states.has("warn") ? "No test fails, but some warn" : states.has("pass") ? "All tests pass" : "There are no tests";
   const well = tests === "All tests pass";
-  const sources = count(tables, "source") ? `${well ? " and" : ";"} all sources are fresh` : "";
-  return h("p", { class: "calm" }, h("span", { class: `state ${well ? "pass" : "unknown"}` }, h("span", { class: "mark", "aria-hidden": "true" }, well ? "✓" : "?")), ` ${tests}${sources}.`);
+  const sources = tables.filter((t) => t.kind === "source");
+  const watched = sources.filter((t) => freshness(t)).length;
+  const fresh = watched ? `${well ? " and" : ";"} all sources ${watched < sources.length ? "whose age is known " : ""}are fresh` : "";
+  return h("p", { class: "calm" }, h("span", { class: `state ${well ? "pass" : "unknown"}` }, h("span", { class: "mark", "aria-hidden": "true" }, well ? "✓" : "?")), ` ${tests}${fresh}.`);
 }
 
 function flow({ tables, layers }) {

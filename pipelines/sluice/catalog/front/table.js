@@ -1,7 +1,7 @@
 // Everything known about one table.
 
 import { h, number, percent, plural, short, time, when, bytes } from "./dom.js";
-import { ROWS, column, lineageLink, link } from "./data.js";
+import { ROWS, column, freshness, lineageLink, link } from "./data.js";
 import { TREATMENTS, buildBadge, columnLink, freshnessBadge, inline, layerTag, personalTag, prose, seenBy, sqlBlock, stateMark, tableLink, testBadge, toLineage } from "./components.js";
 import { profileFigure, spark, timeline, trendFigure } from "./charts.js";
 
@@ -28,7 +28,7 @@ function header(catalog, table, details) {
   const facts = [
     table.owner ? ["Owner", details.mail?.includes("@") ? h("a", { href: `mailto:${details.mail}` }, table.owner) : table.owner] : null,
     table.rows !== undefined ? ["Rows", number(table.rows)] : null,
-    table.kind === "source" ? ["Last load", [time(table.loadedAt), " ", freshnessBadge(table)]] : null,
+    freshness(table) ? ["Last load", [time(table.loadedAt), " ", freshnessBadge(table)]] : null,
     table.builtAt ? ["Built", [time(table.builtAt), " ", buildBadge(table)]] : null,
     table.kind !== "source" && table.asOf ? ["Data as of", time(table.asOf)] : null,
     table.kind === "exposure" ? null : ["Tests", h("a", { href: `${link(table)}?tests` }, testBadge(table))],
