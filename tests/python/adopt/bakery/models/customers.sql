@@ -14,4 +14,4 @@ select
     totals.lifetime_value,
     totals.first_order_on
 from {{ ref("stg_customers") }} as customers
-left join totals on totals.customer_id = customers.customer_id
+left join totals on customers.customer_id = totals.customer_id

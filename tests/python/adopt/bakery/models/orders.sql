@@ -3,4 +3,4 @@ with
 
 select orders.order_id, orders.customer_id, orders.ordered_on, orders.status, payments.amount
 from {{ ref("stg_orders") }} as orders
-left join payments on payments.order_id = orders.order_id
+left join payments on orders.order_id = payments.order_id

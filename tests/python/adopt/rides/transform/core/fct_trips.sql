@@ -9,4 +9,4 @@ select
     trips.minutes,
     trips.price
 from {{ ref("stg_trips") }} as trips
-left join {{ ref("stg_bikes") }} as bikes on bikes.bike_id = trips.bike_id
+left join {{ ref("stg_bikes") }} as bikes on trips.bike_id = bikes.bike_id
