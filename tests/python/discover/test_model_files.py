@@ -14,7 +14,15 @@ from sqlfluff.core import FluffConfig, Linter
 
 from sluice.conventions.check import check_conventions
 from sluice.discover.contract import Relationship
-from sluice.discover.model_files import ModelFiles, Saved, propose_models, save_models
+from sluice.discover.model_files import (
+    ModelFiles,
+    Saved,
+    is_declared,
+    propose_from_raw,
+    propose_models,
+    save_models,
+)
+from sluice.discover.run import scratch_database
 from tests.python.discover.odd_project import AUDIENCES, RELATIONSHIPS, SHOP, WIDE, OddProject
 
 STAGING, MARTS = f"models/staging/{SHOP}", f"models/marts/{SHOP}"
@@ -270,6 +278,27 @@ def test_a_file_of_a_person_stays(unloaded: OddProject) -> None:
     assert f"+  - name: stg_{SHOP}__wide" in patch
     assert "-" not in {line[0] for line in patch.splitlines()[2:] if line}
     assert diagram.read_text().endswith("\nMy own words.\n")
+
+
+# -- a source that is declared
+
+
+def test_a_declared_source_is_modelled_from_raw(odd: OddProject) -> None:
+    with scratch_database() as con:
+        files = propose_from_raw(odd.settings, SHOP, con)
+    texts = {file.relative_to(odd.settings.root).as_posix(): text for file, text in files.texts.items()}
+    assert files.notes == []
+    assert re.search(r"orders \}o(\.\.|--)\|\| customers", texts["docs/entities.md"])
+    assert "cast(order_date as date) as order_date" in texts[f"{STAGING}/stg_{SHOP}__orders.sql"]
+
+
+def test_a_source_that_is_not_loaded_is_modelled_from_its_file(unloaded: OddProject) -> None:
+    assert is_declared(unloaded.settings, SHOP)
+    assert not is_declared(unloaded.settings, "crm")
+    with scratch_database() as con:
+        files = propose_from_raw(unloaded.settings, SHOP, con)
+    assert "is not loaded" in files.notes[-1]
+    assert any(file.name == f"stg_{SHOP}__orders.sql" for file in files.texts)
 
 
 # -- references to other sources
