@@ -60,9 +60,8 @@ def propose(
 
 
 def _table(con: duckdb.DuckDBPyConnection, found: TableFields) -> None:
-    times = [
-        _times(con, field) for field in found.columns if field.kind in ("date", "timestamp") and field.values
-    ]
+    columns = [field for field in found.columns if field.kind in ("date", "timestamp") and field.values]
+    times = [time for field in columns if (time := _times(con, field))]
     changed = [t for t in times if _says(t.field.name, CHANGE)]
     created = [t for t in times if _says(t.field.name, CREATION) and t not in changed]
     changed.sort(key=lambda t: (t.days_only, t.missing, t.field.name not in found.table.indexed))
@@ -83,14 +82,19 @@ def _says(name: str, meaning: frozenset[str]) -> bool:
     )
 
 
-def _times(con: duckdb.DuckDBPyConnection, field: Field) -> _Times:
+def _times(con: duckdb.DuckDBPyConnection, field: Field) -> _Times | None:
+    """None where a text only looks like a time."""
     time = f"try_cast({field.expression} as timestamp)"
-    missing, future, midnight, some = one_row(
+    values, future, midnight, some = one_row(
         con,
-        f"select count(*) - count({time}), count(*) filter ({time} > now()::timestamp + interval 1 day),"
+        f"select count({field.expression}), count(*) filter ({time} > now()::timestamp + interval 1 day),"
         f" count(*) filter ({time} = date_trunc('day', {time})), count({time}) from {field.relation}",
     )
-    return _Times(field, time, missing, future, field.kind == "date" or (some > 1 and midnight == some))
+    if some < values:
+        return None
+    return _Times(
+        field, time, field.rows - values, future, field.kind == "date" or (some > 1 and midnight == some)
+    )
 
 
 def _change(
