@@ -243,6 +243,7 @@ def test_a_bucket_is_read_by_the_keys_of_its_connection(tmp_path: Path, s3: dict
     bucket.load()
 
 
+@pytest.mark.full
 def test_an_sftp_server_is_read_by_the_keys_of_its_connection(
     tmp_path: Path, sftp: dict[str, str | int]
 ) -> None:
@@ -265,6 +266,7 @@ def test_an_sftp_server_is_read_by_the_keys_of_its_connection(
     assert "wrong-one" not in str(error.value)
 
 
+@pytest.mark.full
 def test_of_large_files_a_part_is_read_that_is_spread_over_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,7 +97,13 @@ def paginator_of(found: Found, table: DiscoveredTable) -> Any:
     return table.load["endpoint"].get("paginator") or found.source.load["client"].get("paginator")
 
 
-@pytest.mark.parametrize("way", PAGINATORS)
+RARE = ("page_0", "last_id", "one")
+"""Ways to page that only the long suite tries."""
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.full) if way in RARE else way for way in PAGINATORS]
+)
 def test_pages_are_found_by_trying(tmp_path: Path, api: Api, way: str) -> None:
     answer, paginator, selector = PAGINATORS[way]
     api.answer = lambda request: answer(request) if request.path == "/v1/orders" else Answer({}, 404)
