@@ -44,6 +44,10 @@ class ConnectionError(SluiceError):  # noqa: A001 - the word people use for it
     exit = Exit.CONNECTION
 
 
+class NotLookedAtError(SluiceError):
+    """A system that a command leaves alone, with the reason; no failure."""
+
+
 class LoadError(SluiceError):
     """A table could not be loaded; raw is as it was before."""
 

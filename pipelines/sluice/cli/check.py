@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.output import err, out, print_problems
+from sluice.cli.output import err, out, print_problems, shown
 from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import GLOSSARY, Settings, load_settings
-from sluice.errors import Exit
+from sluice.errors import Exit, NotLookedAtError, SluiceError
 
 if TYPE_CHECKING:
+    from sluice.config.declaration import Source
     from sluice.config.yaml_file import Problem
 
 
-def check() -> None:
+def check(
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare the sources with their systems, too; needs the network.")
+    ] = False,
+) -> None:
     """Check every declaration in sources/, audiences.yml, and the conventions of models; no network, no warehouse."""
     from sluice.catalog.glossary import glossary_problems
     from sluice.config.audiences import read_policy, without_connection
@@ -43,6 +48,7 @@ def check() -> None:
             markup=False,
         )
 
+    code = _compare_with_systems(settings, sources) if live else Exit.OK
     from sluice.cli.progress import StillRunning
     from sluice.conventions.check import (  # imports sqlglot, which the declarations do not need
         check_conventions,
@@ -63,6 +69,37 @@ def check() -> None:
     _end_with(settings, broken, Exit.FAILED)
     if models:
         out.print(f"{models} models: all {'other ' if switched_off else ''}conventions are kept")
+    if code:
+        raise typer.Exit(code)
+
+
+def _compare_with_systems(settings: Settings, sources: Sequence[Source[Any, Any]]) -> Exit:
+    """Print how the sources differ from their systems; the code says whether a load would suffer."""
+    from sluice.cli.progress import StillRunning
+    from sluice.discover.live import live_differences
+    from sluice.discover.run import scratch_database
+
+    codes = {Exit.OK}
+    for source in sources:
+        try:
+            with StillRunning(f"look at {source.name}"), scratch_database() as con:
+                found = live_differences(source, settings, con)
+        except NotLookedAtError as error:
+            out.print(str(error), markup=False)
+            continue
+        except SluiceError as error:
+            err.print(str(error), markup=False)
+            codes.add(error.exit)
+            continue
+        for difference in found:
+            place = f"{shown(settings, source.file)}:{difference.line}"
+            printer = err if difference.breaks else out
+            printer.print(f"{place}: {difference.place}: {difference.message}", markup=False)
+        if any(difference.breaks for difference in found):
+            codes.add(Exit.FAILED)
+        if not found:
+            out.print(f"{source.name}: as its system is", markup=False)
+    return Exit.FAILED if Exit.FAILED in codes else max(codes)
 
 
 def _end_with(settings: Settings, problems: Sequence[Problem], code: Exit) -> None:

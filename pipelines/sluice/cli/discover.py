@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sluice.cli.output import err, out, project, shown
+from sluice.cli.progress import StillRunning
 
 if TYPE_CHECKING:
     from sluice.config.settings import Settings
+    from sluice.discover.contract import DiscoveredSource
     from sluice.discover.model_files import Saved
+    from sluice.discover.project_files import Written
 
 Patterns = Annotated[
     list[str] | None,
@@ -44,11 +47,14 @@ def discover(
             " by what raw holds.",
         ),
     ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Bring what is new into the source file that is there.")
+    ] = False,
 ) -> None:
     """Look at a system and write its source file: tables, columns, keys, cursors, data classes, relationships."""
     from sluice.discover.contract import Limits
     from sluice.discover.model_files import is_declared, propose_from_raw, propose_models, save_models
-    from sluice.discover.project_files import write_source
+    from sluice.discover.project_files import save_source
     from sluice.discover.run import discover as discover_system
     from sluice.discover.run import find_target, scratch_database
 
@@ -59,19 +65,35 @@ def discover(
         return
     limits = Limits(schemas=tuple(schema or ()), tables=tuple(tables or ()))
     target = find_target(address, settings, name=name, connection=connection)
-    with scratch_database() as con:
+    with StillRunning(f"look at {target.name}"), scratch_database() as con:
         found = discover_system(target, settings, con, limits)
-        written = write_source(settings, found)
+        written = save_source(settings, found, con, limits, write=write)
         if models:
             proposed = propose_models(settings, target.name, found.relationships, found.source, con)
             saved = save_models(settings, proposed)
-    out.print(f"{shown(settings, written.file)}: {len(found.source.tables)} tables", markup=False)
-    for name_, reason in found.source.skipped.items():
-        out.print(f"left out: {name_}: {reason}", markup=False)
-    for message in written.messages:
-        out.print(message, markup=False)
+    _print_source(str(shown(settings, written.file)), found.source, written, write=write)
     if models:
         _print_models(settings, saved)
+
+
+def _print_source(file: str, source: DiscoveredSource, written: Written, *, write: bool) -> None:
+    """What was found; of a source that has its file what differs, and the patch alone on standard output."""
+    for different in written.differences:
+        err.print(f"{different.place}: {different.message}", markup=False)
+    for table, reason in source.skipped.items():
+        err.print(f"{table} is left out: {reason}", markup=False)
+    if written.is_new:
+        questions = len(source.questions) + sum(len(table.questions) for table in source.tables)
+        out.print(f"{file}: {len(source.tables)} tables, {questions} questions to answer", markup=False)
+    elif not written.patch:
+        out.print(f"{file}: nothing to add", markup=False)
+    elif write:
+        out.print(f"{file}: changed; git diff shows what is new", markup=False)
+    else:
+        err.print("The same command with --write applies this patch, and so does `git apply`:", markup=False)
+        typer.echo(written.patch, nl=False)  # as it is; a console would drop carriage returns
+    for message in written.messages:
+        out.print(message, markup=False)
 
 
 def _print_models(settings: Settings, saved: Saved) -> None:

@@ -107,6 +107,8 @@ class DiscoveredSource:
     questions: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     """Tables, files and endpoints that are left out, by name, with the reason."""
+    keeps_types: bool = True
+    """Whether the system itself keeps values to the types of their columns; files and SQLite do not."""
 
 
 @dataclass(frozen=True)

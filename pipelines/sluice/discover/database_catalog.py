@@ -104,8 +104,8 @@ def chosen(tables: Iterable[CatalogTable], limits: Limits) -> list[CatalogTable]
     found = list(tables)
     for pattern in limits.tables:
         if not any(_fits(table, pattern) for table in found):
-            names = [table.shown for table in found]
-            message = f"--tables {pattern!r} fits none of the {len(names)} tables that this user sees"
+            names = [name for table in found for name in (table.name, table.shown)]
+            message = f"--tables {pattern!r} fits none of the {len(found)} tables that this user sees"
             raise UsageError(with_hint(message, pattern, names))
     return [t for t in found if not limits.tables or any(_fits(t, p) for p in limits.tables)]
 

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import duckdb
 from dotenv import dotenv_values
 
+from sluice.config.declaration import Source
 from sluice.config.settings import Settings
+from sluice.discover.contract import Limits
+from sluice.discover.differences import Difference, differences
 from sluice.discover.run import Discovery
 from sluice.discover.source_file import ProjectFacts, render
+from sluice.discover.source_patch import diff, patched
 from sluice.errors import SluiceError
 from sluice.system import git, write_private
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and what is worth saying about it."""
+    """What became of the source file."""
 
     file: Path
-    messages: list[str]
-
-
-def source_path(settings: Settings, name: str) -> Path:
-    return settings.sources / f"{name}.yml"
+    is_new: bool
+    messages: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    """Between the file that was there and the system."""
+    patch: str = ""
+    """What would bring them into the file, as `git apply` takes it."""
 
 
 def project_facts(settings: Settings) -> ProjectFacts:
@@ -35,21 +42,62 @@ def project_facts(settings: Settings) -> ProjectFacts:
     return ProjectFacts(key_test, git(settings.root, "config", "user.email") or None)
 
 
-def write_source(settings: Settings, found: Discovery) -> Written:
-    """Write the source file, and its connection into `.env`; raises SluiceError rather than overwrite anything."""
+def save_source(
+    settings: Settings,
+    found: Discovery,
+    con: duckdb.DuckDBPyConnection,
+    limits: Limits,
+    *,
+    write: bool = False,
+) -> Written:
+    """Write the source file if there is none; else find what is new, which goes into the file only with `write`.
+
+    The system's address goes into `.env`. Raises SluiceError rather than overwrite anything.
+    """
     source = found.source
-    file = source_path(settings, source.name)
+    if found.target.declared:
+        return _update(settings, found, found.target.declared, con, limits, write)
+    file = settings.sources / f"{source.name}.yml"
     if file.exists():
-        raise SluiceError(f"{file} exists already; nothing was written")
+        raise SluiceError(
+            f"{file} exists and has mistakes, or no source {source.name!r}; nothing was written. Run sluice check, or "
+            "give the new source another name: --name"
+        )
     if not source.tables:
-        raise SluiceError(f"{source.name}: no table was found; nothing was written")
+        left_out = "".join(f"\n{name}: {reason}" for name, reason in source.skipped.items())
+        raise SluiceError(f"{source.name}: no table can be loaded; nothing was written{left_out}")
     messages = save_connection(settings, source.name, source.connection)
+    _replace(file, render(source, found.relationships, project_facts(settings)))
+    return Written(file, True, messages)
+
+
+def _update(
+    settings: Settings,
+    found: Discovery,
+    declared: Source[Any, Any],
+    con: duckdb.DuckDBPyConnection,
+    limits: Limits,
+    write: bool,
+) -> Written:
+    different = differences(declared, found.source, limits, con)
+    with declared.file.open(encoding="utf-8", newline="") as opened:
+        before = opened.read()
+    begin = "\ufeff" if before.startswith("\ufeff") else ""
+    after = patched(declared, before[len(begin) :], different, found.relationships, project_facts(settings))
+    patch = diff(declared.file.relative_to(settings.root).as_posix(), before, begin + after)
+    if write and patch:
+        _replace(declared.file, begin + after)
+    messages = save_connection(settings, declared.load.connection, found.source.connection) if write else []
+    return Written(declared.file, False, messages, different, patch)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file in one step, with the rights of the one that was there, or for everybody to read."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(render(source, found.relationships, project_facts(settings)), encoding="utf-8")
-    new.chmod(0o644)
+    new.write_text(text, encoding="utf-8", newline="")
+    new.chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
     new.replace(file)
-    return Written(file, messages)
 
 
 def save_connection(settings: Settings, name: str, values: Mapping[str, str]) -> list[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,6 +49,8 @@ class Target:
     address: str
     connection: str | None
     """The connection that exists already; None: the address says everything."""
+    declared: Source[Any, Any] | None = None
+    """The source that the project has by this name."""
 
 
 @dataclass
@@ -82,8 +82,8 @@ def find_target(
     """
     connections = Connections(settings.root, settings.connections)
     declared = {source.name: source for source in read_sources(settings.sources)[0]}
-    if address in declared and "://" not in address:
-        return _declared_target(declared[address], connections, name or address)
+    if address in declared:
+        return _declared_target(declared[address], connections)
     if address in connections.names() and not Path(address).exists():
         values = connections.all(address)
         servers = values.get("bootstrap_servers")
@@ -95,15 +95,31 @@ def find_target(
         return Target(_source_name(name or address), kind_of(url, settings.root), url, address)
     kind = kind_of(address, settings.root)
     if not kind:
-        known = [*declared, *connections.names()]
+        names = [*declared, *connections.names()]
         raise UsageError(
             f"{address!r} is not a URL, a file or a folder here, and neither a source nor a connection."
-            f"{did_you_mean(address, known)}"
+            f"{did_you_mean(address, names)}"
         )
-    return Target(_source_name(name or _name_in(address)), kind, address, connection)
+    target = Target(_source_name(name or _name_in(address)), kind, address, connection)
+    if known := declared.get(target.name):
+        return replace(target, declared=known, connection=_same_connection(target, known, connections))
+    return target
 
 
-def _declared_target(source: Source[Any, Any], connections: Connections, name: str) -> Target:
+def _same_connection(target: Target, source: Source[Any, Any], connections: Connections) -> str | None:
+    """The connection of a declared source that is at this address; raises UsageError if it is of another system."""
+    load = source.load.model_dump()
+    name = load.get("connection")
+    url = connections.get(name, "url") if name and source.kind == "database" else load.get("url")
+    if source.kind != target.kind or (url and url != database_url(target)):
+        raise UsageError(
+            f"{source.file.name} declares another system as {source.name}. Look at that by its name (sluice discover "
+            f"{source.name}), or give this one another: --name"
+        )
+    return name if url else None
+
+
+def _declared_target(source: Source[Any, Any], connections: Connections) -> Target:
     load = source.load.model_dump()
     connection = load.get("connection")
     address = load.get("url") or (load.get("client") or {}).get("base_url")
@@ -114,7 +130,7 @@ def _declared_target(source: Source[Any, Any], connections: Connections, name: s
         address = address or connections.require(connection, "url")
     if not address:
         raise UsageError(f"{source.name} is of the kind {source.kind}, whose system cannot be looked at")
-    return Target(name, source.kind, connections.fill(address), connection)
+    return Target(source.name, source.kind, connections.fill(address), connection, source)
 
 
 def kind_of(address: str, root: Path) -> str:
@@ -178,7 +194,7 @@ def look(
     """What the system says of itself, and its rows in `con`."""
     given: Mapping[str, Mapping[str, str]] = {}
     if not target.connection and target.kind == "database":
-        given = {target.name: {"url": _database_url(target.address)}}
+        given = {target.name: {"url": database_url(target)}}
     connections = Connections(settings.root, settings.connections, given)
     place: dict[str, Any] = {"name": target.name, "connection": target.connection, "connections": connections}
     if target.kind == "database":
@@ -189,16 +205,21 @@ def look(
         from sluice.discover.files import discover_files
 
         return discover_files(target.address, con, limits, settings.root, **place)
-    module, function = {
-        "rest": ("rest", "discover_rest"),
-        "stream": ("streams", "discover_stream"),
-    }.get(target.kind, ("", ""))
-    if not module or not find_spec(f"sluice.discover.{module}"):
-        raise UsageError(f"the system of a source of the kind {target.kind} cannot be looked at")
-    kind = getattr(import_module(f"sluice.discover.{module}"), function)
-    found: DiscoveredSource = kind(target.address, con, limits, settings.root, **place)
-    return found
+    if target.kind == "rest":
+        from sluice.discover.rest import discover_rest
+
+        return discover_rest(target.address, con, limits, settings.root, **place)
+    if target.kind == "stream":
+        from sluice.discover.streams import discover_stream
+
+        return discover_stream(target.address, con, limits, settings.root, **place)
+    raise UsageError(
+        f"a source of the kind {target.kind} is code of this project; there is no system to look at"
+    )
 
 
-def _database_url(address: str) -> str:
-    return address if "://" in address else f"sqlite:///{address}"
+def database_url(target: Target) -> str:
+    """The address as the loader takes it: a file of SQLite as a URL."""
+    if target.kind != "database" or "://" in target.address:
+        return target.address
+    return f"sqlite:///{target.address}"

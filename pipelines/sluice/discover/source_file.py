@@ -222,7 +222,8 @@ def column_lines(
         said = reference if len(reference) <= SENTENCE else f"References another table. {reference}"
     entry = {"name": name, "data_type": column.data_type, "description": said or UNDESCRIBED}
     for relationship in relationships:
-        if not relationship.declared:
+        is_said = column.references and relationship.to_table[1] == column.references[0]
+        if not relationship.declared and not is_said:
             yield from comment(_relationship(relationship, column.name), 10)
     if (proposal := column.data_class) and proposal.confidence < SURE:
         yield from comment(

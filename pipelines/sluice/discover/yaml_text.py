@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
@@ -25,10 +24,9 @@ def flow(value: Any) -> str:
         return "[" + ", ".join(map(flow, value)) + "]"
     text: str = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True)
     text = text.strip()[1:-1]
-    is_plain = not text.startswith(("'", '"')) and "#" not in text
-    if not isinstance(value, str) or (is_plain and text == value):
+    if not isinstance(value, str) or (text == value and "#" not in text):
         return text
-    return text if UNPRINTABLE.search(value) else json.dumps(value, ensure_ascii=False)
+    return str(yaml.safe_dump(value, default_style='"', width=float("inf"), allow_unicode=True)).strip()
 
 
 def plain(value: Any) -> str:

@@ -38,15 +38,16 @@ def extract_table(
     table: Table[DatabaseTable],
     source: Source[DatabaseSource, DatabaseTable],
     context: ExtractContext,
+    limit: int | None = None,
 ) -> TypedRows:
-    """Reads one table with dlt's `sql_table` and its arrow backend."""
+    """Reads one table, or `limit` of its rows, with dlt's `sql_table` and its arrow backend."""
     import sqlalchemy
 
     watch, where = server_of(url)
-    engine = _connected(url, watch, f"{where} (connection {source.load.connection!r})", source, context)
+    engine = connected(url, source, context)
     try:
         with watch.on(SILENCE_SECONDS) if watch else nullcontext():
-            return _rows(engine, table, context)
+            return _rows(engine, table, context, limit)
     except sqlalchemy.exc.NoSuchTableError:
         raise LoadError(
             f"{table.qualified}: the source has no table {table.load.table or table.name!r}; "
@@ -69,7 +70,7 @@ def extract_table(
         engine.dispose()
 
 
-def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> TypedRows:
+def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext, limit: int | None) -> TypedRows:
     """Fetch the keys, where deleted rows are to be found, and the rows that are new."""
     import sqlalchemy
     from sqlalchemy import Integer, Numeric
@@ -89,7 +90,7 @@ def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> 
         if wanted and some_are_late(table, keys, wanted, context):
             wanted = None
     wanted = wanted and wanted.at_source(own)
-    relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, context)
+    relation = _fetched(engine, table, chosen if not table.load.filter else columns, wanted, context, limit)
     filtered = f" where {table.load.filter}" if table.load.filter else ""
     types = {
         table.raw_name(column["name"]): _decimal(column["type"])
@@ -106,16 +107,12 @@ def _rows(engine: Any, table: Table[DatabaseTable], context: ExtractContext) -> 
     )
 
 
-def _connected(
-    url: str,
-    watch: Watch | None,
-    where: str,
-    source: Source[DatabaseSource, DatabaseTable],
-    context: ExtractContext,
-) -> Any:
+def connected(url: str, source: Source[DatabaseSource, DatabaseTable], context: ExtractContext) -> Any:
     """An engine that could connect; raises ConnectionError."""
     import sqlalchemy
 
+    watch, where = server_of(url)
+    where = f"{where} (connection {source.load.connection!r})"
     try:
         engine = sqlalchemy.create_engine(url)
     except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
@@ -238,8 +235,11 @@ def _decimal(kind: Any) -> str:
 class _Query:
     """What dlt's `sql_table` asks the database for: the rows of a range, in types that Arrow can hold."""
 
-    def __init__(self, table: Table[DatabaseTable], wanted: Range | None, dialect: Any) -> None:
+    def __init__(
+        self, table: Table[DatabaseTable], wanted: Range | None, dialect: Any, limit: int | None
+    ) -> None:
         self._table = table
+        self._limit = limit
         self._wanted = wanted
         self._dialect = dialect
         self._declared_texts = {name for name, kind in declared_types(table).items() if kind == "VARCHAR"}
@@ -281,6 +281,7 @@ class _Query:
         import sqlalchemy as sa
 
         query = sa.select(*(self._written.get(column.name, column) for column in reflected.c))
+        query = query.limit(self._limit)
         if self._wanted is None:
             return query
         cursor = reflected.c[self._table.load.cursor]
@@ -294,15 +295,16 @@ def _fetched(
     columns: Sequence[str],
     wanted: Range | None,
     context: ExtractContext,
+    limit: int | None = None,
 ) -> str:
-    """A SELECT of the columns of the rows in the wanted range."""
+    """A SELECT of the columns of the rows in the wanted range, or of `limit` of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from dlt.sources.sql_database import sql_table
     from dlt.sources.sql_database.arrow_helpers import row_tuples_to_arrow
 
     schema, _, name = (table.load.table or table.name).rpartition(".")
-    query = _Query(table, wanted, engine.dialect)
+    query = _Query(table, wanted, engine.dialect, limit)
     resource = sql_table(
         engine,
         table=name,
