@@ -20,9 +20,12 @@ from sluice.discover.yaml_text import WIDTH, block, comment, flow, joined, one_l
 
 SURE = 0.9
 """Proposals below this confidence stand in the file as comments only."""
+CLASS_SURE = 0.75
+"""The same for data classes: one too many masks a column, one too few publishes it."""
 SENTENCE = 59
 """Characters that the first sentence of a column's description may have."""
 UNDESCRIBED = "Not described at the source."
+WARNS = {"not_null": {"config": {"severity": "warn"}}}
 
 
 @dataclass(frozen=True)
@@ -192,10 +195,10 @@ def _confidence(proposal: Proposal[Any]) -> str:
     return "declared" if proposal.confidence == DECLARED else f"confidence {proposal.confidence:.2f}"
 
 
-def _tests(table: DiscoveredTable, key: Sequence[str], facts: ProjectFacts) -> dict[str, list[str]]:
+def _tests(table: DiscoveredTable, key: Sequence[str], facts: ProjectFacts) -> dict[str, list[Any]]:
     """Tests by column: keys, and for a table without one a column that is never null."""
     required = {c.name for c in table.columns if not c.nullable}
-    tests: dict[str, list[str]] = {}
+    tests: dict[str, list[Any]] = {}
     for columns in [tuple(key), *table.unique]:
         if len(columns) != 1:
             continue
@@ -204,15 +207,16 @@ def _tests(table: DiscoveredTable, key: Sequence[str], facts: ProjectFacts) -> d
             tests.setdefault(name, ["primary_key"] if facts.key_test else ["unique", "not_null"])
         else:
             tests.setdefault(name, ["unique"])
-    if not tests and not (len(key) > 1 and facts.key_test):
-        first = next((c.name for c in table.columns if c.name in (*key, *required)), None)
-        if first:
-            tests[first] = ["not_null"]
+    if not tests and not (len(key) > 1 and facts.key_test) and table.columns:
+        loaded = [c.name for c in table.columns if c.data_type]
+        first = next((name for name in loaded if name in (*key, *required)), None)
+        # nothing is known to be never null: dbt warns, and somebody looks for a better test
+        tests = {first: ["not_null"]} if first else {name: [WARNS] for name in loaded[:1]}
     return tests
 
 
 def column_lines(
-    column: DiscoveredColumn, name: str, tests: Sequence[str], relationships: Sequence[Relationship] = ()
+    column: DiscoveredColumn, name: str, tests: Sequence[Any], relationships: Sequence[Relationship] = ()
 ) -> Iterator[str]:
     """The entry of a column, indented as an item of a table's `columns:`; on one line where that is enough."""
     said = described(column.comment)
@@ -225,11 +229,11 @@ def column_lines(
         is_said = column.references and relationship.to_table[1] == column.references[0]
         if not relationship.declared and not is_said:
             yield from comment(_relationship(relationship, column.name), 10)
-    if (proposal := column.data_class) and proposal.confidence < SURE:
+    if (proposal := column.data_class) and proposal.confidence < CLASS_SURE:
         yield from comment(
             f"question: data_class {proposal.value}? {proposal.reason} ({_confidence(proposal)})", 10
         )
-    sure = _certain(column.data_class)
+    sure = proposal.value if proposal and proposal.confidence >= CLASS_SURE else None
     line = f"          - {flow(entry)}"
     if not tests and not sure and len(line) <= WIDTH:
         yield line
