@@ -185,8 +185,8 @@ def test_what_the_page_installs(wheel: Path, folder: Folder, first: str) -> None
         text = f". .venv/bin/activate\n{text}"  # which the first block made
     said = folder.run("bash", "-euc", text)
     if first == "pip install":
-        assert "anycompany: the warehouse of Anycompany" in said
-        folder.run("bash", "-euc", ". .venv/bin/activate; cd anycompany; sluice check; sluice sandbox --help")
+        assert "coffee: the warehouse of Coffee" in said
+        folder.run("bash", "-euc", ". .venv/bin/activate; cd coffee; sluice check; sluice sandbox --help")
     else:
         assert "sluice" in said
 
