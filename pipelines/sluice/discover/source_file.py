@@ -22,6 +22,14 @@ SURE = 0.9
 """Proposals below this confidence stand in the file as comments only."""
 CLASS_SURE = 0.75
 """The same for data classes: one too many masks a column, one too few publishes it."""
+ALWAYS_CLASSED = {
+    **dict.fromkeys(("first_name", "last_name", "full_name"), "name"),
+    **dict.fromkeys(("street", "postal_code", "address"), "address"),
+    "email": "email",
+    "phone": "phone",
+    "vat_id": "tax_id",
+}
+"""Of names that `sluice check` wants classified (conventions/dbt-bouncer.yml), whatever their values."""
 SENTENCE = 59
 """Characters that the first sentence of a column's description may have."""
 UNDESCRIBED = "Not described at the source."
@@ -229,7 +237,12 @@ def column_lines(
         is_said = column.references and relationship.to_table[1] == column.references[0]
         if not relationship.declared and not is_said:
             yield from comment(_relationship(relationship, column.name), 10)
-    if (proposal := column.data_class) and proposal.confidence < CLASS_SURE:
+    proposal = column.data_class
+    if (asked := ALWAYS_CLASSED.get(name)) and (not proposal or proposal.confidence < CLASS_SURE):
+        proposal = Proposal(
+            asked, "by its name, which has to have a class; its values do not show one", CLASS_SURE
+        )
+    if proposal and proposal.confidence < CLASS_SURE:
         yield from comment(
             f"question: data_class {proposal.value}? {proposal.reason} ({_confidence(proposal)})", 10
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import sluice
 from sluice.config.sources import read_sources
 from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Proposal
-from sluice.discover.source_file import described, render
+from sluice.discover.source_file import ALWAYS_CLASSED, described, render
+
+RULES = Path(sluice.__file__).parent / "conventions" / "dbt-bouncer.yml"
 
 
 def table_of(folder: Path, *columns: DiscoveredColumn, **keys: Any) -> dict[str, Any]:
@@ -50,6 +54,16 @@ def test_a_class_that_is_likely_is_set_others_are_asked(
     (entry,) = table_of(tmp_path, column)["columns"]
     assert ("config" in entry) == is_set
     assert ("# question: data_class email?" in (tmp_path / "depot.yml").read_text()) != is_set
+
+
+def test_names_that_the_conventions_want_classified_are(tmp_path: Path) -> None:
+    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["manifest_checks"]
+    pattern = next(r["column_name_pattern"] for r in rules if r["name"] == "check_source_pii_meta")
+    assert all(re.match(pattern, name) for name in ALWAYS_CLASSED)
+    asked = re.findall("[a-z_]+", pattern.replace("(first|last|full)_name", "first_name|last_name|full_name"))
+    assert {*asked} == {*ALWAYS_CLASSED}
+    columns = table_of(tmp_path, *(DiscoveredColumn(name, "text") for name in ALWAYS_CLASSED))["columns"]
+    assert {c["name"]: c["config"]["meta"]["data_class"] for c in columns} == ALWAYS_CLASSED
 
 
 def test_an_unsure_key_is_a_comment(tmp_path: Path) -> None:
