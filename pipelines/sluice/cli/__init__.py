@@ -22,6 +22,7 @@ from sluice.cli.catalog import catalog
 from sluice.cli.check import check
 from sluice.cli.discover import discover
 from sluice.cli.env import env
+from sluice.cli.init import init
 from sluice.cli.lineage import lineage
 from sluice.cli.load import load
 from sluice.cli.new import new
@@ -97,6 +98,7 @@ for command in (
     app.command(context_settings=ANY_ARGUMENTS if command is build else None)(
         command if command in WITHOUT_WAREHOUSE else on_target(command)
     )
+app.add_typer(init, name="init")
 
 
 def _print_version(wanted: bool) -> None:

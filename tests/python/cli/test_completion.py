@@ -27,14 +27,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_bash_completes_what_the_project_declares(project: Project, tmp_path: Path) -> None:
-    """After --install-completion, in a shell that has read its start-up file, with the function that TAB calls."""
+    """After `sluice init completion`, in a shell that has read its start-up file, with the function that TAB calls."""
     home = tmp_path / "home"
     home.mkdir()
     (home / ".bashrc").write_text("# mine\n")
     tools = Path(sys.executable).parent
     environment = {**os.environ, "HOME": str(home), "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     script = """
-        sluice --install-completion >/dev/null
+        sluice init completion bash >/dev/null
         source ~/.bashrc
         complete -p sluice
         tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _sluice_completion sluice; echo "${COMPREPLY[*]}"; }
