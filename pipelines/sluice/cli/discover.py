@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sluice.cli.output import err, out, project, shown
-from sluice.cli.progress import StillRunning
 
 if TYPE_CHECKING:
     from sluice.config.settings import Settings
@@ -52,6 +51,7 @@ def discover(
     ] = False,
 ) -> None:
     """Look at a system and write its source file: tables, columns, keys, cursors, data classes, relationships."""
+    from sluice.cli.progress import StillRunning
     from sluice.discover.contract import Limits
     from sluice.discover.model_files import is_declared, propose_from_raw, propose_models, save_models
     from sluice.discover.project_files import save_source

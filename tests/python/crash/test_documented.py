@@ -60,6 +60,7 @@ PROMISES = {
     "load/test_odd_values.py::test_odd_files": ODD,
     "load/test_odd_values.py::test_odd_parquet": ODD,
     "load/test_odd_values.py::test_odd_sqlite": ODD,
+    "load/test_odd_values.py::test_a_text_of_sqlite_that_is_declared_as_json": ODD,
     "load/test_odd_values.py::test_odd_postgres": ODD,
     "load/test_odd_values.py::test_cells_of_excel_without_a_value_are_bad_rows": ODD,
     "load/test_odd_values.py::test_zero_dates_of_mariadb_are_kept_apart": ODD,

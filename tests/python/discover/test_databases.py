@@ -46,7 +46,7 @@ create table "with.dot" (a int);
 create view broken as select 1 / (order_id - order_id) as x from orders;
 create table large as select i as id, i % 7 as kind from generate_series(1, 5000) i;
 insert into categories (category_name) values ('Beverages'), ('Seafood');
-insert into customers select 'C' || lpad(i::text, 4, '0'), 'Firm ' || i, 'f' || i || '@firm.example', now()
+insert into customers select 'C' || lpad(i::text, 4, '0'), 'Firm ' || i, 'f' || i || '@firm.example', now() - i * 7919 % 50 * interval '1 hour'
     from generate_series(1, 50) i;
 insert into orders select i, 'C' || lpad((1 + i % 50)::text, 4, '0'), i * 1.5, i / 3.0, date '2024-01-01' + i
     from generate_series(1, 200) i;

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 import dlt
 from sluice.engine import engine
-from sluice.extract.database import _Server
+from sluice.extract.database import Server
 
 folder = Path(sys.argv[1])
 con = engine().open_raw(folder / "raw.duckdb", folder / "temp", 5)
@@ -25,7 +25,7 @@ failed: list[BaseException] = []
 
 def come_and_go(name: str) -> None:
     source: Any = SimpleNamespace(name=name, load=SimpleNamespace(connection=name))
-    database = _Server(f"sqlite:///{folder}/source.db", source, SimpleNamespace(con=con.cursor(), root=folder))
+    database = Server(f"sqlite:///{folder}/source.db", source, SimpleNamespace(con=con.cursor(), root=folder))
     while time.monotonic() < until:
         database.ready()
         database.leave()
