@@ -49,6 +49,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.full  # it compiles the project: 15 s
 def test_what_is_missing_is_written_once(tiny: Path) -> None:
     (tiny / "audiences.yml").write_text("audiences: []\n", encoding="utf-8")
     settings = load_settings(tiny)

@@ -79,6 +79,7 @@ def column_tests(texts: Mapping[str, str], table: str, column: str) -> list[Any]
 # -- what is written builds, and keeps the conventions
 
 
+@pytest.mark.full  # it builds and publishes: 40 s
 def test_the_models_build_and_are_published(built: OddProject) -> None:
     published = built.tool("sluice", "publish")
     assert published.returncode == 0, published.stdout + published.stderr
@@ -112,6 +113,7 @@ def test_sql_is_linted(texts: Mapping[str, str]) -> None:
     assert not {name: found for name, found in wrong.items() if found}
 
 
+@pytest.mark.full  # on what is built
 def test_every_model_selects_what_its_table_has(built: OddProject, texts: Mapping[str, str]) -> None:
     with duckdb.connect(built.settings.warehouse, read_only=True) as con:
         con.execute(f"attach '{built.settings.raw}' as raw (read_only)")

@@ -86,6 +86,7 @@ def _marts(file: Path, schema: str) -> tuple[Any, ...] | None:
         return con.execute(LOANS).fetchone()
 
 
+@pytest.mark.full  # it upgrades, loads, builds and publishes: 30 s
 def test_it_is_upgraded_without_losing_a_row(kept: Kept) -> None:
     assert "nothing to do" in kept.said
     assert _runs(kept.root) == kept.runs
