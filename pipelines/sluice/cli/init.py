@@ -24,5 +24,5 @@ def completion(
     ] = None,
 ) -> None:
     """Let the shell complete commands, options, and the project's sources, tables and audiences."""
-    name, file = install(shell.value if shell else None)
+    name, file = install(shell.value if shell else None, prog_name="sluice")
     out.print(f"{name} completes sluice from its next start on: {file}", markup=False)

@@ -50,6 +50,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.full  # it compiles the project: 15 s
+@pytest.mark.timeout(600)
 def test_what_is_missing_is_written_once(tiny: Path) -> None:
     (tiny / "audiences.yml").write_text("audiences: []\n", encoding="utf-8")
     settings = load_settings(tiny)
@@ -84,6 +85,7 @@ def test_without_a_profile(tiny: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_the_page(bakery: Foreign) -> None:
     """Its blocks, in their order; a YAML block is what the properties of the project then say of its model."""
     said = {}

@@ -18,7 +18,7 @@ from sluice.errors import SluiceError
 from tests.python.project import Project
 
 ROOT = Path(__file__).parents[3]
-ANYWHERE = {"new", "schema"}
+ANYWHERE = {"init completion", "new", "schema"}
 """Commands that need no project."""
 COMMANDS = sorted(
     set(re.findall(r"^#+ `sluice ([a-z ]*[a-z])", (ROOT / "docs/cli.md").read_text(), re.M)) - ANYWHERE

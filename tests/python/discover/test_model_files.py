@@ -80,6 +80,7 @@ def column_tests(texts: Mapping[str, str], table: str, column: str) -> list[Any]
 
 
 @pytest.mark.full  # it builds and publishes: 40 s
+@pytest.mark.timeout(600)
 def test_the_models_build_and_are_published(built: OddProject) -> None:
     published = built.tool("sluice", "publish")
     assert published.returncode == 0, published.stdout + published.stderr
@@ -93,6 +94,7 @@ def test_the_models_build_and_are_published(built: OddProject) -> None:
 
 
 @pytest.mark.full  # it compiles and reads the project: 20 s
+@pytest.mark.timeout(600)
 def test_the_models_keep_the_conventions(odd: OddProject, saved: Saved) -> None:
     _, problems = check_conventions(odd.settings)
     assert not [str(p) for p in problems if "macros" not in p.file.parts and "generic" not in p.file.parts]
@@ -114,6 +116,7 @@ def test_sql_is_linted(texts: Mapping[str, str]) -> None:
 
 
 @pytest.mark.full  # on what is built
+@pytest.mark.timeout(600)
 def test_every_model_selects_what_its_table_has(built: OddProject, texts: Mapping[str, str]) -> None:
     with duckdb.connect(built.settings.warehouse, read_only=True) as con:
         con.execute(f"attach '{built.settings.raw}' as raw (read_only)")

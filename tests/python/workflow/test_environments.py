@@ -128,6 +128,7 @@ def test_env_shows_what_is_what(roastery: Roastery) -> None:
 
 
 @pytest.mark.full  # it builds twice: 20 s
+@pytest.mark.timeout(600)
 def test_what_is_not_built_is_read_from_production_and_nothing_is_written_there(roastery: Roastery) -> None:
     """Also through views of views, which name production's database."""
     before = roastery.contents("warehouse/prod") | roastery.contents("target/env/prod")
