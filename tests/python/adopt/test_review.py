@@ -8,6 +8,8 @@ from sluice.config.settings import load_settings
 from sluice.review import Level, Review, review
 from tests.python.adopt.foreign import ORDERS, UNPAID, Foreign
 
+pytestmark = pytest.mark.timeout(600)
+
 
 def reviewed(project: Foreign) -> Review:
     return review(load_settings(project.root), "main")

@@ -87,7 +87,6 @@ def _marts(file: Path, schema: str) -> tuple[Any, ...] | None:
 
 
 @pytest.mark.full  # it upgrades, loads, builds and publishes: 30 s
-@pytest.mark.timeout(600)
 def test_it_is_upgraded_without_losing_a_row(kept: Kept) -> None:
     assert "nothing to do" in kept.said
     assert _runs(kept.root) == kept.runs
