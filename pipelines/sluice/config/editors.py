@@ -9,6 +9,7 @@ from typing import Any
 
 from sluice.config.json_schema import audiences_schema, json_schema
 from sluice.config.settings import AUDIENCES
+from sluice.config.text_files import replace_text
 
 FOLDER = ".vscode"
 SCHEMAS: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
@@ -50,10 +51,7 @@ def write_editor_files(root: Path) -> tuple[list[str], bool]:
         is_own = file.name in SCHEMAS
         if file.is_file() and (not is_own or file.read_text(encoding="utf-8") == text):
             continue
-        file.parent.mkdir(exist_ok=True)
-        new = file.with_name(f".{file.name}.new")
-        new.write_text(text, encoding="utf-8")
-        new.replace(file)
+        replace_text(file, text)
         changed.append(name)
     settings = (root / SETTINGS).read_text(encoding="utf-8")  # it may have comments, which JSON has not
     return changed, all(name in settings for name in SCHEMA_FILES)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sluice.config.audiences import load_policy
 from sluice.config.dbt_project import folders, read_project_file
 from sluice.config.settings import Settings
 from sluice.config.sources import load_sources, read_sources
+from sluice.config.text_files import diff, replace_text
 from sluice.config.yaml_file import Lines, dig, read_yaml
 from sluice.discover.contract import DiscoveredSource, Relationship
 from sluice.discover.entity_diagram import FILE as DIAGRAM
@@ -267,20 +267,10 @@ def save_models(settings: Settings, proposed: ModelFiles) -> Saved:
         before = file.read_text(encoding="utf-8") if file.is_file() else None
         name = file.relative_to(settings.root)
         if before is None or (name.as_posix() == DIAGRAM and before != text):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            aside = file.with_name(f".{file.name}.{os.getpid()}")
-            aside.write_text(text, encoding="utf-8")
-            aside.chmod(0o644)
-            aside.replace(file)
+            replace_text(file, text)
             saved.written.append(file)
         else:
             saved.kept.append(file)
             if file.suffix != ".sql" and before != text:
-                saved.patches.append("\n".join(_patch(before, text, name.as_posix())) + "\n")
+                saved.patches.append(diff(name.as_posix(), before, text))
     return saved
-
-
-def _patch(before: str, after: str, name: str) -> Iterator[str]:
-    return difflib.unified_diff(
-        before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm=""
-    )

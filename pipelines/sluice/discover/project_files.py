@@ -13,11 +13,12 @@ from dotenv import dotenv_values
 
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
+from sluice.config.text_files import diff, replace_text
 from sluice.discover.contract import Limits
 from sluice.discover.differences import Difference, differences
 from sluice.discover.run import Discovery
 from sluice.discover.source_file import ProjectFacts, render
-from sluice.discover.source_patch import diff, patched
+from sluice.discover.source_patch import patched
 from sluice.errors import SluiceError
 from sluice.system import git, write_private
 
@@ -67,7 +68,7 @@ def save_source(
         left_out = "".join(f"\n{name}: {reason}" for name, reason in source.skipped.items())
         raise SluiceError(f"{source.name}: no table can be loaded; nothing was written{left_out}")
     messages = save_connection(settings, source.name, source.connection)
-    _replace(file, render(source, found.relationships, project_facts(settings)))
+    replace_text(file, render(source, found.relationships, project_facts(settings)))
     return Written(file, True, messages)
 
 
@@ -86,18 +87,9 @@ def _update(
     after = patched(declared, before[len(begin) :], different, found.relationships, project_facts(settings))
     patch = diff(declared.file.relative_to(settings.root).as_posix(), before, begin + after)
     if write and patch:
-        _replace(declared.file, begin + after)
+        replace_text(declared.file, begin + after)
     messages = save_connection(settings, declared.load.connection, found.source.connection) if write else []
     return Written(declared.file, False, messages, different, patch)
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file in one step, with the rights of the one that was there, or for everybody to read."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8", newline="")
-    new.chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
-    new.replace(file)
 
 
 def save_connection(settings: Settings, name: str, values: Mapping[str, str]) -> list[str]:

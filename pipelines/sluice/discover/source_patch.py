@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,16 +48,6 @@ def patched(
         result = result[: edit.begin] + edit.text + result[edit.end :]
     _verify(source.file, result)
     return result
-
-
-def diff(path: str, before: str, after: str) -> str:
-    """A unified diff that `git apply` takes; empty if nothing changed."""
-    lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{path}", f"b/{path}"
-    )
-    return "".join(
-        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
-    )
 
 
 def _in_one_place(edits: Iterable[Edit]) -> Iterator[Edit]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from sluice.config.dbt_project import PACKAGE_FILES, folders, read_project_file
 from sluice.config.profile import PROFILES
 from sluice.config.settings import AUDIENCES, GLOSSARY, Settings
+from sluice.config.text_files import diff, replace_text
 from sluice.conventions.check import check_conventions, rule_names
 from sluice.conventions.switched_off import CONVENTIONS
 from sluice.errors import DeclarationError, SluiceError
@@ -36,15 +35,7 @@ class ProposedFile:
     @property
     def diff(self) -> str:
         """What `after` changes, as a unified diff."""
-        lines = difflib.unified_diff(
-            (self.before or "").splitlines(keepends=True),
-            self.after.splitlines(keepends=True),
-            f"a/{self.path}" if self.before is not None else "/dev/null",
-            f"b/{self.path}",
-        )
-        return "".join(
-            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
-        )
+        return diff(self.path, self.before, self.after)
 
 
 def found_in(settings: Settings) -> list[str]:
@@ -95,11 +86,7 @@ def write_files(root: Path, files: Sequence[ProposedFile]) -> None:
             raise SluiceError(
                 f"{file.path} has changed meanwhile, and is left as it is: run `sluice adopt` again"
             )
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=place.parent, delete=False) as aside:
-            aside.write(file.after)
-        Path(aside.name).chmod(place.stat().st_mode if now is not None else 0o644)
-        Path(aside.name).replace(place)
+        replace_text(place, file.after)
 
 
 def _ignored(settings: Settings) -> Iterator[ProposedFile]:
