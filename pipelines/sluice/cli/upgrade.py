@@ -93,10 +93,10 @@ def say_other_engine(settings: Settings) -> None:
 
     for file, version in pins(settings.root).items():
         if version != __version__:
-            todo = (
+            advice = (
                 "install what the project asks for"
                 if is_newer(version)
                 else "`sluice upgrade` moves the project to it"
             )
-            err.print(f"{file} asks for Sluice {version}, this is {__version__}: {todo}", markup=False)
+            err.print(f"{file} asks for Sluice {version}, this is {__version__}: {advice}", markup=False)
             return

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 DECLARED = 1.0
 """The confidence of what the system itself declares: a constraint, a comment, a document."""
+SURE = 0.9
+"""Confidence from which a proposal is used: declared, tested, joined, drawn. Below it stands as a comment."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class DiscoveredTable:
     cursor: Proposal[str] | None = None
     soft_delete: Proposal[str] | None = None
     questions: list[str] = field(default_factory=list)
-    """What discovery could not tell; each becomes a comment that somebody has to answer."""
+    """What discovery could not determine; each becomes a comment that somebody has to answer."""
 
 
 @dataclass

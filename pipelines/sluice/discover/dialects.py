@@ -251,7 +251,7 @@ def _best_split(text: str) -> _Split | None:
 
 
 def _is_excels_line(fields: Sequence[str]) -> bool:
-    """Whether this is the line `sep=;`, by which Excel is told the delimiter."""
+    """Whether this is the line `sep=;`, which names the delimiter for Excel."""
     return fields[0].lower().startswith("sep=") and not any(fields[1:])
 
 

@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sluice.discover.contract import Relationship
+from sluice.discover.contract import SURE, Relationship
 from sluice.discover.staged_tables import StagedColumn, StagedTable
 
 FILE = "docs/entities.md"
 CONSTRAINT = "constraint"
-SURE = 0.9
-"""Confidence of the references in the diagram; the table below it has the others, too."""
 HEAD = """# Entities
 
 Tables of the sources with their keys and references, as `sluice discover` found them. A solid line is a reference that

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sluice.discover.contract import SURE
 from sluice.discover.sql_layout import conditions, imports, is_keyword, left_join, select_list, summed_cte
 from sluice.discover.staged_tables import StagedColumn, StagedTable
 from sluice.discover.staging_models import ModelEntry, Reference
@@ -17,8 +18,6 @@ MOST_OWN_COLUMNS = 90
 """Columns of the table itself; the conventions allow a mart 160 lines."""
 MOST_COLUMNS = 6
 """Columns that a joined table adds."""
-SURE = 0.9
-"""Confidence of references that are joined."""
 UPKEEP = re.compile(r"(^|_)(creat|updat|modif|chang|insert|load|last_update|row)")
 """Columns that say when a row was written, and nothing of what it stands for."""
 LONG_TEXT = re.compile(

@@ -16,7 +16,7 @@ from sluice.config.settings import Settings
 from sluice.config.sources import load_sources, read_sources
 from sluice.config.text_files import diff, replace_text
 from sluice.config.yaml_file import Lines, dig, read_yaml
-from sluice.discover.contract import DiscoveredSource, Relationship
+from sluice.discover.contract import SURE, DiscoveredSource, Relationship
 from sluice.discover.entity_diagram import FILE as DIAGRAM
 from sluice.discover.entity_diagram import as_declared_before, diagram, with_diagram
 from sluice.discover.first_mart import Mart, choose_mart, mart_entry, mart_sql, mart_test_name, mart_test_sql
@@ -26,8 +26,6 @@ from sluice.discover.staged_tables import StagedTable, stage_source
 from sluice.discover.staging_models import ModelEntry, Reference, entry_lines, staging_entry, staging_sql
 from sluice.discover.yaml_text import one_line
 
-SURE = 0.9
-"""Confidence from which a relationship is tested."""
 MART_DEFAULTS: Mapping[str, object] = {
     "materialized": "table",
     "access": "public",

@@ -10,6 +10,7 @@ from typing import Any
 from sluice.config.column_names import DELETED_AT, STAMPS, normalized
 from sluice.discover.contract import (
     DECLARED,
+    SURE,
     DiscoveredColumn,
     DiscoveredSource,
     DiscoveredTable,
@@ -18,8 +19,6 @@ from sluice.discover.contract import (
 )
 from sluice.discover.yaml_text import WIDTH, block, comment, flow, joined, one_line, plain
 
-SURE = 0.9
-"""Proposals below this confidence stand in the file as comments only."""
 CLASS_SURE = 0.75
 """The same for data classes: one too many masks a column, one too few publishes it."""
 ALWAYS_CLASSED = {

@@ -88,7 +88,7 @@ def query_lineage(
 
 
 def _published(relation: Relation, lost: frozenset[Unknown], statement: exp.Expression) -> QueryLineage:
-    """`lost`: parts of the query that no clause can be told of, so any value may come from them."""
+    """`lost`: parts of the query that belong to no known clause, so any value may come from them."""
     relation = relation.influenced(Dep(unknown=lost))
     rows = relation.rows.influences
     columns = tuple(_column(column.name, column.dep, relation.rows, lost) for column in relation.columns)

@@ -66,7 +66,7 @@ def project_names(given: str, company: str | None, taken: Collection[str]) -> Na
 
 
 def _identifier(typed: str) -> str:
-    """Lower case before words are told apart, since GmbH is one word."""
+    """Lower case before words are split, since GmbH is one word."""
     return normalized(typed.lower())
 
 
