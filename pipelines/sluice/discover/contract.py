@@ -9,11 +9,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from sluice.config.declaration import Source
+
 T = TypeVar("T")
 DECLARED = 1.0
 """The confidence of what the system itself declares: a constraint, a comment, a document."""
 SURE = 0.9
 """Confidence from which a proposal is used: declared, tested, joined, drawn. Below it stands as a comment."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The system to look at."""
+
+    name: str
+    """Of the source, and of its connection where it gets a new one."""
+    kind: str
+    address: str
+    connection: str | None
+    """The connection that exists already; None: the address says everything."""
+    declared: Source[Any, Any] | None = None
+    """The source that the project has by this name."""
+
+    @property
+    def connection_name(self) -> str:
+        """The connection that exists, or that the source will name."""
+        return self.connection or self.name
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import duckdb
 
 from sluice.config.connections import Connections
 from sluice.config.declaration import DatabaseSource, DatabaseTable, Source, Table
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
 from sluice.discover.database_catalog import CatalogTable, read_catalog
 from sluice.discover.database_tables import default_schema, describe, not_loadable, table_names
 from sluice.engine import engine
@@ -45,22 +45,20 @@ CUT = re.compile(r"(?s)^.*?Error: |\n.*$")
 
 
 def discover_database(
+    target: Target,
     con: duckdb.DuckDBPyConnection,
     limits: Limits,
     root: Path,
-    *,
-    name: str,
-    connection: str | None,
     connections: Connections,
 ) -> DiscoveredSource:
     """Tables and views of a database, with rows in `con`; raises ConnectionError if it cannot be reached."""
-    key = connection or name
+    name, key = target.name, target.connection_name
     url = connections.require(key, "url")
     source: Source[DatabaseSource, DatabaseTable] = Source(
         name, name, DatabaseSource(kind="database", connection=key), (), root / f"{name}.yml", 1, {}
     )
     found = DiscoveredSource(
-        name, {"kind": "database", "connection": key}, [], {} if connection else {"url": url}
+        name, {"kind": "database", "connection": key}, [], {} if target.connection else {"url": url}
     )
     with TemporaryDirectory(prefix="sluice-discover-") as folder:
         context = ExtractContext(

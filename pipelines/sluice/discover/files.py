@@ -12,7 +12,7 @@ from typing import IO, Any
 import duckdb
 
 from sluice.config.connections import Connections
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
 from sluice.discover.dialects import opened
 from sluice.discover.file_groups import FileGroup, ending, file_format, glob_escaped, grouped, why_left_out
 from sluice.discover.file_parts import apart, parted
@@ -33,24 +33,21 @@ HEADER_BYTES = 2**16
 
 
 def discover_files(
-    address: str,
+    target: Target,
     con: duckdb.DuckDBPyConnection,
     limits: Limits,
     root: Path,
-    *,
-    name: str,
-    connection: str | None,
     connections: Connections,
 ) -> DiscoveredSource:
     """The tables of a folder, a file, a glob, `s3://bucket/prefix` or `sftp://host/path`, with their rows in `con`.
 
-    `name`: of the source, and of the connection that has the keys of a server if `connection` names no other. Raises
-    ConnectionError where it cannot be listed, UsageError where there is no file.
+    Raises ConnectionError where it cannot be listed, UsageError where there is no file.
     """
-    url, only = _place(address, connection or name, connections, root)
+    name = target.name
+    url, only = _place(target.address, target.connection_name, connections, root)
     load: dict[str, Any] = {"kind": "files", "url": url}
     if "://" in url:
-        load["connection"] = connection or name
+        load["connection"] = target.connection_name
     trials = TrialLoads(name, load, connections, root)
     with trials.opened():
         store, base = open_store(trials.source(), trials.context())
@@ -64,7 +61,7 @@ def discover_files(
             source.connection["folder"] = url
         if not looked.wanted:
             named = "; ".join(f"{path}: {why}" for path, why in list(source.skipped.items())[:5])
-            raise UsageError(f"{address} has no file that a load reads. {named or 'It is empty'}")
+            raise UsageError(f"{target.address} has no file that a load reads. {named or 'It is empty'}")
         for group in looked.groups(trials, name, con):
             source.tables += group.discovered()
             source.skipped |= group.skipped

@@ -13,7 +13,7 @@ import duckdb
 from sluice.config.connections import Connections
 from sluice.config.declaration import DatabaseTable, Source
 from sluice.config.settings import Settings
-from sluice.discover.contract import DiscoveredSource, Limits
+from sluice.discover.contract import DiscoveredSource, Limits, Target
 from sluice.discover.database_tables import default_schema
 from sluice.discover.databases import discover_database
 from sluice.discover.differences import Difference, conflicts, differences, in_columns
@@ -52,11 +52,10 @@ def _of_database(
 ) -> list[Difference]:
     connection = source.load.connection
     url = connections.require(connection, "url")
+    target = Target(source.name, source.kind, url, connection, source)
 
     def look(limits: Limits) -> DiscoveredSource:
-        return discover_database(
-            con, limits, settings.root, name=source.name, connection=connection, connections=connections
-        )
+        return discover_database(target, con, limits, settings.root, connections)
 
     limits = Limits(schemas=_schemas(source, url), with_rows=False)
     found = look(limits)

@@ -13,7 +13,7 @@ import requests
 
 from sluice.config.connections import REFERENCE, Connections
 from sluice.discover import openapi
-from sluice.discover.contract import DiscoveredSource, Limits
+from sluice.discover.contract import DiscoveredSource, Limits, Target
 from sluice.discover.openapi import PLACEHOLDER, Api, Listing
 from sluice.discover.paging import find_page
 from sluice.discover.rest_tables import REFUSED, Endpoints
@@ -41,22 +41,19 @@ TRIES = 2
 
 
 def discover_rest(
-    address: str,
+    target: Target,
     con: duckdb.DuckDBPyConnection,
     limits: Limits,
     root: Path,
-    *,
-    name: str,
-    connection: str | None,
     connections: Connections,
 ) -> DiscoveredSource:
     """The endpoints of an API that return lists, with the records of some pages in `con`.
 
-    `address`: a base URL, or the URL or file of an OpenAPI document. Secrets come from the connection: `token`, or
+    The address is a base URL, or the URL or file of an OpenAPI document. Secrets come from the connection: `token`, or
     `username` and `password`, or `api_key`. Raises ConnectionError where the API cannot be reached or refuses them.
     """
-    known = connection or name
-    address, given = _without_secrets(address)
+    name, known = target.name, target.connection_name
+    address, given = _without_secrets(target.address)
     if given:
         connections.give(known, given)
     with _Client(connections, limits) as client:

@@ -18,7 +18,7 @@ from sluice.config.connections import Connections
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.config.sources import read_sources
-from sluice.discover.contract import DiscoveredSource, Limits, Relationship
+from sluice.discover.contract import DiscoveredSource, Limits, Relationship, Target
 from sluice.errors import UsageError, did_you_mean
 
 MEMORY = "2GB"
@@ -37,20 +37,6 @@ KINDS = {
     "https": "rest",
 }
 """Kinds of sources by the scheme of an address; all other schemes are databases'."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The system to look at."""
-
-    name: str
-    """Of the source, and of its connection where it gets a new one."""
-    kind: str
-    address: str
-    connection: str | None
-    """The connection that exists already; None: the address says everything."""
-    declared: Source[Any, Any] | None = None
-    """The source that the project has by this name."""
 
 
 @dataclass
@@ -196,23 +182,22 @@ def look(
     if not target.connection and target.kind == "database":
         given = {target.name: {"url": database_url(target)}}
     connections = Connections(settings.root, settings.connections, given)
-    place: dict[str, Any] = {"name": target.name, "connection": target.connection, "connections": connections}
     if target.kind == "database":
         from sluice.discover.databases import discover_database
 
-        return discover_database(con, limits, settings.root, **place)
+        return discover_database(target, con, limits, settings.root, connections)
     if target.kind == "files":
         from sluice.discover.files import discover_files
 
-        return discover_files(target.address, con, limits, settings.root, **place)
+        return discover_files(target, con, limits, settings.root, connections)
     if target.kind == "rest":
         from sluice.discover.rest import discover_rest
 
-        return discover_rest(target.address, con, limits, settings.root, **place)
+        return discover_rest(target, con, limits, settings.root, connections)
     if target.kind == "stream":
         from sluice.discover.streams import discover_stream
 
-        return discover_stream(target.address, con, limits, settings.root, **place)
+        return discover_stream(target, con, limits, settings.root, connections)
     raise UsageError(
         f"a source of the kind {target.kind} is code of this project; there is no system to look at"
     )

@@ -18,7 +18,7 @@ import duckdb
 
 from sluice.config.connections import Connections
 from sluice.discover.column_findings import columns_of, set_nullable, without_values
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
 from sluice.discover.file_groups import table_name
 from sluice.discover.trial_load import Trial, TrialLoads, fill
 from sluice.errors import UsageError
@@ -43,24 +43,22 @@ class _Subjects:
 
 
 def discover_stream(
-    address: str,
+    target: Target,
     con: duckdb.DuckDBPyConnection,
     limits: Limits,
     root: Path,
-    *,
-    name: str,
-    connection: str | None,
     connections: Connections,
 ) -> DiscoveredSource:
     """The subjects of `nats://host:4222[/subject]` or topics of `kafka://host:9092[/topic]`, with messages in `con`.
 
     Raises ConnectionError where the server cannot be reached, UsageError if it has no such subject or topic.
     """
-    protocol, keys, only = _parts(address)
-    if connection is None:
+    name = target.name
+    protocol, keys, only = _parts(target.address)
+    if target.connection is None:
         connections.give(name, keys)
-    load = {"kind": "stream", "protocol": protocol, "connection": connection or name}
-    source = DiscoveredSource(name, load, [], {} if connection else keys)
+    load = {"kind": "stream", "protocol": protocol, "connection": target.connection_name}
+    source = DiscoveredSource(name, load, [], {} if target.connection else keys)
     trials = TrialLoads(name, load, connections, root)
     with trials.opened():
         reader = (_Nats if protocol == "nats" else _Kafka)(trials, limits, only)
@@ -74,7 +72,7 @@ def discover_stream(
         why = (
             "; ".join(f"{what}: {reason}" for what, reason in source.skipped.items()) or "it has no messages"
         )
-        raise UsageError(f"{_shown(address)} has no messages that a load reads ({why})")
+        raise UsageError(f"{_shown(target.address)} has no messages that a load reads ({why})")
     return source
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import duckdb
 
 from sluice.config.connections import Connections
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
+from sluice.discover.run import kind_of
 from tests.python.project import Project
 
 
@@ -21,15 +22,8 @@ class Found:
         self.project, self.con = project, duckdb.connect()
         self.con.execute("set TimeZone = 'UTC'")
         connections = Connections(project.root, project.settings.connections)
-        self.source = look(
-            address,
-            self.con,
-            Limits(**limits),
-            project.root,
-            name="found",
-            connection=None,
-            connections=connections,
-        )
+        target = Target("found", kind_of(address, project.root), address, None)
+        self.source = look(target, self.con, Limits(**limits), project.root, connections)
         self.tables = {table.name: table for table in self.source.tables}
 
     def __getitem__(self, table: str) -> DiscoveredTable:
@@ -41,7 +35,7 @@ class Found:
 
     @property
     def questions(self) -> str:
-        """All that discovery could not tell."""
+        """All that discovery could not determine."""
         return "\n".join(
             [*self.source.questions, *(q for table in self.source.tables for q in table.questions)]
         )
