@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import signal
+import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,9 @@ from sluice.config.settings import Settings
 from tests.server_fixtures import *  # noqa: F403 - fixtures are found by their names
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if not os.environ.get(ALL_CASES):
+        config.pluginmanager.register(Sampling())
     # A shell's background job ignores Ctrl-C and so do its children; those under test must not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -58,6 +63,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(LONGEST) if name in names), len(LONGEST))
 
     items.sort(key=place)
+
+
+ALL_CASES = "SLUICE_TEST_ALL_CASES"
+"""Set this variable to run every case of every test."""
+
+
+def _commit() -> str:
+    """Of the repository; empty where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+class Sampling:
+    """Of a test with `@pytest.mark.sample(n)` that would run with more than n cases, the n that the commit draws."""
+
+    @pytest.hookimpl(trylast=True)  # after -m, -k and the names of tests have chosen
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        cases = defaultdict(list)
+        for item in items:
+            if item.get_closest_marker("sample"):
+                cases[item.nodeid.partition("[")[0]].append(item)
+        commit = _commit() if cases else ""
+
+        def drawn(item: pytest.Item) -> str:
+            return hashlib.sha256(f"{commit} {item.nodeid}".encode()).hexdigest()
+
+        left_out = set()
+        for several in cases.values():
+            mark = several[0].get_closest_marker("sample")
+            assert mark
+            left_out.update(sorted(several, key=drawn)[mark.args[0] :])
+        if left_out:
+            config.hook.pytest_deselected(items=list(left_out))
+            items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

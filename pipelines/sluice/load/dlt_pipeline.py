@@ -130,7 +130,7 @@ class SourceLoad:
         except (LoadError, PipelineStepFailed) as error:
             reason = self.reader.format_error(error)
         aside = (
-            self.settings.home / "set_aside" / f"{self.source.name}-{self.reader.loaded_at:%Y%m%dT%H%M%SZ}"
+            self.settings.home / "set_aside" / f"{self.source.name}-{self.reader.loaded_at:%Y%m%dT%H%M%S.%fZ}"
         )
         aside.parent.mkdir(exist_ok=True)
         self._take_back([*pipeline.list_extracted_load_packages(), *pipeline.list_normalized_load_packages()])

@@ -56,7 +56,7 @@ def upgrade(settings: Settings, shown: UpgradePlan) -> Path:
         if not still_holds(settings, shown):
             raise UpgradeError("The project has changed since this was shown. Nothing was changed: try again")
         before = (shown.store and shown.store.engine) or "earlier"
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{before}-to-{__version__}"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{before}-to-{__version__}"
         folder = settings.backups / name
         try:
             back_up(settings, shown, folder)

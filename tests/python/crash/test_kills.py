@@ -186,6 +186,7 @@ def rows_of_the_last_run(project: Project) -> int:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("changed", [False, True], ids=["first", "changes"])
 @pytest.mark.parametrize("case", KINDS, indirect=True)
+@pytest.mark.sample(6)
 def test_killed_at_every_event(
     case: Case, changed: bool, drivers: SimpleQueue[Driver], tmp_path: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_killed_at_every_event(
 @pytest.mark.full
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", KINDS, indirect=True)
+@pytest.mark.sample(3)
 def test_a_refresh_killed_at_every_event(case: Case, drivers: SimpleQueue[Driver], tmp_path: Path) -> None:
     """At any moment raw is what it was, or the new tables, all of them; their state goes with them."""
     walk = Walk(case, True, drivers, tmp_path, "--full-refresh")

@@ -69,6 +69,7 @@ def test_corpus_is_large_enough() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.sample(60)
 def test_no_change_is_missed(case: Case, database: duckdb.DuckDBPyConnection, schema: Schema) -> None:
     report = examine(database, case, schema, limit=1)
     assert not report.missed, "\n".join(report.missed[:5])
@@ -85,6 +86,7 @@ def test_corpus_is_known_throughout(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.SNAPSHOT])
+@pytest.mark.sample(6)
 def test_every_kind_of_influence_is_needed(
     kind: Kind, database: duckdb.DuckDBPyConnection, schema: Schema
 ) -> None:

@@ -151,6 +151,7 @@ EMPTIED = ["rows of SQLite", "items of a resource", "records of an API"]
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.full] * (kind in IN_FULL)) for kind in KINDS]
 )
+@pytest.mark.sample(2)
 def test_rows_that_are_gone_are_marked(project: Project, kind: str, request: pytest.FixtureRequest) -> None:
     put = KINDS[kind](project, request)
     put(ROWS)

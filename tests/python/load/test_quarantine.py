@@ -82,6 +82,7 @@ def quarantined(project: Project, columns: str = "_line, _reason, _record", tabl
 
 
 @pytest.mark.parametrize("what", BAD_LINES)
+@pytest.mark.sample(4)
 def test_bad_lines_of_files(what: str, tmp_path: Path) -> None:
     load, name, content, bad, good = BAD_LINES[what]
     project = files(tmp_path, load)
@@ -245,6 +246,7 @@ def test_rows_of_a_database_leave_when_they_come_well(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["evolve", "freeze", "quarantine"])
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.sample(3)
 def test_a_new_column(policy: str, kind: str, tmp_path: Path) -> None:
     load = {"path": f"*.{kind}", "format": kind, "tolerance": 1}
     project = Project(tmp_path)

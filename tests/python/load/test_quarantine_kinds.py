@@ -139,6 +139,7 @@ def expected(kind: Kind) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.sample(2)
 def test_bad_rows_of_every_kind(kind: Kind) -> None:
     kind.put(SPOILT)
     kind.declare()
@@ -156,6 +157,7 @@ def test_bad_rows_of_every_kind(kind: Kind) -> None:
         assert sorted(quarantined(kind), key=str) == sorted(expected(kind), key=str)
 
 
+@pytest.mark.sample(2)
 def test_bad_rows_of_every_kind_leave_when_they_come_well(kind: Kind) -> None:
     kind.put(SPOILT)
     kind.declare(tolerance="60%")

@@ -22,6 +22,7 @@ MARKS: dict[str, tuple[str, Any, Any]] = {
 
 @pytest.mark.parametrize("mark", MARKS)
 @pytest.mark.parametrize("cursor", [True, False])
+@pytest.mark.sample(3)
 def test_a_mark_of_the_source(tmp_path: Path, mark: str, cursor: bool) -> None:
     kind, no, yes = MARKS[mark]
     project = Project(tmp_path)

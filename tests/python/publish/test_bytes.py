@@ -199,6 +199,7 @@ def test_many_files_hold_what_is_shown_and_nothing_else(plan: Plan) -> None:
 @pytest.mark.parametrize("form", ["duckdb", "parquet"])
 @pytest.mark.parametrize("treatment", TREATMENTS)
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.sample(20)
 def test_each_type(shape: str, treatment: str, form: str) -> None:
     check(Plan([(shape, treatment)], rows=8, shown=2, format=form, uncompressed=True))
 

@@ -265,6 +265,7 @@ def _goes_on(company: Company, operation: str, before: str) -> str:
     "operation",
     [o if o == "publish" else pytest.param(o, marks=pytest.mark.full) for o in OF_FILES],
 )
+@pytest.mark.sample(1)
 def test_killed_here_and_there(operation: str, company: Company) -> None:
     """A few points, evenly spread, with kills."""
     _begun(company, operation)
@@ -295,6 +296,7 @@ def test_killed_here_and_there(operation: str, company: Company) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OF_FILES)
+@pytest.mark.sample(2)
 def test_killed_all_over(operation: str, company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     company.fill(30)
     _begun(company, operation)

@@ -199,6 +199,7 @@ def refused(shop: tuple[Path, Manifest]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", [*LEAKS, "by_python"])
+@pytest.mark.sample(20)
 def test_what_cannot_be_followed_counts_as_personal(refused: dict[str, str], name: str) -> None:
     assert name in refused
     assert re.search(r"config\.meta\.data_class", refused[name])

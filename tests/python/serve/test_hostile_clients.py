@@ -90,12 +90,12 @@ def test_a_row_that_drivers_cannot_receive_is_refused(served: Served) -> None:
 
 def test_who_does_not_read_holds_nothing_beyond_the_limit(fresh: Callable[..., Served]) -> None:
     """Neither a place, nor a process, nor a thread of the server."""
-    served = fresh(limits=Limits(seconds=2, queries=3))
+    served = fresh(limits=Limits(seconds=5, queries=3))
     readers = [served.stream(LARGE) for _ in range(3)]
     readers[0].read_chunk()
-    until(lambda: not served.server._pool.lanes.places, 10)
+    until(lambda: not served.server._pool.lanes.places, 20)
     assert served.ask("select 1", token=served.other) == [(1,)]
-    until(lambda: not served.server._calls.running, 10)
+    until(lambda: not served.server._calls.running, 20)
     with pytest.raises((fl.FlightError, OSError)):
         readers[0].read_all()
 

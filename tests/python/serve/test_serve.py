@@ -144,6 +144,7 @@ LIKE_ANOTHER = {"a padded text", "endless rows", "aggregated texts"}
 @pytest.mark.parametrize(
     "bomb", [pytest.param(b, marks=[pytest.mark.full] * (b in LIKE_ANOTHER)) for b in BOMBS]
 )
+@pytest.mark.sample(2)
 def test_bombs_end_and_the_server_goes_on(bomb: str, served: Served) -> None:
     server = psutil.Process()
     before = server.memory_info().rss

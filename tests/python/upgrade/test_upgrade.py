@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
@@ -204,6 +205,7 @@ def steps(do: Callable[[], object], kill_at: int) -> int:
         sys.addaudithook(count)
         do()
     except BaseException:
+        traceback.print_exc()
         os._exit(1)
     os._exit(0)
 

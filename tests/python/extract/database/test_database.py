@@ -324,6 +324,7 @@ FOLDED = {  # texts that the source orders without regard to case, where this Po
 
 
 @pytest.mark.parametrize("driver", FOLDED)
+@pytest.mark.sample(2)
 def test_a_text_cursor_may_rise_as_the_source_orders_or_as_raw_does(
     tmp_path: Path, driver: str, request: pytest.FixtureRequest
 ) -> None:

@@ -67,6 +67,7 @@ def test_headers_with_signs_and_in_other_scripts(project: Project) -> None:
         ("column_2,", ["column_2", "column_3"]),
     ],
 )
+@pytest.mark.sample(2)
 def test_empty_and_repeated_headers_are_called_by_their_place(
     project: Project, header: str, names: list[str]
 ) -> None:

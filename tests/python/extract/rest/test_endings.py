@@ -121,6 +121,7 @@ def with_the_time(request: Request) -> Answer:
 @pytest.mark.parametrize(
     "answer", [same_empty_page, ever_new_cursors, last_page_again, in_another_order, with_the_time]
 )
+@pytest.mark.sample(2)
 def test_paging_is_bounded_by_progress(api: Api, tmp_path: Path, answer: Any) -> None:
     api.answer = answer
     declared = things(api, {"type": "cursor", "cursor_path": "next", "cursor_param": "after"})
@@ -158,6 +159,7 @@ def test_paging_is_bounded_by_progress(api: Api, tmp_path: Path, answer: Any) ->
     ],
 )
 @pytest.mark.parametrize("path", ["things", "groups/{id}"])
+@pytest.mark.sample(15)
 def test_an_answer_that_says_there_is_more_is_refused(
     api: Api, tmp_path: Path, path: str, more: dict[str, Any], headers: dict[str, str], said: str
 ) -> None:

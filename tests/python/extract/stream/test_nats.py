@@ -315,6 +315,7 @@ def after_kills(web: Web, points: list[str]) -> None:
 
 
 @pytest.mark.parametrize("retention", KEEPS)
+@pytest.mark.sample(1)
 def test_kills_at_every_point(web: Web, retention: RetentionPolicy) -> None:
     web.make(retention)
     after_kills(web, killed_load.POINTS)
@@ -322,6 +323,7 @@ def test_kills_at_every_point(web: Web, retention: RetentionPolicy) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("retention", KEEPS)
+@pytest.mark.sample(1)
 def test_kills_at_every_point_after_every_other(web: Web, retention: RetentionPolicy) -> None:
     web.make(retention)
     after_kills(web, [point for pair in itertools.product(killed_load.POINTS, repeat=2) for point in pair])
