@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluice.cli.documents import AsJson, of_discovered, of_models, print_document
 from sluice.cli.output import err, out, project, shown
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def discover(
     write: Annotated[
         bool, typer.Option("--write", help="Bring what is new into the source file that is there.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a system and write its source file: tables, columns, keys, cursors, data classes, relationships."""
     from sluice.cli.progress import StillRunning
@@ -61,7 +63,11 @@ def discover(
     settings = project()
     if models and is_declared(settings, address):
         with scratch_database() as con:
-            _print_models(settings, save_models(settings, propose_from_raw(settings, address, con)))
+            saved = save_models(settings, propose_from_raw(settings, address, con))
+        if as_json:
+            print_document({"source": address, "models": of_models(settings, saved)})
+        else:
+            _print_models(settings, saved)
         return
     limits = Limits(schemas=tuple(schema or ()), tables=tuple(tables or ()))
     target = find_target(address, settings, name=name, connection=connection)
@@ -71,6 +77,10 @@ def discover(
         if models:
             proposed = propose_models(settings, target.name, found.relationships, found.source, con)
             saved = save_models(settings, proposed)
+    if as_json:
+        document = of_discovered(settings, found, written, write=write)
+        print_document({**document, "models": of_models(settings, saved) if models else None})
+        return
     _print_source(str(shown(settings, written.file)), found.source, written, write=write)
     if models:
         _print_models(settings, saved)

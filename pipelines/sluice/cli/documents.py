@@ -9,19 +9,27 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.output import out
+from sluice.cli.output import out, shown
 from sluice.config.settings import Settings
 
 if TYPE_CHECKING:
+    from sluice.discover.contract import DiscoveredTable, Proposal, Relationship
+    from sluice.discover.model_files import Saved
+    from sluice.discover.project_files import Written
+    from sluice.discover.run import Discovery
     from sluice.load.results import SourceResult, TableResult
     from sluice.publish.publication import Published, Rotated
     from sluice.publish.versions import Version
     from sluice.review import Finding, Review
     from sluice.runs.status import SourceStatus
+    from sluice.scaffold.adopt import ProposedFile
+    from sluice.scaffold.names import Names
+    from sluice.upgrade.plan import UpgradePlan
 
 Document = dict[str, Any]
 AsJson = Annotated[
@@ -188,4 +196,126 @@ def _finding(finding: Finding) -> Document:
         "text": finding.text,
         "file": finding.file or None,
         "accepted": finding.accepted,
+    }
+
+
+def of_new_project(names: Names, files: Sequence[str]) -> Document:
+    """`sluice new`."""
+    return {
+        "folder": str(names.folder),
+        "project": names.project,
+        "company": names.company,
+        "files": list(files),
+    }
+
+
+def of_adopted(found: Sequence[str], files: Sequence[ProposedFile], *, written: bool) -> Document:
+    """`sluice adopt`."""
+    return {
+        "found": list(found),
+        "files": [
+            {
+                "file": file.path,
+                "purpose": file.purpose,
+                "is_new": file.before is None,
+                "diff": file.diff,
+                "written": written,
+            }
+            for file in files
+        ],
+    }
+
+
+def of_upgrade(settings: Settings, plan: UpgradePlan, version: str, backup: Path | None) -> Document:
+    """`sluice upgrade`; `backup` is the folder with the copies, None where nothing was changed."""
+    return {
+        "status": "current" if plan.is_empty else "upgraded" if backup else "outdated",
+        "version": version,
+        "files": [
+            {
+                "file": change.name,
+                "reason": change.reason,
+                "diff": change.diff(),
+            }
+            for change in plan.files
+        ],
+        "ledger": str(settings.ledger) if plan.store else None,
+        "migrations": plan.store.migrations if plan.store else 0,
+        "copies": [str(file) for file in plan.copies],
+        "backup": backup and str(backup),
+        "left_to_do": list(plan.left_to_do),
+    }
+
+
+def of_discovered(settings: Settings, found: Discovery, written: Written, *, write: bool) -> Document:
+    """`sluice discover`; of the models that were proposed with it, `of_models` is added."""
+    source = found.source
+    changed = "changed" if write else "differs"
+    return {
+        "source": source.name,
+        "file": shown(settings, written.file).as_posix(),
+        "status": "new" if written.is_new else changed if written.patch else "unchanged",
+        "tables": [_discovered(table) for table in source.tables],
+        "relationships": [_relationship(one) for one in found.relationships],
+        "questions": source.questions,
+        "left_out": [{"table": name, "reason": reason} for name, reason in source.skipped.items()],
+        "differences": [
+            {"what": one.what, "place": one.place, "text": one.message, "breaks": one.breaks}
+            for one in written.differences
+        ],
+        "patch": written.patch or None,
+        "remarks": written.messages,
+    }
+
+
+def _discovered(table: DiscoveredTable) -> Document:
+    return {
+        "table": table.name,
+        "rows": table.rows,
+        "primary_key": _proposal(table.primary_key),
+        "cursor": _proposal(table.cursor),
+        "soft_delete": _proposal(table.soft_delete),
+        "questions": table.questions,
+        "columns": [
+            {
+                "column": column.name,
+                "data_type": column.data_type,
+                "nullable": column.nullable,
+                "data_class": _proposal(column.data_class),
+            }
+            for column in table.columns
+        ],
+    }
+
+
+def _proposal(proposed: Proposal[Any] | None) -> Document | None:
+    if proposed is None:
+        return None
+    return {
+        "value": list(proposed.value) if isinstance(proposed.value, tuple) else proposed.value,
+        "confidence": proposed.confidence,
+        "reason": proposed.reason,
+    }
+
+
+def _relationship(one: Relationship) -> Document:
+    return {
+        "table": ".".join(one.table),
+        "columns": list(one.columns),
+        "to_table": ".".join(one.to_table),
+        "to_columns": list(one.to_columns),
+        "coverage": one.coverage,
+        "confidence": one.confidence,
+        "declared": one.declared,
+        "reason": one.reason,
+    }
+
+
+def of_models(settings: Settings, saved: Saved) -> Document:
+    """`sluice discover --models`: what became of the proposed models."""
+    return {
+        "written": [shown(settings, file).as_posix() for file in saved.written],
+        "kept": [shown(settings, file).as_posix() for file in saved.kept],
+        "patches": saved.patches,
+        "notes": list(saved.notes),
     }

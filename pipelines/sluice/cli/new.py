@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli.documents import AsJson, of_new_project, print_document
 from sluice.cli.output import out
 
 
@@ -26,11 +27,15 @@ def new(
             file_okay=False,
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a project: a folder with a warehouse that runs, and everything pinned."""
     from sluice.scaffold.project import new_project
 
     names, files = new_project(name, company, wheels, example=example)
+    if as_json:
+        print_document(of_new_project(names, files))
+        return
     here = Path.cwd()
     folder = names.folder.relative_to(here) if names.folder.is_relative_to(here) else names.folder
     out.print(f"{folder}: the warehouse of {names.company}, {len(files)} files", markup=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sluice import __version__
+from sluice.cli.documents import AsJson, of_upgrade, print_document
 from sluice.cli.output import err, one_of, out, project, shown
 from sluice.config.settings import Settings
 from sluice.errors import Exit
@@ -26,6 +27,7 @@ def upgrade(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the engine's wheel is, if the project carries one."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Move the project and its warehouse to the installed engine, with a backup; show what changes and ask first."""
     from sluice.upgrade.operation import finish_interrupted
@@ -36,13 +38,17 @@ def upgrade(
     given = wheels and wheels.absolute()
     settings = project()
     if check and settings.upgrade_journal.exists():
-        out.print(
+        (err if as_json else out).print(
             "An upgrade was interrupted: `sluice upgrade` puts everything back first, or ends what was complete."
         )
         raise typer.Exit(Exit.FAILED)
     if not check and (said := finish_interrupted(settings)):
-        out.print(said, markup=False)
+        (err if as_json else out).print(said, markup=False)
     plan = plan_upgrade(settings, given)
+    if as_json:
+        backup = move(settings, plan) if write and not plan.is_empty else None
+        print_document(of_upgrade(settings, plan, __version__, backup))
+        raise typer.Exit(Exit.OK if plan.is_empty or backup else Exit.FAILED)
     if plan.is_empty:
         out.print(f"nothing to do: the project is at Sluice {__version__}")
         _print_left(plan)

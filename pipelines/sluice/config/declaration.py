@@ -42,7 +42,8 @@ class TableLoad(Strict):
     tolerance: Annotated[Tolerance, NOT_READING] = 0
     """Bad rows a load may have and still pass, as a number or as a percentage of the rows read: 10, 0.5%."""
     soft_delete: str | None = None
-    """Column in which the source marks deleted rows, by a time, true or a number other than 0: sets `_deleted_at`."""
+    """Column in which the source marks deleted rows: by a time, true, a number other than 0, or a text other than ''
+    and those that mean no (0, n, no, f, false). Sets `_deleted_at`."""
     deletes: Annotated[Literal["compare_keys"] | None, NOT_READING] = None
     """compare_keys: every run compares the keys; rows gone at the source get `_deleted_at` in raw."""
     drift: Annotated[Literal["evolve", "freeze", "quarantine"], NOT_READING] = "evolve"

@@ -278,7 +278,7 @@ def _marked(target: Target, columns: Sequence[Column]) -> str:
     if kind not in marks and engine().raw_type(kind).hint["data_type"] not in ("bigint", "decimal", "double"):
         raise LoadError(
             f"{target.table.qualified}: soft_delete: {name} is {kind.lower()}; "
-            "it marks by a time, a boolean or a number"
+            "it marks by a time, a boolean, a number or a text"
         )
     return f"case when {marks.get(kind, f'{value} <> 0')} then {target.now} end"
 

@@ -14,6 +14,11 @@ import pytest
 from sluice.cli import documents
 from sluice.cli.env import of_environments
 from sluice.config.settings import Settings
+from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Relationship, Target
+from sluice.discover.differences import Difference
+from sluice.discover.model_files import Saved
+from sluice.discover.project_files import Written
+from sluice.discover.run import Discovery
 from sluice.load.results import SourceResult, TableResult
 from sluice.publish.publication import Published, Rotated
 from sluice.publish.versions import PublishedAudience, PublishedTable, Version
@@ -21,6 +26,10 @@ from sluice.review.findings import stop
 from sluice.review.result import Review
 from sluice.runs.status import SourceStatus
 from sluice.runs.store import RunStore
+from sluice.scaffold.adopt import ProposedFile
+from sluice.scaffold.names import Names
+from sluice.upgrade.plan import UpgradePlan
+from sluice.upgrade.project_files import FileChange
 from sluice.workflow.environments import environment_statuses
 from tests.python.project import Project
 
@@ -42,6 +51,18 @@ VERSION = Version(
 FINDING = stop("column-gone", "orders.amount", "is gone")
 
 
+NEW = Difference("new table", "shop.orders", "is new", 1)
+NAMES = Names(Path("acme"), "acme", "Acme")
+
+
+def _discovery() -> Discovery:
+    """A system with one of everything that is listed."""
+    table = DiscoveredTable("orders", [DiscoveredColumn("id", "integer")], None)
+    source = DiscoveredSource("shop", {}, [table], skipped={"log": "no rights"})
+    between = Relationship(("shop", "orders"), ("id",), ("crm", "orders"), ("id",), 1.0, "same values")
+    return Discovery(source, Target("shop", "database", "shop.db", None), [between])
+
+
 def _documents(folder: Path) -> dict[str, dict[str, Any]]:
     """One document per command, with at least one entry in each list of objects."""
     store = RunStore(folder / "ledger.sqlite")
@@ -60,6 +81,17 @@ def _documents(folder: Path) -> dict[str, dict[str, Any]]:
         "publish --versions": documents.of_versions([VERSION], "v"),
         "publish --rollback": {"version": "v"},
         "publish --rotate-key": documents.of_rotated("a", Rotated(["v"], "nothing")),
+        "new": documents.of_new_project(NAMES, ["README.md"]),
+        "adopt": documents.of_adopted(["models: 1"], [ProposedFile("a.yml", "", None, "a")], written=True),
+        "discover": {
+            **documents.of_discovered(
+                settings, _discovery(), Written(folder / "s.yml", True, differences=[NEW]), write=False
+            ),
+            "models": documents.of_models(settings, Saved()),
+        },
+        "upgrade": documents.of_upgrade(
+            settings, UpgradePlan((FileChange("a", None, b"", ""),), None, (), ()), "0", None
+        ),
         "review": documents.of_review(Review("main", "abc", findings=[FINDING], lint=[FINDING])),
     }
 
@@ -117,6 +149,22 @@ def test_standard_output_is_one_object(project: Project) -> None:
     assert [(run["command"], run["status"], run["rows"], run["failed"]) for run in runs] == [
         ("load", "failed", 1, 1)
     ]
+
+
+def test_what_was_discovered(project: Project) -> None:
+    """Proposals with their reasons; the file that is written is the same as without the option."""
+    done = project.sluice("discover", "till.db", "--name", "shop", "--json")
+    found = json.loads(done.stdout)
+    assert (found["source"], found["file"], found["status"]) == ("shop", "sources/shop.yml", "new")
+    (table,) = found["tables"]
+    assert (table["table"], table["rows"], table["columns"][0]["column"]) == ("sales", 1, "id")
+    assert (project.root / found["file"]).is_file()
+    with sqlite3.connect(project.root / "till.db") as con:
+        con.execute("alter table sales add column price int")
+    again = json.loads(project.sluice("discover", "shop", "--json").stdout)
+    assert (again["status"], again["models"]) == ("differs", None)
+    assert [one["what"] for one in again["differences"]] == ["new column"]
+    assert "+" in again["patch"]
 
 
 def test_without_a_result_there_is_no_object(project: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -89,6 +90,25 @@ def test_check_says_what_would_change_and_changes_nothing(project: Settings) -> 
     assert "ledger.sqlite, raw.duckdb" in said.output
     assert sluice("upgrade").exit_code == 1  # nobody is there to be asked
     assert state(project) == before
+
+
+def test_for_programs(project: Settings) -> None:
+    """One object, whatever happens; it never asks."""
+    before = state(project)
+    shown = sluice("upgrade", "--json")
+    plan = json.loads(shown.stdout)
+    assert (shown.exit_code, plan["status"], plan["backup"]) == (1, "outdated", None)
+    assert {file["file"] for file in plan["files"]} == {"profiles.yml", "pyproject.toml"}
+    assert state(project) == before
+    done = json.loads(sluice("upgrade", "--write", "--json").stdout)
+    assert (done["status"], done["files"], done["migrations"]) == (
+        "upgraded",
+        plan["files"],
+        plan["migrations"],
+    )
+    assert Path(done["backup"]).is_dir()
+    again = sluice("upgrade", "--check", "--json")
+    assert (again.exit_code, json.loads(again.stdout)["status"]) == (0, "current")
 
 
 def test_an_upgrade_changes_files_and_run_store_and_keeps_copies(project: Settings) -> None:
