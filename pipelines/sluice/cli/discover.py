@@ -64,10 +64,7 @@ def discover(
     if models and is_declared(settings, address):
         with scratch_database() as con:
             saved = save_models(settings, propose_from_raw(settings, address, con))
-        if as_json:
-            print_document({"source": address, "models": of_models(settings, saved)})
-        else:
-            _print_models(settings, saved)
+        _say_models(settings, address, saved, as_json=as_json)
         return
     limits = Limits(schemas=tuple(schema or ()), tables=tuple(tables or ()))
     target = find_target(address, settings, name=name, connection=connection)
@@ -83,6 +80,13 @@ def discover(
         return
     _print_source(str(shown(settings, written.file)), found.source, written, write=write)
     if models:
+        _print_models(settings, saved)
+
+
+def _say_models(settings: Settings, source: str, saved: Saved, *, as_json: bool) -> None:
+    if as_json:
+        print_document({"source": source, "models": of_models(settings, saved)})
+    else:
         _print_models(settings, saved)
 
 
