@@ -52,7 +52,7 @@ class Acme:
 
     def published(self, sql: str) -> list[tuple[object, ...]]:
         """What analysts read."""
-        file = self.root / "warehouse" / "published" / "current" / "analysts.duckdb"
+        file = self.root / "warehouse" / "dev" / "published" / "current" / "analysts.duckdb"
         with duckdb.connect(file, read_only=True) as con:
             return con.sql(sql).fetchall()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ FOLDERS = {
     "packages-install-path": ["dbt_packages"],
 }
 """Keys of dbt_project.yml that name the folders dbt reads, and where it looks without them."""
+MACRO = re.compile(r"{%-?\s*(macro|test)\s+(\w+)")
+"""Where a file defines a macro or a generic test."""
 PACKAGE_FILES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 
 
@@ -48,6 +51,19 @@ def folders(project: Mapping[str, Any], key: str, environment: Mapping[str, str]
     given = project.get(key)
     named = FOLDERS[key] if given is None else given if isinstance(given, list) else [given]
     return [str(rendered(name, environment, PROJECT)) for name in named]
+
+
+def macros(root: Path, environment: Mapping[str, str]) -> set[str]:
+    """Names of the macros that the project itself defines, as dbt calls them: a generic test is `test_<name>`."""
+    project = read_project_file(root)
+    tests = (f"{path}/generic" for path in folders(project, "test-paths", environment))
+    files = {
+        f for p in (*folders(project, "macro-paths", environment), *tests) for f in (root / p).rglob("*.sql")
+    }
+    found = [
+        match for file in files for match in MACRO.findall(file.read_text(encoding="utf-8", errors="replace"))
+    ]
+    return {f"test_{name}" if kind == "test" else name for kind, name in found}
 
 
 def rendered(value: Any, environment: Mapping[str, str], file: str | Path) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
+from sluice.config.dbt_project import MACRO
 from sluice.conventions.portability import not_portable
 from sluice.conventions.project import Finding, Project
 from sluice.dbt.manifest import bare
@@ -17,6 +18,8 @@ ROWS_ONLY = ("generate_series", "range", "unnest", "json_each", "json_tree", "ge
 """Table functions that yield what their arguments say."""
 GRAIN = re.compile(r"\{# one row per .+ #\}")
 """The first line of an intermediate model, a mart or a utility."""
+SHARED = re.compile(r"(macros/dbt_overrides[.]sql|tests/generic/.+)$")
+"""Files that may have several macros: those that dbt itself calls, and generic tests."""
 RECORD_ID = re.compile(r"\b\w+_id\s*(?:=|<>|in)\s*\(?\s*['\d]")
 
 
@@ -149,13 +152,14 @@ def record_ids(project: Project) -> Iterator[Finding]:
 
 
 def one_macro_per_file(project: Project) -> Iterator[Finding]:
-    """A macro stands alone in a file of its name, with an explanation."""
+    """A macro stands alone in a file of its name, with an explanation; those of SHARED need the explanation only."""
     for file in project.files("macros/**/*.sql", "tests/generic/*.sql"):
         text = file.read_text(encoding="utf-8")
-        macros = re.findall(r"{%-?\s*(?:macro|test)\s+(\w+)", text)
-        if macros != [file.stem]:
+        macros = [name for _, name in MACRO.findall(text)]
+        if macros != [file.stem] and not SHARED.match(project.name(file)):
             message = f"defines {macros}. One macro per file, of the file's name: a search finds it by that."
             yield Finding(project.name(file), 1, message)
-        if "{#" not in text:
-            message = "has no {# … #}. A macro says what goes in and what comes out, with an example."
+        if text.count("{#") < max(1, len(macros)):
+            few = "fewer {# … #} than macros" if "{#" in text else "no {# … #}"
+            message = f"has {few}. A macro says what goes in and what comes out, with an example."
             yield Finding(project.name(file), 1, message)

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from sluice.config.audiences import load_policy
-from sluice.config.dbt_project import folders, read_project_file
+from sluice.config.dbt_project import folders, macros, read_project_file
 from sluice.config.settings import Settings
 from sluice.config.sources import load_sources, read_sources
 from sluice.config.text_files import diff, replace_text
@@ -67,9 +67,7 @@ class ExistingModels:
         self.texts: Counter[tuple[str, str]] = Counter()
         """How often a column has a text of its own, by name and text."""
         self.generic_tests = {
-            file.stem
-            for path in (*self._folders("macro-paths"), "tests/generic")
-            for file in (root / path).glob("**/*.sql")
+            name.removeprefix("test_") for name in macros(root, os.environ) if name.startswith("test_")
         }
         for file in sorted(self.folder.rglob("*.y*ml")):
             read = read_yaml(file)

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 from dotenv import dotenv_values
 
+from sluice.config.dbt_project import macros
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.config.text_files import diff, replace_text
@@ -38,8 +39,7 @@ class Written:
 
 def project_facts(settings: Settings) -> ProjectFacts:
     """What the project offers a source file."""
-    folders = ("tests/generic", "macros")
-    key_test = any((settings.root / folder / "primary_key.sql").is_file() for folder in folders)
+    key_test = "test_primary_key" in macros(settings.root, os.environ)
     return ProjectFacts(key_test, git(settings.root, "config", "user.email") or None)
 
 

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.config.dbt_project import PACKAGE_FILES, folders, read_project_file
+from sluice.config.dbt_project import PACKAGE_FILES, folders, macros, read_project_file
 from sluice.config.profile import PROFILES
 from sluice.config.settings import AUDIENCES, GLOSSARY, Settings
 from sluice.config.text_files import diff, replace_text
 from sluice.conventions.check import check_conventions, rule_names
 from sluice.conventions.switched_off import CONVENTIONS
 from sluice.errors import DeclarationError, SluiceError
-from sluice.scaffold.project import TEMPLATE
 from sluice.system import git
 
 TEMPLATES = Path(__file__).with_name("adopted")
-GRANTS_MACRO = "duckdb__apply_grants.sql"
+GRANTS_MACRO = "duckdb__apply_grants"
 WORKFLOW = ".github/workflows/sluice-review.yml"
 
 
@@ -118,7 +117,7 @@ def _ignored(settings: Settings) -> Iterator[ProposedFile]:
 
 def _new_files(settings: Settings) -> Iterator[ProposedFile]:
     project = read_project_file(settings.root)
-    macros = folders(project, "macro-paths", os.environ)
+    paths = folders(project, "macro-paths", os.environ)
     wanted = [
         (
             AUDIENCES,
@@ -126,25 +125,22 @@ def _new_files(settings: Settings) -> Iterator[ProposedFile]:
             "who may read what: `sluice publish` gives each audience a masked copy of its tables",
         ),
         (
-            f"{macros[0] if macros else 'macros'}/{GRANTS_MACRO}",
-            GRANTS_MACRO,
+            f"{paths[0] if paths else 'macros'}/{GRANTS_MACRO}.sql",
+            f"{GRANTS_MACRO}.sql",
             "lets models have `grants`, which name the audiences; dbt-duckdb would warn about each one",
         ),
         (GLOSSARY, "glossary.yml", "what words mean here; the catalog shows them beside the columns"),
         (WORKFLOW, "review.yml", "reviews each pull request on GitHub, in one comment"),
     ]
     for path, template, purpose in wanted:
-        is_there = (settings.root / path).exists()
-        if template == GRANTS_MACRO:
-            is_there = any(next((settings.root / p).rglob(GRANTS_MACRO), None) for p in macros)
-        if not is_there:
+        is_defined = template == f"{GRANTS_MACRO}.sql" and GRANTS_MACRO in macros(settings.root, os.environ)
+        if not is_defined and not (settings.root / path).exists():
             yield ProposedFile(path, purpose, None, _text(settings, template))
 
 
 def _text(settings: Settings, template: str) -> str:
     """A template, with what the workflow has to know of this project."""
-    folder = TEMPLATE / "macros" if template == GRANTS_MACRO else TEMPLATES
-    text = (folder / template).read_text(encoding="utf-8")
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
     has_packages = any((settings.root / name).is_file() for name in PACKAGE_FILES)
     has_profile = settings.profile is not None and settings.profile.file.parent == settings.root
     is_kept = has_profile and git(settings.root, "check-ignore", "-q", PROFILES) is None

@@ -10,16 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sluice import __version__
-from sluice.config.editors import editor_files
+from sluice.config.environments import PRODUCTION
 from sluice.errors import UsageError
 from sluice.scaffold.example import LOCK_OF_EXAMPLE, example_company
 from sluice.scaffold.names import Names, project_names
 from sluice.scaffold.wheels import ENGINE, FOLDER, content, find_wheels, locked, with_hashes
 
 TEMPLATE = Path(__file__).with_name("template")
-PLACEHOLDER = re.compile(rb"@(project|distribution|company|version|run)@")
-OWN_EXAMPLE = ("data/", "models/", "sources/")
+PLACEHOLDER = re.compile(rb"@(project|distribution|company|version|run|ci|production)@")
+OWN_EXAMPLE = ("macros/", "models/", "pipelines/", "sources/", "tests/")
 """Of the template: what the example company has in their place."""
+TARGET_OF_EXAMPLE = "warehouse"
+"""The only one in the example company's profile."""
 
 
 def new_project(
@@ -41,9 +43,7 @@ def new_project(
             **{f"{FOLDER}/{wheel.name}": wheel.read_bytes() for wheel in found},
         }
     names = project_names(given, company, {ENGINE, *re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)})
-    editors = {n: t.encode() for n, t in editor_files().items() if not (names.folder / n).exists()}
-    named = _named(_template(without=OWN_EXAMPLE if example else ()) | shown, names, example)
-    files = editors | named | pinned
+    files = _named(_template(without=OWN_EXAMPLE if example else ()) | shown, names, example) | pinned
     _refuse_to_overwrite(names.folder, files)
     with _aside(names.folder) as aside:
         for name, text in files.items():
@@ -69,6 +69,8 @@ def _named(files: Mapping[str, bytes], names: Names, example: bool) -> dict[str,
         "company": names.company,
         "version": __version__,
         "run": "run --sandbox" if example else "run",
+        "ci": TARGET_OF_EXAMPLE if example else "ci",
+        "production": TARGET_OF_EXAMPLE if example else PRODUCTION,
     }
     return {
         name: PLACEHOLDER.sub(lambda found: values[found[1].decode()].encode(), text)

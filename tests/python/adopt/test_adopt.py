@@ -78,6 +78,15 @@ def test_a_file_that_changes_meanwhile_stays(tiny: Path) -> None:
     assert (tiny / ".gitignore").read_text() == "another\n"
 
 
+def test_a_macro_that_is_there_is_not_proposed_whatever_its_file_is_called(tiny: Path) -> None:
+    (tiny / "conventions.yml").write_text("switched_off: {}\n", encoding="utf-8")
+    assert "macros/duckdb__apply_grants.sql" in [f.path for f in proposed_files(load_settings(tiny))]
+    (tiny / "macros").mkdir()
+    text = "{%- macro duckdb__apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}"
+    (tiny / "macros" / "of_dbt.sql").write_text(text, encoding="utf-8")
+    assert [f.path for f in proposed_files(load_settings(tiny)) if f.path.startswith("macros")] == []
+
+
 def test_without_a_profile(tiny: Path) -> None:
     (tiny / "profiles.yml").unlink()
     with pytest.raises(DeclarationError, match=r"no profiles\.yml is found .* ~/\.dbt"):

@@ -110,6 +110,7 @@ terms:
 """,
     "selectors.yml": "selectors:\n  - {name: all, definition: {method: path, value: models}}\n",
     "macros/two.sql": "{% macro two() %}2{% endmacro %}\n{% macro three() %}3{% endmacro %}\n",
+    "tests/generic/three.sql": "{# One is explained. #}\n{% test a(model) %}{% endtest %}{% test b(model) %}{% endtest %}\n",
     "seeds/codes.csv": "code\n007\n",
     "snapshots/history.yml": """
 snapshots:
@@ -229,6 +230,7 @@ def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
         (f"{marts}/dim_c.sql", 1, "disabled-for-a-reason", "dim_c is disabled"),
         ("macros/two.sql", 1, "one-macro-per-file", "defines ['two', 'three']"),
         ("macros/two.sql", 1, "one-macro-per-file", "has no {# … #}"),
+        ("tests/generic/three.sql", 1, "one-macro-per-file", "has fewer {# … #} than macros"),
         (f"{marts}/_crm__models.yml", 13, "unit-test-names", "Call it dim_a__<behaviour>"),
         (f"{marts}/_crm__models.yml", 13, "unit-test-names", "adds_up has no description"),
         (f"{marts}/_crm__models.yml", 13, "unit-test-names", "a fixture that is not a list of rows"),

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from sluice import __version__
+from sluice.config.settings import load_settings
 from sluice.errors import SluiceError, UsageError
 from sluice.scaffold import wheels as wheel_module
 from sluice.scaffold.project import new_project
@@ -51,7 +52,7 @@ def test_it_runs_and_publishes(acme: Path) -> None:
     assert "models: 2 built; tests: 6 passed" in said
     assert (acme / "target" / "catalog.html").is_file()
     with duckdb.connect(
-        acme / "warehouse" / "published" / "current" / "analysts.duckdb", read_only=True
+        acme / "warehouse" / "dev" / "published" / "current" / "analysts.duckdb", read_only=True
     ) as con:
         assert con.sql("select count(*), sum(gross_eur) from fct_example_orders").fetchone() == (
             4,
@@ -87,8 +88,31 @@ def test_its_files_say_whose_it_is_and_what_it_needs(acme: Path, wheels: Path) -
     assert (acme / "README.md").stat().st_mode & 0o777 == 0o644
 
 
+def test_its_files_are_few(acme: Path, wheels: Path, tmp_path: Path) -> None:
+    _, files = new_project(str(tmp_path / "few"), None, wheels)
+    assert len(files) <= 25, "with the engine's wheel"
+
+
+def test_its_targets_are_environments(acme: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DBT_TARGET", "SLUICE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    settings = load_settings(acme)
+    assert settings.environment
+    found = {e.name: (e.home, e.raw) for e in (settings.environment, *settings.others)}
+    folders = {name: acme / "warehouse" / name for name in ("dev", "ci", "prod")}
+    assert found == {name: (folder, folder / "raw.duckdb") for name, folder in folders.items()}
+    assert settings.environment.name == "dev"
+    monkeypatch.setenv("SLUICE_HOME", str(acme / "elsewhere"))
+    monkeypatch.setenv("DBT_TARGET", "prod")
+    assert load_settings(acme).home == acme / "elsewhere" / "prod"
+    for workflow, target in {"pull_request": "ci", "run": "prod"}.items():
+        text = (acme / ".github" / "workflows" / f"{workflow}.yml").read_text(encoding="utf-8")
+        assert yaml.safe_load(text)["env"] == {"DBT_TARGET": target}
+
+
 def test_editors_check_its_declarations(acme: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
+    assert "written: .vscode/source.schema.json" in sluice(acme, "schema", "--write"), "as make install does"
     for schema, patterns in json.loads((acme / ".vscode" / "settings.json").read_text())[
         "yaml.schemas"
     ].items():

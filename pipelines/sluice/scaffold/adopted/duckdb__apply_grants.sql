@@ -1,0 +1,1 @@
+../../../../macros/duckdb__apply_grants.sql

@@ -1,1 +1,0 @@
-../../../../../macros/duckdb__apply_grants.sql

@@ -1,1 +1,0 @@
-../../../../../macros/format_row.sql

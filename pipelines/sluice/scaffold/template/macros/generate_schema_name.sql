@@ -1,1 +1,0 @@
-../../../../../macros/generate_schema_name.sql

@@ -1,1 +1,0 @@
-../../../../../../tests/generic/expression_is_true.sql

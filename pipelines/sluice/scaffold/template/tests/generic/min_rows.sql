@@ -1,1 +1,0 @@
-../../../../../../tests/generic/min_rows.sql

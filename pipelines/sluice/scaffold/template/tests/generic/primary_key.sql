@@ -1,1 +1,0 @@
-../../../../../../tests/generic/primary_key.sql

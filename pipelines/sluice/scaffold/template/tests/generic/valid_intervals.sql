@@ -1,1 +1,0 @@
-../../../../../../tests/generic/valid_intervals.sql
