@@ -148,7 +148,8 @@ def seconds_since_received(connection: socket.socket) -> float | None:
 def git(root: Path, *arguments: str) -> str | None:
     """What git prints; None if it fails, or there is no git."""
     with suppress(OSError):
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        command = ["git", "-c", "core.quotePath=false", *arguments]  # names with umlauts as they are
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return done.stdout.strip()
     return None

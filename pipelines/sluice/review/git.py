@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from sluice.system import git
 
 KEPT = 5
 """Compiled bases that are kept."""
+
+DIFF = ("-U0", "--relative", "--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
+"""Options by which a diff looks the same whatever the user has configured."""
 
 
 def resolve_base(root: Path, ref: str) -> tuple[str, str | None]:
@@ -43,27 +47,27 @@ def resolve_base(root: Path, ref: str) -> tuple[str, str | None]:
 
 
 def write_base(root: Path, commit: str, folder: Path) -> Path:
-    """The files of a commit, below `folder`; returns where."""
-    project = folder / commit / "project"
+    """The project's files at a commit, below `folder`, as deep as the project is in its repository; returns where."""
+    project = folder / commit / "project" / (git(root, "rev-parse", "--show-prefix") or "")
     if not (project / "dbt_project.yml").is_file():
-        project.mkdir(parents=True, exist_ok=True)
-        prefix = (git(root, "rev-parse", "--show-prefix") or "").rstrip("/")
-        archive = subprocess.run(
-            ["git", "archive", f"{commit}:{prefix}" if prefix else commit],
-            cwd=root,
-            capture_output=True,
-            check=False,
-        )
-        if archive.returncode:
-            raise SluiceError(
-                f"git archive {commit} failed: {archive.stderr.decode(errors='replace').strip()}"
-            )
-        subprocess.run(["tar", "-x", "-C", str(project)], input=archive.stdout, check=True)
+        write_folder(root, commit, project)
     (folder / commit).touch()
     kept = sorted((f for f in folder.iterdir() if f.is_dir()), key=lambda f: -f.stat().st_mtime)
     for old in [f for f in kept if re.fullmatch(r"[0-9a-f]{40}", f.name)][KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return project
+
+
+def write_folder(folder: Path, commit: str, target: Path) -> None:
+    """The files that a folder of the repository has at a commit; raises SluiceError if it has none there."""
+    archive = subprocess.run(["git", "archive", commit], cwd=folder, capture_output=True, check=False)
+    if archive.returncode:
+        reason = archive.stderr.decode(errors="replace").strip()
+        raise SluiceError(
+            f"git cannot read {folder} as it was at {commit}, maybe it was not there yet: {reason}"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "-x", "-C", str(target)], input=archive.stdout, check=True)
 
 
 def changed_lines(root: Path, commit: str, made: Collection[Path] = ()) -> dict[str, set[int]]:
@@ -73,9 +77,9 @@ def changed_lines(root: Path, commit: str, made: Collection[Path] = ()) -> dict[
     """
     found: dict[str, set[int]] = {}
     name = ""
-    for line in (git(root, "diff", "-U0", "--relative", "--no-color", commit, "--", ".") or "").splitlines():
-        if line.startswith("+++ "):
-            name = line[6:] if line.startswith("+++ b/") else ""
+    for line in (git(root, "diff", *DIFF, commit, "--", ".") or "").splitlines():
+        if line.startswith("+++ "):  # a tab ends a name with a blank
+            name = line[6:].rstrip("\t") if line.startswith("+++ b/") else ""
         elif (match := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line)) and name:
             first, count = int(match[1]), int(match[2] or 1)
             found.setdefault(name, set()).update(range(first, first + count))
@@ -85,10 +89,20 @@ def changed_lines(root: Path, commit: str, made: Collection[Path] = ()) -> dict[
     return found
 
 
-def changed_files(root: Path, commit: str, made: Collection[Path] = ()) -> list[str]:
-    """Files that differ from `commit`, deleted ones too; `made` as in `changed_lines`."""
+def changed_files(
+    root: Path, commit: str, made: Collection[Path] = (), beside: Collection[Path] = ()
+) -> list[str]:
+    """Files that differ from `commit`, deleted ones too; `made` as in `changed_lines`.
+
+    beside: other folders of the repository to look at.
+    """
     listed = git(root, "diff", "--name-only", "--relative", commit, "--", ".") or ""
-    return sorted({*listed.splitlines(), *_new_files(root, made)})
+    there = (
+        f"{os.path.relpath(folder, root)}/{name}"
+        for folder in beside
+        for name in changed_files(folder, commit)
+    )
+    return sorted({*listed.splitlines(), *_new_files(root, made), *there})
 
 
 def _new_files(root: Path, made: Collection[Path]) -> list[str]:

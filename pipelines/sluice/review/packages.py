@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sluice.config.dbt_project import PACKAGE_FILES, PROJECT, folders, read_dbt_file, read_project_file
-from sluice.errors import DeclarationError
+from sluice.errors import DeclarationError, SluiceError
+from sluice.review.git import write_folder
+from sluice.system import git
 
 
-def share_packages(root: Path, base: Path) -> str:
-    """Link the installed packages of the project `root` into `base`, but local ones as `base` has them.
+def share_packages(root: Path, base: Path, commit: str) -> str:
+    """Link the installed packages of the project `root` into `base`, but local ones as they were at `commit`.
+
+    A local package outside of the project is that of the commit if it is in the same repository.
 
     Returns what a reader of the review has to know: that the two sides ask for different packages; else "".
     """
@@ -32,8 +39,8 @@ def share_packages(root: Path, base: Path) -> str:
         (base / there).mkdir(parents=True, exist_ok=True)
         for package in installed.iterdir():
             if package.is_dir():
-                inside = local.get(package.resolve()) or local.get(package.name)
-                place = base / inside if inside else package.resolve()
+                own = local.get(package.resolve()) or local.get(package.name)
+                place = _at_base(own, root, base, commit) if own else package.resolve()
                 if place.is_dir():
                     (base / there / package.name).symlink_to(place.resolve(), target_is_directory=True)
     if named[0] == named[1]:
@@ -53,13 +60,45 @@ def _texts(root: Path) -> list[bytes]:
     return [f.read_bytes() if f.is_file() else b"" for f in map(root.joinpath, PACKAGE_FILES)]
 
 
+def packages_beside(root: Path) -> list[Path]:
+    """Local packages outside of the project that are in the same repository."""
+    return sorted({f for f in _local_packages(root).values() if not f.is_relative_to(root.resolve())})
+
+
+def name_package_files(root: Path, manifests: Iterable[Mapping[str, Any]]) -> None:
+    """Let entries of local packages name their files from the project's root, as git does, not from the package's."""
+    packages = {n: _from_root(f, root) for n, f in _local_packages(root).items() if isinstance(n, str)}
+    for manifest in manifests:
+        for kind in ("nodes", "macros", "sources", "exposures", "docs"):
+            for entry in manifest.get(kind, {}).values():
+                if folder := packages.get(entry["package_name"]):
+                    entry["original_file_path"] = f"{folder}/{entry['original_file_path']}"
+                    if entry.get("patch_path"):
+                        entry["patch_path"] = entry["patch_path"].replace("://", f"://{folder}/", 1)
+
+
+def _from_root(folder: Path, root: Path) -> str:
+    return Path(os.path.relpath(folder, root.resolve())).as_posix()
+
+
+def _at_base(folder: Path, root: Path, base: Path, commit: str) -> Path:
+    """Where a local package is as it was at `commit`; it may be missing there."""
+    place = Path(os.path.normpath(base / _from_root(folder, root)))
+    if not place.is_dir():  # outside of the project
+        with suppress(SluiceError):
+            write_folder(folder, commit, place)
+    return place
+
+
 def _local_packages(root: Path) -> dict[Path | str, Path]:
-    """The local packages inside the project, from its root, by their folder and by their name."""
+    """The local packages inside the project or its repository, by their folder and by their name."""
+    repository = Path(git(root, "rev-parse", "--show-toplevel") or root).resolve()
     found: dict[Path | str, Path] = {}
     for file in map(root.joinpath, PACKAGE_FILES):
         for entry in (read_dbt_file(file).get("packages") or []) if file.is_file() else []:
-            folder = (root / str(entry.get("local") or "..")).resolve()
-            if folder.is_relative_to(root.resolve()) and (folder / PROJECT).is_file():
-                inside = folder.relative_to(root.resolve())
-                found |= {folder: inside, str(read_dbt_file(folder / PROJECT).get("name")): inside}
+            if not (local := entry.get("local")):
+                continue
+            folder = (root / str(local)).resolve()
+            if folder.is_relative_to(repository) and (folder / PROJECT).is_file():
+                found |= {folder: folder, str(read_dbt_file(folder / PROJECT).get("name")): folder}
     return found

@@ -23,7 +23,7 @@ from sluice.review.git import changed_files, changed_lines, resolve_base, write_
 from sluice.review.lint import convention_findings, lint_findings
 from sluice.review.macro_changes import changed_macros, macro_findings
 from sluice.review.model_changes import changed_by_file, changes, renames
-from sluice.review.packages import share_packages
+from sluice.review.packages import name_package_files, packages_beside, share_packages
 from sluice.review.privacy_changes import policy_findings, privacy_findings
 from sluice.review.result import Review
 from sluice.review.revision import Revision, compile_both
@@ -43,17 +43,19 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
     commit, remark = resolve_base(settings.root, base)
     kept = settings.home / "review"
     project = write_base(settings.root, commit, kept)
-    packages = share_packages(settings.root, project)
+    packages = share_packages(settings.root, project, commit)
     cache = kept / "lineage.sqlite"
     old = Revision(project, base, cache=cache)
     new = Revision(settings.root, "work tree", cache=cache)
     made = settings.home, settings.target, *settings.databases.values()
-    files = changed_files(settings.root, commit, made)
+    files = changed_files(settings.root, commit, made, packages_beside(settings.root))
     lines = changed_lines(settings.root, commit, made)
     with tempfile.TemporaryDirectory(dir=kept) as scratch_name, ThreadPoolExecutor(1) as aside:
         scratch = Path(scratch_name)
         linted = aside.submit(lint_findings, settings.root, lines)
         compile_both(settings, old, new, kept / commit / "target", scratch / "head", files)
+        manifests = [old.manifest] if new.manifest is old.manifest else [old.manifest, new.manifest]
+        name_package_files(settings.root, manifests)
         targets = kept / commit / "target", scratch / "head"
         named = aside.submit(convention_findings, settings.root, *targets, files)
         result = compare(settings if with_data else None, old, new, scratch / "data", files)

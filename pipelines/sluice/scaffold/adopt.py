@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -130,7 +131,7 @@ def _new_files(settings: Settings) -> Iterator[ProposedFile]:
             "lets models have `grants`, which name the audiences; dbt-duckdb would warn about each one",
         ),
         (GLOSSARY, "glossary.yml", "what words mean here; the catalog shows them beside the columns"),
-        (WORKFLOW, "review.yml", "reviews each pull request on GitHub, in one comment"),
+        (_workflow(settings.root), "review.yml", "reviews each pull request on GitHub, in one comment"),
     ]
     for path, template, purpose in wanted:
         is_defined = template == f"{GRANTS_MACRO}.sql" and GRANTS_MACRO in macros(settings.root, os.environ)
@@ -146,26 +147,34 @@ def _text(settings: Settings, template: str) -> str:
     is_kept = has_profile and git(settings.root, "check-ignore", "-q", PROFILES) is None
     steps = "      - run: dbt deps\n" if has_packages else ""
     hint = "" if is_kept else f"      # {PROFILES} is not in git: write one here, or set DBT_PROFILES_DIR.\n"
+    prefix = git(settings.root, "rev-parse", "--show-prefix") or ""
+    place = f"    defaults: {{run: {{working-directory: {json.dumps(prefix, ensure_ascii=False)}}}}}\n"
+    text = text.replace("    # @place@\n", place if prefix else "")
+    text = text.replace("@prefix@", prefix.replace("'", "''"))
     return text.replace("      # @steps@\n", hint + steps)
+
+
+def _workflow(root: Path) -> str:
+    """Where GitHub looks for it: in the repository's folder, of which the project's may be a part."""
+    return Path(os.path.relpath(git(root, "rev-parse", "--show-toplevel") or root, root), WORKFLOW).as_posix()
 
 
 def _conventions(settings: Settings) -> Iterator[ProposedFile]:
     """The conventions that the project does not keep today, each switched off with the reason."""
     if (settings.root / CONVENTIONS).exists():
         return
+    purpose = "switches off the conventions that this project does not keep; `sluice check` is about the rest"
     try:
         broken = Counter(problem.where for problem in check_conventions(settings)[1])
         reasons = {
             rule: f"not kept in {count} {'place' if count == 1 else 'places'} when Sluice was adopted"
             for rule, count in sorted(broken.items())
         }
-    except SluiceError:
+    except SluiceError as error:
+        purpose = f"switches off all conventions, because `sluice check` fails here: {error}"
         reason = "not known when Sluice was adopted, as `sluice check` could not compile the project"
         reasons = dict.fromkeys(sorted(rule_names(settings.root)), reason)
     if reasons:
         text = (TEMPLATES / CONVENTIONS).read_text(encoding="utf-8")
         text += "switched_off:\n" + "".join(f'  {rule}: "{reason}"\n' for rule, reason in reasons.items())
-        purpose = (
-            "switches off the conventions that this project does not keep; `sluice check` is about the rest"
-        )
         yield ProposedFile(CONVENTIONS, purpose, None, text)

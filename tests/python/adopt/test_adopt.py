@@ -14,7 +14,7 @@ from sluice.config.settings import load_settings
 from sluice.errors import DeclarationError, SluiceError
 from sluice.scaffold.adopt import found_in, proposed_files, write_files
 from tests.blocks import ROOT, blocks
-from tests.python.adopt.foreign import Foreign
+from tests.python.adopt.foreign import VARIABLES, Foreign
 
 PAGE = [block for block in blocks(ROOT / "docs" / "adopt.md") if block.language in ("sh", "yaml")]
 WRITTEN = [
@@ -45,7 +45,8 @@ def small(root: Path) -> None:
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     small(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
-    monkeypatch.delenv("SLUICE_HOME", raising=False)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     return tmp_path
 
 
@@ -67,6 +68,8 @@ def test_what_is_missing_is_written_once(tiny: Path) -> None:
     assert proposed_files(settings) == []
     workflow = yaml.safe_load((tiny / ".github/workflows/sluice-review.yml").read_text())
     assert "dbt deps" not in str(workflow)
+    assert "defaults" not in workflow["jobs"]["review"]
+    assert "@" not in str(workflow["jobs"]["review"]["steps"][-1]["if"])
 
 
 def test_a_file_that_changes_meanwhile_stays(tiny: Path) -> None:
@@ -85,6 +88,34 @@ def test_a_macro_that_is_there_is_not_proposed_whatever_its_file_is_called(tiny:
     text = "{%- macro duckdb__apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}"
     (tiny / "macros" / "of_dbt.sql").write_text(text, encoding="utf-8")
     assert [f.path for f in proposed_files(load_settings(tiny)) if f.path.startswith("macros")] == []
+
+
+def test_a_project_in_a_folder_of_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub reads workflows of the repository's folder only."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    root = tmp_path / "über uns"
+    root.mkdir()
+    small(root)
+    (root / ".git").rename(tmp_path / ".git")
+    (root / "conventions.yml").write_text("switched_off: {}\n", encoding="utf-8")
+    [file] = [f for f in proposed_files(load_settings(root)) if f.path.endswith("sluice-review.yml")]
+    assert file.path == "../.github/workflows/sluice-review.yml"
+    write_files(root, [file])
+    job = yaml.safe_load((tmp_path / ".github/workflows/sluice-review.yml").read_text())["jobs"]["review"]
+    assert job["defaults"]["run"]["working-directory"] == "über uns/"
+    assert "hashFiles('über uns/review.md')" in str(job["steps"])
+    assert [f.path for f in proposed_files(load_settings(root)) if "workflows" in f.path] == []
+
+
+def test_why_the_conventions_are_not_known(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise SluiceError("depends on a node named 'gone'")
+
+    monkeypatch.setattr("sluice.scaffold.adopt.check_conventions", fails)
+    file = proposed_files(load_settings(tiny))[-1]
+    assert file.path == "conventions.yml"
+    assert "depends on a node named 'gone'" in file.purpose
 
 
 def test_without_a_profile(tiny: Path) -> None:

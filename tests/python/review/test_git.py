@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from sluice.errors import SluiceError
 from sluice.review.git import changed_files, changed_lines, resolve_base, write_base
+from sluice.review.packages import name_package_files, packages_beside, share_packages
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -66,3 +68,51 @@ def test_a_shallow_clone_compares_with_the_base_as_it_is(repository: Path, tmp_p
 def test_an_unknown_base_says_what_to_do(repository: Path) -> None:
     with pytest.raises(SluiceError, match="git fetch origin"):
         resolve_base(repository, "nowhere")
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """A repository with a project in a folder, `über uns`, and a package beside it, which has changed since main."""
+    top = tmp_path / "several"
+    project, package = top / "über uns", top / "shared"
+    for folder in (project / "models", project / "dbt_packages", package / "macros"):
+        folder.mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: us\n")
+    (project / "packages.yml").write_text("packages: [{local: ../shared}]\n")
+    (project / ".gitignore").write_text("dbt_packages/\n/warehouse/\n")
+    (project / "dbt_packages" / "shared").symlink_to("../../shared")
+    (project / "models" / "über alles.sql").write_text("select 1\n")
+    (package / "dbt_project.yml").write_text("name: shared\n")
+    (package / "macros" / "a.sql").write_text("before\n")
+    git(top, "init", "-q", "-b", "main")
+    git(top, "add", ".")
+    git(top, "commit", "-qm", "one")
+    (package / "macros" / "a.sql").write_text("after\n")
+    (project / "models" / "über alles.sql").write_text("select 2\n")
+    return project
+
+
+def test_a_project_in_a_folder_of_its_repository(several: Path) -> None:
+    """The base is the project as it was, with the package beside it as it was, and names have umlauts and blanks."""
+    git(several, "config", "diff.mnemonicPrefix", "true")
+    commit, _ = resolve_base(several, "main")
+    base = write_base(several, commit, several / "warehouse" / "review")
+    assert share_packages(several, base, commit) == ""
+    assert (base / "models" / "über alles.sql").read_text() == "select 1\n"
+    assert (base / "dbt_packages" / "shared" / "macros" / "a.sql").read_text() == "before\n"
+    beside = packages_beside(several)
+    assert changed_files(several, commit, beside=beside) == [
+        "../shared/macros/a.sql",
+        "models/über alles.sql",
+    ]
+    assert changed_lines(several, commit) == {"models/über alles.sql": {1}}
+    macro = {"package_name": "shared", "original_file_path": "macros/a.sql", "patch_path": None}
+    name_package_files(several, [{"macros": {"macro.shared.a": macro}}])
+    assert macro["original_file_path"] == "../shared/macros/a.sql"
+
+
+def test_a_project_that_is_new_in_its_repository(several: Path) -> None:
+    commit, _ = resolve_base(several, "main")
+    shutil.copytree(several, new := several.parent / "new", symlinks=True)
+    with pytest.raises(SluiceError, match="maybe it was not there yet"):
+        write_base(new, commit, new / "warehouse" / "review")
