@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.container import Container
+from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest, LoadJob, RunnableLoadJob
 from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema import TSchemaTables
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext, destination_state
-from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
 from sluice.config.column_names import FILE, LINE
@@ -237,6 +240,16 @@ class _Raw(dlt.destinations.duckdb):
     @property
     def client_class(self) -> type[DuckDbClient]:
         return _RawClient
+
+    @cached_property
+    def _resolved(self) -> DuckDbClientConfiguration:
+        return self.configuration(self.spec(), accept_partial=True)
+
+    def capabilities(
+        self, config: DuckDbClientConfiguration | None = None, naming: NamingConvention | None = None
+    ) -> DestinationCapabilitiesContext:
+        """As dlt's own, which resolves its configuration anew each of the dozen times a load asks."""
+        return super().capabilities(config or self._resolved, naming)
 
 
 def raw_destination(path: Path) -> _Raw:

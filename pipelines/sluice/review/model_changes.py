@@ -19,6 +19,8 @@ from sluice.review.revision import Revision
 from sluice.sql import quoted
 
 Renamed = dict[str, str]
+SEED_SETTINGS = ("column_types", "delimiter", "quote_columns")
+"""Configuration that says what dbt makes of a seed's file."""
 ALIKE = 0.6
 """Share of equal lines from which a new model counts as a renamed one; git's own limit for files is a half."""
 
@@ -158,9 +160,7 @@ def _change(
     after = new.tables[key]
     name = after["name"]
     if after["resource_type"] == "seed":
-        if before["checksum"] != after["checksum"]:
-            return _seed_change(old, new, key, before, after)
-        return None
+        return _seed_change(old, new, key, before, after)
     sql = [before.get("compiled_code") or "", with_old_relations(after.get("compiled_code") or "", relations)]
     change = Change(key, name, "text", former)
     if key != former:
@@ -248,18 +248,25 @@ def _outputs(revision: Revision, key: str) -> Iterable[str]:
     return node.columns if node is not None else ()
 
 
-def _seed_change(old: Revision, new: Revision, key: str, before: Any, after: Any) -> Change:
-    rows = [_rows(r.root / n["original_file_path"]) for r, n in ((old, before), (new, after))]
+def _seed_change(old: Revision, new: Revision, key: str, before: Any, after: Any) -> Change | None:
+    settings = [
+        k for k in SEED_SETTINGS if (before["config"].get(k) or None) != (after["config"].get(k) or None)
+    ]
+    if before["checksum"] == after["checksum"] and not settings:
+        return None
+    rows = [_rows(r.root / n["original_file_path"], n) for r, n in ((old, before), (new, after))]
     added, removed = rows[1] - rows[0], rows[0] - rows[1]
-    if not added and not removed:
+    if not added and not removed and not settings:
         return Change(key, after["name"], "text", key)
     change = Change(key, after["name"], "seed", key, rows=True, columns=list(_outputs(new, key)))
-    change.why = f"lines added: {sum(added.values())}, removed: {sum(removed.values())}"
+    lines = (
+        [f"lines added: {sum(added.values())}, removed: {sum(removed.values())}"] if added or removed else []
+    )
+    change.why = "; ".join([*lines, *(f"{name} changed" for name in settings)])
     return change
 
 
-def _rows(file: Path) -> Counter[tuple[tuple[str, str], ...]]:
+def _rows(file: Path, seed: Any) -> Counter[tuple[tuple[str, str], ...]]:
     with file.open(encoding="utf-8", newline="") as lines:
-        return Counter(
-            tuple(sorted((k, v or "") for k, v in row.items() if k)) for row in csv.DictReader(lines)
-        )
+        reader = csv.DictReader(lines, delimiter=seed["config"].get("delimiter") or ",")
+        return Counter(tuple(sorted((k, v or "") for k, v in row.items() if k)) for row in reader)

@@ -34,7 +34,7 @@ from sluice.review.snapshots import first_snapshot
 from sluice.review.table_diff import TableDiff, columns_of_table, compare_tables
 from sluice.review.test_changes import declared_test
 from sluice.review.wording import name_of
-from sluice.sql import first_value, quoted
+from sluice.sql import first_value, literal, quoted
 
 BLOCK = 262_144
 """Bytes of a block of a DuckDB file."""
@@ -153,7 +153,11 @@ class _Side:
         return self.built.get(".".join(parts).lower())
 
     def _seed_sql(self, node: Any) -> str:
-        lines = f"read_csv('{self.revision.root / node['original_file_path']}', all_varchar = true, header = true)"
+        file, delimiter = (
+            self.revision.root / node["original_file_path"],
+            node["config"].get("delimiter") or ",",
+        )
+        lines = f"read_csv({literal(file)}, all_varchar = true, header = true, delim = {literal(delimiter)})"
         types = {k.lower(): v for k, v in (node["config"].get("column_types") or {}).items()}
         if (place := self._in_warehouse(node)) is not None:
             types = {**{n.lower(): t for n, t in columns_of_table(self.connection, place).items()}, **types}

@@ -15,6 +15,7 @@ from sluice.sql import first_value, quoted
 
 EXAMPLES = 3
 MASK = "•••"
+EXACT_NUMBER = re.compile(r"DECIMAL|U?(TINY|SMALL|BIG|HUGE)?INT")
 
 
 @dataclass
@@ -137,6 +138,12 @@ class _Comparison:
         diff.reshaped = list(before.items()) != list(after.items())
         self.types = after
         self.shared = [name for name in after if name in before]
+        self.as_text = {
+            name
+            for name in self.shared
+            if before[name] != after[name] and all(EXACT_NUMBER.match(side[name]) for side in (before, after))
+        }
+        """Columns whose common type need not hold both: DuckDB rounds decimal(38,3) to decimal(38,1), as sums are."""
         wanted = {name.lower() for name in diff.key}
         self.grain = [name for name in self.shared if name.lower() in wanted]
         if len(self.grain) != len(diff.key):
@@ -164,13 +171,24 @@ class _Comparison:
 
     @property
     def _same_key(self) -> str:
-        return " and ".join(f"b.{quoted(k)} is not distinct from h.{quoted(k)}" for k in self.grain)
+        return " and ".join(self._compared(k, "is not distinct from") for k in self.grain)
+
+    def _compared(self, name: str, how: str) -> str:
+        return f"{self._value(name, 'b.')} {how} {self._value(name, 'h.')}"
+
+    def _value(self, name: str, table: str = "") -> str:
+        """A column as it is compared, in SQL; of numbers as text, without the zeros that the type alone adds."""
+        value = f"{table}{quoted(name)}"
+        if name not in self.as_text:
+            return value
+        text = f"cast({value} as varchar)"
+        return f"case when contains({text}, '.') then rtrim(rtrim({text}, '0'), '.') else {text} end"
 
     def _by_key(self) -> dict[str, int]:
         """Counts added, removed and changed rows; the number of changed values by column."""
         others = [name for name in self.shared if name not in self.grain]
         both = "b.rowid is not null and h.rowid is not null"
-        differ = [f"b.{quoted(c)} is distinct from h.{quoted(c)}" for c in others]
+        differ = [self._compared(c, "is distinct from") for c in others]
         counts = "".join(f", count(*) filter ({both} and {d})" for d in differ)
         row = self.connection.execute(
             f"select count(*) filter (b.rowid is null), count(*) filter (h.rowid is null), "
@@ -183,12 +201,12 @@ class _Comparison:
 
     def _as_sets(self) -> dict[str, int]:
         """The same without a key, where no row is changed but added and removed."""
-        every = ", ".join(map(quoted, self.shared))
+        every = ", ".join(map(self._value, self.shared))
         self.diff.added = self._beyond(every, self.head, self.base)
         self.diff.removed = self._beyond(every, self.base, self.head)
         if not self.diff.added and not self.diff.removed:
             return {}
-        counts = {name: self._beyond(quoted(name), self.head, self.base) for name in self.shared}
+        counts = {name: self._beyond(self._value(name), self.head, self.base) for name in self.shared}
         return {name: n for name, n in counts.items() if n}
 
     def _beyond(self, columns: str, table: str, other: str) -> int:
@@ -221,7 +239,7 @@ class _Comparison:
             rows = self.connection.execute(
                 f"select {identity}, cast(b.{c} as varchar), cast(h.{c} as varchar) "
                 f"from {self.base} as b join {self.head} as h on {self._same_key} "
-                f"where b.{c} is distinct from h.{c} order by 1 limit {EXAMPLES}"
+                f"where {self._compared(column.name, 'is distinct from')} order by 1 limit {EXAMPLES}"
             ).fetchall()
             is_hidden = self._is_hidden(column.name)
             for key, *values in rows:

@@ -225,3 +225,30 @@ def test_the_scratch_is_gone_and_the_inputs_are_untouched(settings: Settings) ->
     reviewed(settings, orders=ORDERS + " and id > 50")
     assert not (settings.root / "scratch").exists()
     assert (settings.raw.read_bytes(), settings.warehouse.read_bytes()) == before
+
+
+def test_a_seed_that_is_read_otherwise(settings: Settings, tmp_path: Path) -> None:
+    """Its file is the same: the types of its columns, or what separates them, changed."""
+    (tmp_path / "rates.csv").write_text("day;rate\n1;0.125\n2;0.25\n")
+
+    def side(name: str, **config: Any) -> Revision:
+        seed = _node("rates", "", [], ["day", "rate"], materialized="seed", delimiter=";", **config)
+        seed |= {"unique_id": "seed.x.rates", "resource_type": "seed", "checksum": {"checksum": "1"}}
+        seed["original_file_path"] = "rates.csv"
+        reader = _node(
+            "total", 'select sum(rate) as rate from "memory"."s"."rates"', ["seed.x.rates"], ["rate"]
+        )
+        nodes = {n["unique_id"]: n for n in (seed, reader)}
+        return Revision(tmp_path, name, {"nodes": nodes, "sources": {}, "exposures": {}, "unit_tests": {}})
+
+    types = [{"day": "integer", "rate": kind} for kind in ("decimal(9,3)", "decimal(9,1)")]
+    same = compare(
+        settings, side("base", column_types=types[0]), side("head", column_types=types[0]), tmp_path / "a"
+    )
+    assert same.models == []
+    found = compare(
+        settings, side("base", column_types=types[0]), side("head", column_types=types[1]), tmp_path / "b"
+    )
+    assert [(m.name, m.how, m.why) for m in found.models] == [("rates", "seed", "column_types changed")]
+    assert "seed-changed:rates" in {f.id for f in found.findings}
+    assert {t.name for t in found.data.tables if not t.is_equal} == {"rates", "total"}
