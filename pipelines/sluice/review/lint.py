@@ -42,7 +42,7 @@ def _sqlfluff(root: Path, files: list[str], lines: Mapping[str, set[int]]) -> It
     if missing := MISSING_TEMPLATER.search(error):
         error, reports = _lint(root, files, "--templater", "jinja")
         text = (
-            f"`.sqlfluff` asks for the templater {missing[1] or missing[2]}, which is not installed here, so sqlfluff "
+            f"sqlfluff is configured for the templater {missing[1] or missing[2]}, which is not installed here, so it "
             "read the files with its templater jinja: what macros make is not checked"
         )
         yield look("lint", "sqlfluff", text)

@@ -21,6 +21,8 @@ from sluice.system import git
 TEMPLATES = Path(__file__).with_name("adopted")
 GRANTS_MACRO = "duckdb__apply_grants"
 WORKFLOW = ".github/workflows/sluice-review.yml"
+REVIEW = "<!-- sluice review -->"
+"""By which a workflow finds its comment."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,15 @@ def _new_files(settings: Settings) -> Iterator[ProposedFile]:
     ]
     for path, template, purpose in wanted:
         is_defined = template == f"{GRANTS_MACRO}.sql" and GRANTS_MACRO in macros(settings.root, os.environ)
-        if not is_defined and not (settings.root / path).exists():
+        is_reviewed = path == WORKFLOW and _has_review(settings.root)
+        if not is_defined and not is_reviewed and not (settings.root / path).exists():
             yield ProposedFile(path, purpose, None, _text(settings, template))
+
+
+def _has_review(root: Path) -> bool:
+    """Whether a workflow reviews pull requests already, as that of `sluice new` does."""
+    workflows = (root / WORKFLOW).parent.glob("*.y*ml")
+    return any(REVIEW in file.read_text(encoding="utf-8", errors="replace") for file in workflows)
 
 
 def _text(settings: Settings, template: str) -> str:

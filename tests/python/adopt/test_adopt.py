@@ -81,13 +81,20 @@ def test_a_file_that_changes_meanwhile_stays(tiny: Path) -> None:
     assert (tiny / ".gitignore").read_text() == "another\n"
 
 
-def test_a_macro_that_is_there_is_not_proposed_whatever_its_file_is_called(tiny: Path) -> None:
+def test_what_is_there_under_another_name_is_not_proposed(tiny: Path) -> None:
     (tiny / "conventions.yml").write_text("switched_off: {}\n", encoding="utf-8")
-    assert "macros/duckdb__apply_grants.sql" in [f.path for f in proposed_files(load_settings(tiny))]
+    files = {f.path: f.after for f in proposed_files(load_settings(tiny))}
+    assert set(files) == set(WRITTEN) - {"conventions.yml"}
     (tiny / "macros").mkdir()
     text = "{%- macro duckdb__apply_grants(relation, grant_config, should_revoke=True) %}{% endmacro %}"
     (tiny / "macros" / "of_dbt.sql").write_text(text, encoding="utf-8")
-    assert [f.path for f in proposed_files(load_settings(tiny)) if f.path.startswith("macros")] == []
+    (tiny / ".github" / "workflows").mkdir(parents=True)
+    (tiny / ".github" / "workflows" / "pull.yaml").write_text(files[".github/workflows/sluice-review.yml"])
+    assert [f.path for f in proposed_files(load_settings(tiny))] == [
+        ".gitignore",
+        "audiences.yml",
+        "docs/glossary.yml",
+    ]
 
 
 def test_a_project_in_a_folder_of_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
