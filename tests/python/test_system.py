@@ -55,6 +55,7 @@ def test_a_priority_that_is_lower_already_is_kept() -> None:
     assert nicenesses(NICENESS + 5) == [NICENESS + 5] * 3
 
 
+@pytest.mark.full
 def test_commands_that_write_have_a_lower_priority(tmp_path: Path) -> None:
     """And dbt, when it is called by itself."""
     project = SmallProject(tmp_path)

@@ -67,6 +67,7 @@ def test_the_exit_code_outside_of_a_project(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.full
 def test_in_a_subfolder_everything_is_as_in_the_project(project: Project) -> None:
     with sqlite3.connect(project.root / "till.db") as con:
         con.executescript("create table sales (id int); insert into sales values (1)")

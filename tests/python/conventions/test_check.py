@@ -250,6 +250,7 @@ def test_every_rule_finds_what_breaks_it(tmp_path: Path) -> None:
     assert not missing, "\n".join(map(str, broken))
 
 
+@pytest.mark.full
 def test_what_may_be_empty_says_so_and_what_keeps_history_shows_it(tmp_path: Path) -> None:
     models = GOOD["models/marts/crm/_crm__models.yml"]
     kept = """

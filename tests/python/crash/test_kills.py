@@ -237,6 +237,7 @@ def test_killed_before_dlt_has_written_its_state(
 @pytest.mark.parametrize(
     ("case", "options"), [("sqlite", ()), ("files", ("--full-refresh",))], indirect=["case"]
 )
+@pytest.mark.sample(1)
 def test_killed_sample(
     case: Case, options: tuple[str, ...], drivers: SimpleQueue[Driver], tmp_path: Path
 ) -> None:
@@ -250,6 +251,7 @@ def test_killed_sample(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", ["sqlite"], indirect=True)
+@pytest.mark.full
 def test_killed_while_a_normalised_package_is_deleted(
     case: Case, drivers: SimpleQueue[Driver], tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_file_that_is_missing_is_no_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncated, overwritten])
+@pytest.mark.sample(1)
 def test_the_run_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     project = loaded(tmp_path)
     first = project.sluice("load")

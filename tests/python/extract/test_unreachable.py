@@ -66,6 +66,7 @@ def kinds(address: str) -> dict[str, tuple[str, dict[str, Any], dict[str, Any], 
 
 
 @pytest.mark.parametrize("way", kinds(""))
+@pytest.mark.sample(2)
 def test_the_reason_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], way: str
 ) -> None:

@@ -149,6 +149,7 @@ def test_without_a_column_or_a_manifest(lineage: Lineage, tmp_path: Path) -> Non
     assert "Run `sluice build` first" in done.stderr
 
 
+@pytest.mark.full
 def test_what_dbt_only_parsed_is_compiled(small: Settings) -> None:
     (small.root / "models" / "two.sql").write_text("select id + 1 as next from {{ ref('one') }}")
     assert dbt(small, ["parse"], quiet=True) == 0

@@ -83,6 +83,7 @@ def as_loaded_afresh(project: Project, tmp_path: Path, *tables: str) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "id"], ids=["no key", "a key"])
+@pytest.mark.full
 def test_only_what_changed_is_written(project: Project, tmp_path: Path, key: str | None) -> None:
     keys: dict[str, Any] = {"format": "csv", **({"primary_key": key} if key else {})}
     cases = {f"t{n}": case for n, case in enumerate(CHANGES) if not (key and "like" in case)}

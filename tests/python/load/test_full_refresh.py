@@ -349,6 +349,7 @@ def test_what_only_raw_held_is_said(project: Project, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("drift", ["freeze", "quarantine"])
+@pytest.mark.sample(1)
 def test_new_columns_follow_the_policy(project: Project, drift: str) -> None:
     sql(
         project,

@@ -81,6 +81,7 @@ def test_json(tmp_path: Path) -> None:
             assert project.raw(SHOWN.format(f"files.{name}")) == ROWS, name
 
 
+@pytest.mark.full
 def test_records(tmp_path: Path, nats_url: str, kafka_bootstrap: str) -> None:
     """Of an API, a function, and both kinds of streams: there, a load reads what the one before did not."""
     project, api, name = Project(tmp_path), Api(), f"growing_{time.monotonic_ns()}"

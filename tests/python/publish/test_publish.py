@@ -476,6 +476,7 @@ def test_old_versions_go_and_unchanged_ones_do_not_push_others_out(company: Comp
     assert company.read("analysts", "select distinct title from dim_products") == [("3",)]
 
 
+@pytest.mark.full
 def test_open_readers_keep_their_version(company: Company) -> None:
     company.publish()
     reader = duckdb.connect(str(company.path("analysts")), read_only=True)

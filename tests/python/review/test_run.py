@@ -102,6 +102,7 @@ def test_a_base_that_does_not_parse(repository: Repository, what: str) -> None:
     assert named in page
 
 
+@pytest.mark.full
 def test_lint_and_conventions_are_those_the_branch_breaks(repository: Repository) -> None:
     """The base has a keyword in capitals and a model without a description, which are no faults of the branch."""
     repository.write(ORDERS, FILES[ORDERS] + "where id > 0\n")

@@ -175,6 +175,7 @@ def places(served: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.sample(60)
 def test_attack_is_refused_and_noted(name: str, served: Served, places: dict[str, str]) -> None:
     sql = ATTACKS[name].format(**places) if "{" in ATTACKS[name] else ATTACKS[name]
     before = len(served.ledger)

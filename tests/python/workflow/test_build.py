@@ -23,6 +23,7 @@ from sluice.runs.history import History
 from sluice.workflow.build import build, record_build
 
 
+@pytest.mark.full
 def test_one_dbt_runs_several_commands_and_leaves_the_warehouse_to_others_between(small: Settings) -> None:
     """The build is recorded, and the next command does not overwrite it."""
     with dbt_session(small) as dbt:
@@ -79,6 +80,7 @@ def test_a_build_reports_its_own_results_only(small: Settings) -> None:
     assert History(small.ledger).builds == []
 
 
+@pytest.mark.full
 def test_a_build_that_could_not_run_says_so_and_reports_nothing_of_the_one_before(
     small: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:

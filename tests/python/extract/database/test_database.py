@@ -604,6 +604,7 @@ create table plain (id integer);
 
 
 @pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
+@pytest.mark.sample(1)
 def test_a_range_is_loaded_again(tmp_path: Path, driver: str) -> None:
     file = tmp_path / "till.db"
     with sqlite3.connect(file) as con:

@@ -69,6 +69,7 @@ def test_rows_of_a_file_that_is_gone(project: Project, key: dict[str, Any]) -> N
     assert (values(project, ALIVE), values(project, DEAD)) == ("abcde", "")
 
 
+@pytest.mark.full
 def test_all_files_gone_at_once(project: Project) -> None:
     write(project, "1.csv", "v\na\nb\n")
     declare(project)
