@@ -1,4 +1,4 @@
-"""What discovery infers from AnyCompany's six systems at scale 1, against what is true: a row of docs/discover.md."""
+"""Discovery of AnyCompany's systems: the running servers, and what is inferred at scale 1, a row of docs/discover.md."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.blocks import ROOT
 from tests.example.test_end_to_end import Company
 from tests.python.discover.evaluation import infer_all, measure
 from tests.python.discover.test_evaluation import row_of, shown
+from tests.python.project import Project
 
 CPU_SECONDS = 45
 """Of two processors: about 25 seconds on a quiet machine, of which 30 are promised."""
@@ -32,6 +33,36 @@ def without_what_the_files_say(con: duckdb.DuckDBPyConnection) -> list[Discovere
         for column in table.columns:
             column.data_class = None
     return found
+
+
+RECORDS = "/api/collections/{}/records"
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_six_real_systems(tmp_path: Path) -> None:
+    """Five are discovered with nothing but their connections, and load; the sixth is code, which is said."""
+    project = Project(tmp_path / "project")
+    sandbox.up(project.settings.home, scale=0.01)
+    try:
+        for address, *options in (
+            ["shop"],
+            ["stores"],
+            ["web"],
+            ["s3://marketplace/settlements", "--connection", "marketplace", "--name", "marketplace"],
+            ["wholesale", *(f"--tables={RECORDS.format(name)}" for name in ("accounts", "invoices"))],
+        ):
+            done = project.sluice("discover", address, *options)
+            assert done.returncode == 0, done.stderr
+        assert not project.load().errors
+        company = Company(project.settings.home)
+        for name in ("web", "marketplace", "wholesale"):
+            assert "nothing to add" in company.sluice("discover", name)  # as AnyCompany declares them
+        said = company.sluice("check", "--live")
+        assert said.count("as its system is") == 5
+        assert "reference was not looked at: it is code of this project" in said
+    finally:
+        Company(project.settings.home).sluice("sandbox", "down")
 
 
 @pytest.mark.full

@@ -80,6 +80,8 @@ class DiscoveredColumn:
     references: tuple[str, tuple[str, ...]] | None = None
     """Table and columns of a declared foreign key of this column alone."""
     data_class: Proposal[str] | None = None
+    is_partial: bool = False
+    """Whether only some files of the table have it: declared, it would be missing in the others."""
 
 
 @dataclass

@@ -47,13 +47,14 @@ def differences(
     there = {_place(table.load, table.name, source): table for table in found.tables}
     all_found: list[Difference] = []
     declared: set[str] = set()
+    widens = found.keeps_types and source.kind == "database"
     for table in source.declared:
         place = _place(table.load.model_dump(exclude_defaults=True), table.name, source)
         declared.add(place)
-        if not _is_wanted(table, place, limits):
+        if not is_wanted(table, place, limits):
             continue
         if place in there:
-            all_found += _in_table(table, there[place], con, widens=found.keeps_types)
+            all_found += in_table(table, there[place], con, widens=widens)
         else:
             all_found.append(_missing(table, place, found.skipped))
     for place, new in there.items():
@@ -73,7 +74,8 @@ def _place(load: Mapping[str, Any], name: str, source: Source[Any, Any]) -> str:
     return "|".join(str(places[key]) for key in PLACES if places.get(key)) or name
 
 
-def _is_wanted(table: Table[Any], place: str, limits: Limits) -> bool:
+def is_wanted(table: Table[Any], place: str, limits: Limits) -> bool:
+    """Whether a declared table, by its name or place at the source, is among those to look at."""
     schema, _, name = place.rpartition(".")
     if limits.schemas and (schema or "public") not in limits.schemas:
         return False
@@ -93,21 +95,10 @@ def _missing(table: Table[Any], place: str, skipped: Mapping[str, str]) -> Diffe
     return Difference("gone table", table.qualified, message, table.line, declared=table, breaks=True)
 
 
-def in_columns(table: Table[Any], columns: Mapping[str, str]) -> Iterator[Difference]:
-    """Columns of a table that was read as it is declared, by raw's names with their types, which are new or gone."""
-    declared = {table.raw_name(column.name) for column in table.columns}
-    for name in sorted(declared - set(columns)):
-        if not name.startswith("_"):
-            yield Difference("gone column", f"{table.qualified}.{name}", GONE, table.line, breaks=True)
-    for name, kind in columns.items():
-        if declared and name not in declared and not name.startswith("_"):
-            message = f"is new at the source: {kind.lower()}"
-            yield Difference("new column", f"{table.qualified}.{name}", message, table.line)
-
-
-def _in_table(
+def in_table(
     table: Table[Any], found: DiscoveredTable, con: duckdb.DuckDBPyConnection, *, widens: bool
 ) -> Iterator[Difference]:
+    """What differs in a declared table; `widens`: also types that only may become too narrow."""
     there = {table.raw_name(column.name): column for column in found.columns}
     named = [*table.load.primary_key, *filter(None, [table.load.cursor, table.load.soft_delete])]
     known = {table.raw_name(column.name): column for column in table.columns}
@@ -122,6 +113,9 @@ def _in_table(
                 yield from (
                     d for d in _of_type(table, found, column, name, wanted, con) if d.breaks or widens
                 )
+        elif known and column.is_partial:
+            message = "is new in some of the files. Loads add it to raw; declared, it would be required in all files"
+            yield Difference("new column", f"{table.qualified}.{name}", message, table.line)
         elif known:
             message = f"is new at the source: {column.data_type}"
             yield Difference(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -13,8 +13,17 @@ import duckdb
 
 from sluice.config.connections import Connections
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
+from sluice.discover.declared_tables import add_declared
 from sluice.discover.dialects import opened
-from sluice.discover.file_groups import FileGroup, ending, file_format, glob_escaped, grouped, why_left_out
+from sluice.discover.file_groups import (
+    FileGroup,
+    ending,
+    file_format,
+    glob_escaped,
+    grouped,
+    matches,
+    why_left_out,
+)
 from sluice.discover.file_parts import apart, parted
 from sluice.discover.file_tables import FileTables
 from sluice.discover.trial_load import TrialLoads
@@ -46,6 +55,7 @@ def discover_files(
     name = target.name
     url, only = _place(target.address, target.connection_name, connections, root)
     load: dict[str, Any] = {"kind": "files", "url": url}
+    declared = target.declared.declared if target.declared else ()
     if "://" in url:
         load["connection"] = target.connection_name
     trials = TrialLoads(name, load, connections, root)
@@ -56,10 +66,13 @@ def discover_files(
         is_local = "file" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,))
         budget = LOCAL_BYTES if is_local else REMOTE_BYTES
         looked = _Looked(store, base, listing, mirror, budget, limits, is_local=is_local)
+        looked.leave_out(path for table in declared for path in matches(table.load.path, looked.wanted))
         source = DiscoveredSource(name, _portable(load, name, root), [], skipped=looked.left_out())
         if source.load["url"].startswith("${"):
             source.connection["folder"] = url
-        if not looked.wanted:
+        if target.declared:
+            add_declared(source, target.declared, trials, con, limits)
+        elif not looked.wanted:
             named = "; ".join(f"{path}: {why}" for path, why in list(source.skipped.items())[:5])
             raise UsageError(f"{target.address} has no file that a load reads. {named or 'It is empty'}")
         for group in looked.groups(trials, name, con):
@@ -180,6 +193,11 @@ class _Looked:
         if self._listing[path]["type"] == "link":
             return "a symbolic link, which a load does not follow"
         return why_left_out(path)
+
+    def leave_out(self, paths: Iterable[str]) -> None:
+        """Look for tables in the other files only."""
+        others = set(paths)
+        self.wanted = [path for path in self.wanted if path not in others]
 
     def left_out(self) -> dict[str, str]:
         """Files that no load reads, by name, with the reason."""

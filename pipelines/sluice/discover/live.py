@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from glob import escape
 from typing import Any
@@ -16,16 +15,10 @@ from sluice.config.settings import Settings
 from sluice.discover.contract import DiscoveredSource, Limits, Target
 from sluice.discover.database_tables import default_schema
 from sluice.discover.databases import discover_database
-from sluice.discover.differences import Difference, conflicts, differences, in_columns
-from sluice.discover.trial_load import TrialLoads
+from sluice.discover.differences import Difference, conflicts, differences
+from sluice.discover.run import declared_target, look
 from sluice.errors import NotLookedAtError
 from sluice.extract.database.common import DIALECTS
-
-UNSEEN = {
-    "stream": "reading it would move its consumers",
-    "python": "it is code of this project, which only a load runs",
-}
-"""Kinds whose systems are not looked at, and why."""
 
 
 def live_differences(
@@ -33,15 +26,20 @@ def live_differences(
 ) -> list[Difference]:
     """What is new, gone or changed in the system of a source.
 
-    Of a database the catalog is read; files and endpoints are read as a first load would, and nothing is kept. Raises
-    ConnectionError if the system cannot be reached, NotLookedAtError for kinds that are not looked at.
+    Of a database the catalog is read. Declared files and endpoints are read as a first load would, messages of streams
+    without moving a consumer; nothing is kept. Raises ConnectionError if the system cannot be reached, NotLookedAtError
+    for kinds that are not looked at.
     """
     connections = Connections(settings.root, settings.connections)
     if source.kind == "database":
         return _of_database(source, settings, connections, con)
-    if source.kind in UNSEEN:
-        raise NotLookedAtError(f"{source.name} was not looked at: {UNSEEN[source.kind]}")
-    return list(_by_reading(source, settings, connections))
+    if source.kind == "python":
+        raise NotLookedAtError(
+            f"{source.name} was not looked at: it is code of this project, which only a load runs"
+        )
+    limits = Limits(with_rows=False)
+    found = look(declared_target(source, connections), settings, con, limits)
+    return differences(source, found, limits, con)
 
 
 def _of_database(
@@ -54,14 +52,16 @@ def _of_database(
     url = connections.require(connection, "url")
     target = Target(source.name, source.kind, url, connection, source)
 
-    def look(limits: Limits) -> DiscoveredSource:
+    def catalog(limits: Limits) -> DiscoveredSource:
         return discover_database(target, con, limits, settings.root, connections)
 
     limits = Limits(schemas=_schemas(source, url), with_rows=False)
-    found = look(limits)
+    found = catalog(limits)
     if names := conflicts(source, found):
         patterns = tuple(escape(name) for name in names)
-        read = {table.name: table for table in look(replace(limits, tables=patterns, with_rows=True)).tables}
+        read = {
+            table.name: table for table in catalog(replace(limits, tables=patterns, with_rows=True)).tables
+        }
         found.tables = [read.get(table.name, table) for table in found.tables]
     return differences(source, found, Limits(), con)
 
@@ -73,16 +73,3 @@ def _schemas(source: Source[Any, DatabaseTable], url: str) -> tuple[str, ...]:
         return ()
     default = default_schema(url, dialect)
     return tuple({(t.load.table or t.name).rpartition(".")[0] or default for t in source.declared})
-
-
-def _by_reading(
-    source: Source[Any, Any], settings: Settings, connections: Connections
-) -> Iterator[Difference]:
-    with TrialLoads(source.name, source.load.model_dump(), connections, settings.root).opened() as trials:
-        for table in source.declared:
-            trial = trials.read(table)
-            if trial.problem:
-                message = f"would not load: {trial.problem.partition(chr(10))[0]}"
-                yield Difference("unreadable table", table.qualified, message, table.line, breaks=True)
-            elif trial.columns:
-                yield from in_columns(table, trial.columns)

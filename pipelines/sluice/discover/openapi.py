@@ -40,6 +40,8 @@ class Listing:
     """Parameters of the query by name, each with its schema's keys."""
     columns: tuple[DiscoveredColumn, ...] = ()
     """Of a record, as the document describes it; empty if it does not."""
+    is_documented: bool = False
+    """Whether a document names the endpoint and its parameters."""
 
     @property
     def placeholders(self) -> list[str]:
@@ -53,9 +55,11 @@ class Api:
 
     base_url: str
     description: str | None = None
-    auth: list[dict[str, str]] = field(default_factory=list)
+    auth: list[dict[str, Any]] = field(default_factory=list)
     """Ways to log in, as `client.auth` declares them, with `${name.key}` for each secret."""
     listings: list[Listing] = field(default_factory=list)
+    posts: list[str] = field(default_factory=list)
+    """Paths that take a POST, among which may be a login."""
     skipped: dict[str, str] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
 
@@ -84,6 +88,8 @@ def read(document: Mapping[str, Any], url: str | None, name: str) -> Api:
             f"the API logs in by {kinds}, which a load does not: is there a token, or a login of its own?"
         )
     for path, item in _mapping(document.get("paths")).items():
+        if _mapping(item).get("post"):
+            api.posts.append(path.lstrip("/"))
         operation = _mapping(_mapping(item).get("get"))
         if not operation:
             continue
@@ -126,7 +132,7 @@ def _schemes(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [_resolved(document, schemes[key]) for key in ordered]
 
 
-def _auth(scheme: Mapping[str, Any], name: str) -> dict[str, str] | None:
+def _auth(scheme: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """One scheme as `client.auth` declares it; None for those that a load does not know."""
     kind = str(scheme.get("type", "")).lower()
     if kind == "http" and str(scheme.get("scheme", "")).lower() == "bearer":
@@ -153,6 +159,20 @@ def _auth(scheme: Mapping[str, Any], name: str) -> dict[str, str] | None:
             "client_id": f"${{{name}.client_id}}",
             "client_secret": f"${{{name}.client_secret}}",
         }
+    flow = _mapping(flows.get("password")) or (scheme if scheme.get("flow") == "password" else {})
+    if kind == "oauth2" and flow.get("tokenUrl"):
+        place = str(flow["tokenUrl"])
+        form = {
+            "grant_type": "password",
+            "username": f"${{{name}.username}}",
+            "password": f"${{{name}.password}}",
+        }
+        return {
+            "type": "login",
+            "url" if "://" in place else "path": place,
+            "form": form,
+            "token_path": "access_token",
+        }
     return None
 
 
@@ -176,7 +196,7 @@ def _listing(
         for n, p in query.items()
     }
     columns = tuple(_columns(document, record)) if record else ()
-    return Listing(path.lstrip("/"), comment, details, columns), ""
+    return Listing(path.lstrip("/"), comment, details, columns, is_documented=True), ""
 
 
 def _default(document: Mapping[str, Any], parameter: Mapping[str, Any]) -> Any:

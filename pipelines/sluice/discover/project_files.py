@@ -81,6 +81,8 @@ def _update(
     write: bool,
 ) -> Written:
     different = differences(declared, found.source, limits, con)
+    said = {table.name for table in declared.declared}
+    found.source.skipped = {name: why for name, why in found.source.skipped.items() if name not in said}
     with declared.file.open(encoding="utf-8", newline="") as opened:
         before = opened.read()
     begin = "\ufeff" if before.startswith("\ufeff") else ""

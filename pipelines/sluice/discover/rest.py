@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -14,9 +15,11 @@ import requests
 from sluice.config.connections import REFERENCE, Connections
 from sluice.discover import openapi
 from sluice.discover.contract import DiscoveredSource, Limits, Target
+from sluice.discover.declared_tables import add_declared
 from sluice.discover.openapi import PLACEHOLDER, Api, Listing
 from sluice.discover.paging import find_page
-from sluice.discover.rest_tables import REFUSED, Endpoints
+from sluice.discover.rest_login import find_login
+from sluice.discover.rest_tables import GENERIC, REFUSED, Endpoints
 from sluice.discover.trial_load import TrialLoads
 from sluice.errors import ConnectionError, UsageError
 from sluice.extract.rest import check
@@ -38,6 +41,8 @@ DOCUMENTS = (
 """Where servers usually have their document."""
 TRIES = 2
 """Tries of one request; a load takes more."""
+ANSWERS = 3
+"""Endpoints that are tried with user and password before a login is looked for."""
 
 
 def discover_rest(
@@ -49,19 +54,22 @@ def discover_rest(
 ) -> DiscoveredSource:
     """The endpoints of an API that return lists, with the records of some pages in `con`.
 
-    The address is a base URL, or the URL or file of an OpenAPI document. Secrets come from the connection: `token`, or
-    `username` and `password`, or `api_key`. Raises ConnectionError where the API cannot be reached or refuses them.
+    The address is a base URL, an endpoint, or the URL or file of an OpenAPI document; paths among `limits.tables` are
+    endpoints below it. Secrets come from the connection: `token`, or `username` and `password`, or `api_key`. Raises
+    ConnectionError where the API cannot be reached or refuses them.
     """
     name, known = target.name, target.connection_name
     address, given = _without_secrets(target.address)
     if given:
         connections.give(known, given)
     with _Client(connections, limits) as client:
-        api = _api(address, root, known, client, connections)
-        secrets = _with_secrets(api.auth or _usual_auth(known), connections)
-        client.log_in(secrets, api.base_url)
+        if target.declared:
+            return _again(target, con, limits, root, connections, client)
+        api = _api(address, root, known, client, connections, _paths(limits))
+        base_url = _shared_base(api, target.connection, connections)
+        secrets = _log_in(client, api, known, connections)
         auth = secrets or next(iter(api.auth), None)
-        load = {"kind": "rest", "client": {"base_url": api.base_url, **({"auth": auth} if auth else {})}}
+        load = {"kind": "rest", "client": {"base_url": base_url, **({"auth": auth} if auth else {})}}
         source = DiscoveredSource(
             name, load, [], given, api.description, list(api.questions), dict(api.skipped)
         )
@@ -70,12 +78,113 @@ def discover_rest(
             endpoints = Endpoints(client, trials, con, limits, source, api)
             endpoints.add()
             if not source.tables:
-                raise _nothing_found(source, endpoints.refused, known, auth, connections)
+                raise _nothing_found(source, endpoints.refused, client.logins, known, auth, connections)
             _share_paginator(source)
             tables = [trials.table(table.name, table.load, {}) for table in source.tables]
             for _, problem in check(trials.source(*tables)):
                 source.questions.append(f"the declaration is not complete: {problem}")
     return source
+
+
+def _again(
+    target: Target,
+    con: duckdb.DuckDBPyConnection,
+    limits: Limits,
+    root: Path,
+    connections: Connections,
+    client: _Client,
+) -> DiscoveredSource:
+    """The declared endpoints, read as they are declared, and the others that a document or `limits.tables` names."""
+    assert target.declared is not None
+    load = target.declared.load.model_dump()
+    declared = connections.fill(load["client"])
+    base_url, auth = str(declared["base_url"]), declared.get("auth")
+    source = DiscoveredSource(target.name, load, [])
+    trials = TrialLoads(target.name, load, connections, root)
+    with trials.opened():
+        add_declared(source, target.declared, trials, con, limits)
+        if limits.with_rows:
+            client.log_in(auth if isinstance(auth, dict) else None, base_url)
+            api = Api(base_url, listings=[Listing(path) for path in _paths(limits)])
+            api = api if api.listings else _documented(base_url, target.connection_name, client) or api
+            places = {
+                str(table.load.endpoint.get("path")).partition("?")[0].strip("/")
+                for table in target.declared.declared
+            }
+            api.listings = [new for new in _below(api, base_url) if new.path.strip("/") not in places]
+            api.base_url = base_url
+            own = [declared["paginator"]] if isinstance(declared.get("paginator"), dict) else []
+            Endpoints(client, trials, con, limits, source, api, _known=own).add()
+            for table in source.tables:
+                if own and table.load["endpoint"].get("paginator") == own[0]:
+                    del table.load["endpoint"]["paginator"]
+    return source
+
+
+def _paths(limits: Limits) -> list[str]:
+    """Endpoints that are given by their paths, not by a pattern of names."""
+    return [p.strip("/") for p in limits.tables if "/" in p and not set(p) & set("*?[")]
+
+
+def _documented(base_url: str, name: str, client: _Client) -> Api | None:
+    """What a document at the usual places says; None without one."""
+    base = base_url.rstrip("/") + "/"
+    below = [urljoin(base, place) for place in DOCUMENTS[:3]]
+    for place in dict.fromkeys([*below, *(urljoin(base, f"/{place}") for place in DOCUMENTS)]):
+        try:
+            if document := openapi.parse(client.get(place).text):
+                return openapi.read(document, place, name)
+        except requests.RequestException:
+            continue
+    return None
+
+
+def _below(api: Api, base_url: str) -> Iterator[Listing]:
+    """The endpoints with their paths below another base URL; those that are not below it are left out."""
+    base = base_url.rstrip("/") + "/"
+    for listing in api.listings:
+        url = api.base_url.rstrip("/") + "/" + listing.path
+        if url.startswith(base):
+            yield replace(listing, path=url[len(base) :])
+
+
+def _shared_base(api: Api, connection: str | None, connections: Connections) -> str:
+    """The base URL as the source declares it: that of the connection, if it has one and the endpoints are below it."""
+    own = connections.get(connection, "base_url") if connection else None
+    if not own or not (api.base_url.rstrip("/") + "/").startswith(own.rstrip("/") + "/"):
+        return api.base_url
+    base = own.rstrip("/") + "/"
+    inside = (api.base_url.rstrip("/") + "/")[len(base) :]
+    api.posts = [f"{inside}{path}" for path in api.posts]
+    api.listings = list(_below(api, base))
+    api.base_url = base
+    return f"${{{connection}.base_url}}"
+
+
+def _log_in(client: _Client, api: Api, name: str, connections: Connections) -> dict[str, Any] | None:
+    """Send the credentials that are set: as the API documents it, else as it answers with records."""
+    secrets = _with_secrets(api.auth or _usual_auth(name), connections)
+    client.log_in(secrets, api.base_url)
+    user, password = connections.get(name, "username"), connections.get(name, "password")
+    if not (user and password) or (secrets and secrets["type"] != "http_basic") or _answers(client, api):
+        return secrets
+    login, client.logins = find_login(client, api.base_url, api.posts, name, user, password)
+    if login:
+        client.log_in(login, api.base_url)
+    return login or secrets
+
+
+def _answers(client: _Client, api: Api) -> bool:
+    """Whether one of the first endpoints returns records."""
+    for listing in [listing for listing in api.listings if not listing.placeholders][:ANSWERS]:
+        params = {n: p["default"] for n, p in listing.parameters.items() if p.get("required")}
+        try:
+            page = find_page(client.get(f"{api.base_url.rstrip('/')}/{listing.path}", params))
+        except (requests.RequestException, ValueError):
+            continue
+        if page and page.records:
+            return True
+    return False
 
 
 def _without_secrets(address: str) -> tuple[str, dict[str, str]]:
@@ -99,6 +208,8 @@ class _Client:
         self._connections, self._limits = connections, limits
         self.session = Session(connections, lambda what: None, attempts=TRIES)
         self._auth: Any = None
+        self.logins: dict[str, int] = {}
+        """Logins that were tried and gave no token, with the status they answered."""
 
     def __enter__(self) -> _Client:
         return self
@@ -119,6 +230,11 @@ class _Client:
             raise requests.HTTPError(response=response)
         return response
 
+    def post(self, url: str, body: Mapping[str, Any]) -> requests.Response:
+        """The answer, whatever its status; raises requests.RequestException where there is none."""
+        prepared = self.session.prepare_request(requests.Request("POST", url, json=dict(body)))
+        return self.session.send(prepared, timeout=(10.0, self._limits.seconds))
+
     def explain(self, error: requests.RequestException) -> str:
         """What went wrong, without secrets and without the answer's text."""
         if error.response is not None and error.response.status_code >= 400:
@@ -130,8 +246,12 @@ class _Client:
 # -- what there is -----------------------------------------------------------------------------------
 
 
-def _api(address: str, root: Path, name: str, client: _Client, connections: Connections) -> Api:
-    """What a document says of the API, or the endpoints that its root names."""
+def _api(
+    address: str, root: Path, name: str, client: _Client, connections: Connections, paths: Sequence[str]
+) -> Api:
+    """What a document says of the API, or the endpoints that its root names; or those at `paths` below it."""
+    if paths and "://" in address:
+        return Api(address.rstrip("/") + "/", listings=[Listing(path) for path in paths])
     if "://" not in address:
         document = openapi.parse((root / address).read_text(encoding="utf-8-sig"))
         if document is None:
@@ -143,26 +263,31 @@ def _api(address: str, root: Path, name: str, client: _Client, connections: Conn
     if first is not None and (document := openapi.parse(first.text)):
         return openapi.read(document, address, name)
     first = first if first is None or _is_json(first) else None
-    base = address.rstrip("/") + "/"
     if first is not None and find_page(first) is not None:
-        above, _, last = address.rstrip("/").rpartition("/")
-        return Api(above + "/", listings=[Listing(last)])
-    below = [urljoin(base, place) for place in DOCUMENTS[:3]]
-    for place in dict.fromkeys([*below, *(urljoin(base, f"/{place}") for place in DOCUMENTS)]):
-        try:
-            if document := openapi.parse(client.get(place).text):
-                return openapi.read(document, place, name)
-        except requests.RequestException:
-            continue
+        return _one_endpoint(address)
+    if found := _documented(address, name, client):
+        return found
+    base = address.rstrip("/") + "/"
     if first is not None and (links := dict(_links(first.json(), base))):
         return Api(base, listings=[Listing(path) for path in links.values()])
+    if refused and connections.get(name, "password") and urlsplit(address).path.strip("/"):
+        return _one_endpoint(address)
     if refused:
         raise _refusal(refused, name, _usual_auth(name)[0], connections)
     raise UsageError(
         f"{address} has no OpenAPI document at the usual places, and does not name endpoints: which are there? Give "
-        "the URL of the document, or of an endpoint that returns records in JSON (files are read from a folder, "
-        "s3:// or sftp://, not over HTTP)"
+        "the URL of the document, or of an endpoint that returns records in JSON, or the paths of endpoints below it: "
+        "--tables /api/orders --tables /api/customers (files are read from a folder, s3:// or sftp://, not over HTTP)"
     )
+
+
+def _one_endpoint(address: str) -> Api:
+    """The API of one endpoint, whose path below the base URL has a part that can name the table."""
+    above, _, path = address.rstrip("/").rpartition("/")
+    while path.partition("/")[0].lower() in GENERIC and urlsplit(above).path.strip("/"):
+        above, _, part = above.rpartition("/")
+        path = f"{part}/{path}"
+    return Api(above + "/", listings=[Listing(path)])
 
 
 def _is_json(response: requests.Response) -> bool:
@@ -208,16 +333,15 @@ def _links(document: Any, base: str) -> Iterator[tuple[str, str]]:
             yield name, url[len(base) :].partition("?")[0]
 
 
-def _with_secrets(ways: Sequence[dict[str, str]], connections: Connections) -> dict[str, str] | None:
+def _with_secrets(ways: Sequence[dict[str, Any]], connections: Connections) -> dict[str, Any] | None:
     """The first way to log in whose secrets are set."""
     for auth in ways:
-        references = [match for value in auth.values() for match in REFERENCE.findall(value)]
-        if all(connections.get(name, key) for name, key in references):
+        if all(connections.get(name, key) for name, key in REFERENCE.findall(str(auth))):
             return auth
     return None
 
 
-def _usual_auth(name: str) -> list[dict[str, str]]:
+def _usual_auth(name: str) -> list[dict[str, Any]]:
     """Ways to log in that need no document."""
     return [
         {"type": "bearer", "token": f"${{{name}.token}}"},
@@ -239,13 +363,22 @@ def _share_paginator(source: DiscoveredSource) -> None:
 def _nothing_found(
     source: DiscoveredSource,
     refused: str,
+    logins: Mapping[str, int],
     name: str,
-    auth: Mapping[str, str] | None,
+    auth: Mapping[str, Any] | None,
     connections: Connections,
 ) -> Exception:
     """Why there is no table: the credentials, or what each endpoint answered."""
+    if connections.get(name, "password") and (auth or {}).get("type") != "login":
+        tried = ", ".join(f"{safe_url(url, connections)} answered {code}" for url, code in logins.items())
+        login = f"a login gave no token ({tried})" if tried else "no login was found at the usual paths"
+        return ConnectionError(
+            f"no endpoint returns records to {name}'s user and password, and {login}. Are they right? If the API logs "
+            f"in elsewhere, declare client.auth with `type: login` and one table in sources/{source.name}.yml, and run "
+            f"sluice discover {source.name}"
+        )
     if refused:
-        keys = [key for value in (auth or {}).values() for _, key in REFERENCE.findall(value)] or ["token"]
+        keys = [key for _, key in REFERENCE.findall(str(auth))] or ["token"]
         places = " and ".join(connections.place(name, key) for key in keys)
         return ConnectionError(
             f"the API refuses to answer without valid credentials: {refused}. Set {places}"
@@ -254,8 +387,8 @@ def _nothing_found(
     return UsageError(f"no endpoint returns records ({why or 'the document has none'})")
 
 
-def _refusal(refused: str, name: str, auth: Mapping[str, str], connections: Connections) -> ConnectionError:
-    keys = [key for value in auth.values() for _, key in REFERENCE.findall(value)]
+def _refusal(refused: str, name: str, auth: Mapping[str, Any], connections: Connections) -> ConnectionError:
+    keys = [key for _, key in REFERENCE.findall(str(auth))]
     places = " and ".join(connections.place(name, key) for key in keys)
     return ConnectionError(
         f"the API does not answer without valid credentials: {refused}. Set {places} (also understood: username and "

@@ -17,7 +17,7 @@ from sluice.discover.file_groups import table_name
 from sluice.discover.incremental import Incremental, find_incremental
 from sluice.discover.openapi import PLACEHOLDER, Api, Listing
 from sluice.discover.paging import Page, Paging, PagingTrial, find_page
-from sluice.discover.trial_load import TrialLoads, fill
+from sluice.discover.trial_load import Trial, TrialLoads, fill
 from sluice.extract.contract import JsonRecords
 from sluice.extract.exact_json import dumps
 from sluice.sql import one_row, quoted
@@ -27,6 +27,8 @@ PARENTS = 3
 GENERIC = {"records", "list", "items", "all", "search", "query", "index", "find"}
 """Last parts of a path that say nothing of the records."""
 REFUSED = (401, 403)
+MOST_PAGES = 20
+"""Pages up to which all records are read, so that keys and types are certain."""
 MOST_ENDPOINTS = 60
 """Endpoints that are looked at, each with a few requests."""
 
@@ -64,7 +66,7 @@ class Endpoints:
         """Parents first, then the endpoints whose path has one placeholder."""
         for listing in sorted(self.api.listings, key=lambda listing: len(listing.placeholders)):
             name = self._name(listing)
-            if self.limits.tables and not any(fnmatchcase(name, pattern) for pattern in self.limits.tables):
+            if not self._is_wanted(name, listing.path):
                 continue
             if len(self._names) >= MOST_ENDPOINTS:
                 what = f"more than {MOST_ENDPOINTS} endpoints; look at it with --tables {name}"
@@ -78,13 +80,19 @@ class Endpoints:
             else:
                 self._add_root(listing, name)
 
+    def _is_wanted(self, name: str, path: str) -> bool:
+        """Whether a pattern of the limits matches the table's name, or the path."""
+        path = path.strip("/")
+        patterns = self.limits.tables
+        return not patterns or any(fnmatchcase(name, p) or fnmatchcase(path, p.strip("/")) for p in patterns)
+
     def _name(self, listing: Listing) -> str:
         """What the table is called: by the parts of the path that say something."""
         parts = [part for part in listing.path.strip("/").split("/") if part]
         words = [part for part in parts if not PLACEHOLDER.search(part)]
         words = [word for word in words if word.lower() not in GENERIC] or words or ["records"]
         name = table_name(" ".join(words[-2:] if listing.placeholders else words[-1:]))
-        taken, number = set(self._names.values()), 2
+        taken, number = {table.name for table in self.source.tables}, 2
         unique = name
         while unique in taken:
             unique, number = f"{name}_{number}", number + 1
@@ -98,7 +106,10 @@ class Endpoints:
         page, paging = found
         endpoint: dict[str, Any] = {"path": listing.path}
         incremental = find_incremental(
-            lambda more: self._page(listing.path, {**params, **more}, page), page, listing.parameters
+            lambda more: self._page(listing.path, {**params, **more}, page),
+            page,
+            listing.parameters,
+            documented=listing.is_documented,
         )
         if incremental:
             params = {**params, **incremental.params}
@@ -219,20 +230,31 @@ class Endpoints:
         table.reasons["endpoint"] = "; ".join(reasons)
         table.rows = len(paging.records) if paging.is_whole else paging.total
         table.questions += [paging.question] if paging.question else []
-        if not self._fill(table, paging.records) and not listing.columns:
+        if not self._fill(table, self._trial(table, page, paging)) and not listing.columns:
             self.source.skipped[f"GET /{listing.path}"] = "has no records, so that their fields are not known"
             return
         _complete(table, listing.columns, self._empty(table))
         self._names[listing.path.strip("/")] = name
         self.source.tables.append(table)
 
-    def _fill(self, table: DiscoveredTable, records: Sequence[Any]) -> bool:
-        """Read the records as a load would, and find their types; whether there are any."""
-        if not records:
-            return False
+    def _trial(self, table: DiscoveredTable, page: Page, paging: Paging) -> Trial | None:
+        """The records that were seen, as a load reads them; all of them, if the API says that there are few."""
         declared = self.trials.table(table.name, table.load, {})
-        relation = self.trials.texts(dumps(record).decode() for record in records)
-        trial = self.trials.stage(JsonRecords(table=declared, relation=relation), self.trials.context())
+        most = len(page.records) * MOST_PAGES
+        if paging.paginator and not paging.is_whole and paging.total and paging.total <= most:
+            trial = self.trials.read(declared)
+            if trial.rows >= paging.total and not trial.problem:
+                table.is_whole, table.rows = True, trial.rows
+                return trial
+        if not paging.records:
+            return None
+        relation = self.trials.texts(dumps(record).decode() for record in paging.records)
+        return self.trials.stage(JsonRecords(table=declared, relation=relation), self.trials.context())
+
+    def _fill(self, table: DiscoveredTable, trial: Trial | None) -> bool:
+        """Find the types of the columns; whether there are records."""
+        if trial is None:
+            return False
         if trial.relation is None or not trial.rows:
             table.questions.append(f"a load refuses the records: {without_values(trial.problem)}")
             return False

@@ -69,7 +69,7 @@ def find_target(
     connections = Connections(settings.root, settings.connections)
     declared = {source.name: source for source in read_sources(settings.sources)[0]}
     if address in declared:
-        return _declared_target(declared[address], connections)
+        return declared_target(declared[address], connections)
     if address in connections.names() and not Path(address).exists():
         values = connections.all(address)
         servers = values.get("bootstrap_servers")
@@ -105,7 +105,8 @@ def _same_connection(target: Target, source: Source[Any, Any], connections: Conn
     return name if url else None
 
 
-def _declared_target(source: Source[Any, Any], connections: Connections) -> Target:
+def declared_target(source: Source[Any, Any], connections: Connections) -> Target:
+    """The system of a declared source; raises UsageError for a kind that has none."""
     load = source.load.model_dump()
     connection = load.get("connection")
     address = load.get("url") or (load.get("client") or {}).get("base_url")
@@ -165,12 +166,16 @@ def discover(
 
     Raises ConnectionError if the system cannot be reached.
     """
+    from sluice.discover.incremental import only_with_key
     from sluice.discover.inference import infer
     from sluice.discover.raw_sources import sources_in_raw
 
     found = Discovery(look(target, settings, con, limits or Limits()), target)
     others = [other for other in sources_in_raw(settings, con) if other.name != target.name]
     found.relationships = infer(con, found.source, others)
+    if target.kind == "rest" and not target.declared:
+        for table in found.source.tables:
+            only_with_key(table)
     return found
 
 

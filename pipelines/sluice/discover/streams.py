@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 
 from sluice.config.connections import Connections
+from sluice.config.declaration import Start, Table
 from sluice.discover.column_findings import columns_of, set_nullable, without_values
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
+from sluice.discover.declared_tables import add_declared
 from sluice.discover.file_groups import table_name
 from sluice.discover.trial_load import Trial, TrialLoads, fill
 from sluice.errors import UsageError
@@ -61,14 +63,19 @@ def discover_stream(
     source = DiscoveredSource(name, load, [], {} if target.connection else keys)
     trials = TrialLoads(name, load, connections, root)
     with trials.opened():
-        reader = (_Nats if protocol == "nats" else _Kafka)(trials, limits, only)
-        for subjects in reader.found(source.skipped):
+        declared = target.declared.declared if target.declared else ()
+        reader = (_Nats if protocol == "nats" else _Kafka)(trials, limits, only, declared)
+        new = reader.found(source.skipped)
+        if target.declared:
+            there = replace(target.declared, declared=tuple(t for t in declared if t.name in reader.known))
+            add_declared(source, there, trials, con, limits, reader.read_declared)
+        for subjects in new:
             if limits.tables and not any(Path(subjects.name).match(pattern) for pattern in limits.tables):
                 continue
             if table := _table(subjects, reader.read(subjects), trials, source):
                 fill(con, name, table, reader.trial, limits)
                 source.tables.append(table)
-    if not source.tables:
+    if not source.tables and not target.declared:
         why = (
             "; ".join(f"{what}: {reason}" for what, reason in source.skipped.items()) or "it has no messages"
         )
@@ -123,8 +130,25 @@ class _Reader:
     limits: Limits
     only: str
     """The subject, stream or topic that the address names; empty: all."""
+    declared: Sequence[Table[Any]] = ()
+    """Tables that the source has already; their messages are not looked at as new ones."""
+    known: dict[str, _Subjects] = field(default_factory=dict)
+    """Of the declared tables, by name, those whose stream or topic is there."""
     trial: Trial = field(default_factory=Trial)
     """What was read last."""
+
+    def read(self, subjects: _Subjects) -> Trial:
+        """Messages of these subjects: all, or some of every part of the stream."""
+        self.trial = self._read(subjects, self.trials.table(subjects.name, subjects.load, {}))
+        return self.trial
+
+    def read_declared(self, table: Table[Any]) -> Trial:
+        """Messages of a declared table, with its columns; its consumer is not used."""
+        subjects = self.known[table.name]
+        return self._read(subjects, table) if subjects.messages else Trial()
+
+    def _read(self, subjects: _Subjects, table: Table[Any]) -> Trial:
+        raise NotImplementedError
 
 
 class _Nats(_Reader):
@@ -134,10 +158,10 @@ class _Nats(_Reader):
         """The subjects that have messages; streams without any are in `skipped`."""
         return asyncio.run(self._retried(partial(self._found, skipped)))
 
-    def read(self, subjects: _Subjects) -> Trial:
-        """Messages of these subjects: all, or some of every part of the stream."""
-        self.trial = asyncio.run(self._retried(partial(self._read, subjects)))
-        return self.trial
+    def _read(self, subjects: _Subjects, table: Table[Any]) -> Trial:
+        return self.trials.stage(
+            asyncio.run(self._retried(partial(self._records, subjects, table))), self.trials.context()
+        )
 
     async def _retried(self, act: Any) -> Any:
         from sluice.extract.stream.nats_connection import BROKEN, Connection
@@ -173,6 +197,11 @@ class _Nats(_Reader):
                     counts = {subject: n for subject, n in counts.items() if covers(self.only, subject)}
                     if not counts:
                         continue
+                taken = self._declared_of(stream, counts)
+                if taken is not None:
+                    counts = {subject: n for subject, n in counts.items() if subject not in taken}
+                    if not counts:
+                        continue
                 if not counts:
                     skipped[stream] = "it has no messages, so that their fields are not known"
                     continue
@@ -180,21 +209,30 @@ class _Nats(_Reader):
                 for subject in sorted(counts)[:LOOK_SUBJECTS]:
                     message = await js.get_last_msg(stream, subject)
                     shapes[subject] = _fields(message.data or b"")
-                found += _grouped(stream, counts, shapes)
+                found += _grouped(stream, counts, shapes, taken or ())
             return found
 
-    async def _read(self, subjects: _Subjects) -> Trial:
+    def _declared_of(self, stream: str, counts: Mapping[str, int]) -> set[str] | None:
+        """Subjects of a stream that declared tables read, which are then known; None if no table reads the stream."""
+        tables = [table for table in self.declared if table.load.stream in (None, stream)]
+        taken: set[str] = set()
+        for table in tables:
+            own = {subject for subject in counts if covers(table.load.subject or ">", subject)}
+            if own or table.load.stream:
+                messages = sum(counts[subject] for subject in own)
+                self.known[table.name] = _Subjects(table.name, {"stream": stream}, messages)
+            taken |= own
+        return taken if tables and (taken or any(table.load.stream for table in tables)) else None
+
+    async def _records(self, subjects: _Subjects, table: Table[Any]) -> JsonRecords:
         from nats.js.api import RetentionPolicy
 
         async with self._connection.opened() as client:
             js = client.jetstream(domain=self._connection.keys.get("domain"))
             info = await js.stream_info(subjects.load["stream"])
-            table = self.trials.table(subjects.name, subjects.load, {})
             if info.config.retention == RetentionPolicy.LIMITS:
-                records = await self._consumed(client, js, table, info, subjects.messages)
-            else:
-                records = await self._looked_up(js, table, info)
-        return self.trials.stage(records, self.trials.context())
+                return await self._consumed(client, js, table, info, subjects.messages)
+            return await self._looked_up(js, table, info)
 
     async def _consumed(self, client: Any, js: Any, table: Any, info: Any, messages: int) -> JsonRecords:
         """Messages by a consumer that acknowledges nothing and ends with this call."""
@@ -274,6 +312,10 @@ class _Kafka(_Reader):
                 ]
                 messages = sum(high - low for low, high in bounds)
                 self._ends[topic] = max(high for _, high in bounds)
+                if known := [table for table in self.declared if table.load.topic == topic]:
+                    here = _Subjects(topic, {"topic": topic}, messages)
+                    self.known |= {table.name: here for table in known}
+                    continue
                 if not messages:
                     skipped[topic] = "it has no messages, so that their fields are not known"
                     continue
@@ -284,25 +326,23 @@ class _Kafka(_Reader):
             consumer.close()
         return found
 
-    def read(self, subjects: _Subjects) -> Trial:
-        """Messages of a topic: all, or some of every part of its partitions; no offset is committed."""
+    def _read(self, subjects: _Subjects, table: Table[Any]) -> Trial:
+        """No offset is committed."""
         is_whole = subjects.messages <= self.limits.whole_rows
         most = self.limits.whole_rows if is_whole else self.limits.sample_rows // WINDOWS
-        keys = {**subjects.load, "consumer": "sluice_discover", "max_messages": most}
-        end = self._ends[subjects.load["topic"]]
+        end = self._ends[table.load.topic]
         records = []
         for window in range(1 if is_whole else WINDOWS):
-            start = {} if is_whole else {"start": {"sequence": window * end // WINDOWS}}
-            table = self.trials.table(subjects.name, {**keys, **start}, {})
-            records += self.trials.records(table)
+            start = None if is_whole else Start(sequence=window * end // WINDOWS)
+            keys = {"consumer": "sluice_discover", "max_messages": most, "start": start}
+            records += self.trials.records(replace(table, load=table.load.model_copy(update=keys)))
         relation = " union ".join(one.relation for one in records)
         if not relation:
             return Trial(problem="no message could be read")
         is_exact = all(one.is_exact for one in records)
-        self.trial = self.trials.stage(
+        return self.trials.stage(
             replace(records[0], relation=relation, is_exact=is_exact), self.trials.context()
         )
-        return self.trial
 
 
 def _fields(payload: bytes) -> frozenset[str] | None:
@@ -315,9 +355,9 @@ def _fields(payload: bytes) -> frozenset[str] | None:
 
 
 def _grouped(
-    stream: str, counts: dict[str, int], shapes: dict[str, frozenset[str] | None]
+    stream: str, counts: dict[str, int], shapes: dict[str, frozenset[str] | None], taken: Iterable[str]
 ) -> list[_Subjects]:
-    """Subjects with as many parts and mostly the same fields, if one filter takes them and no others."""
+    """Subjects with as many parts and mostly the same fields, if one filter takes them and no others, as `taken`."""
     groups: list[list[str]] = []
     for subject, fields in sorted(shapes.items()):
         near = next(
@@ -328,9 +368,9 @@ def _grouped(
             groups.append([subject])
         else:
             near.append(subject)
-    if len(groups) == 1:
+    if len(groups) == 1 and not taken:
         return [_Subjects(table_name(stream), {"stream": stream}, sum(counts.values()), _shared(groups[0]))]
-    split = [part for group in groups for part in _separable(group, shapes)]
+    split = [part for group in groups for part in _separable(group, [*shapes, *taken])]
     found = []
     for group in split:
         pattern = _filter(group)

@@ -118,7 +118,15 @@ class TextColumns:
         if not seen:
             return ValueType("text", "it has no value" if not values else "")
         kind = self._from_values(name, seen, nulls)
+        if not self._has_numbers and kind.data_type != "text" and self._has_empty_texts(name):
+            question = f"{name}: has empty texts beside values of the type {kind.data_type}; staging can make them null"
+            return ValueType("text", "not all values are of one type", question=question)
         return replace(kind, nulls=nulls if kind.data_type != "text" else ())
+
+    def _has_empty_texts(self, name: str) -> bool:
+        """Whether records have an empty text, which a load takes for null only in CSV."""
+        found = self.con.execute(f"select 1 from {self.relation} where {quoted(name)} = '' limit 1")
+        return found.fetchone() is not None
 
     def _present_nulls(self, name: str) -> set[str]:
         if not self._has_numbers:

@@ -156,7 +156,8 @@ def test_live_reads_files_as_a_load_would(tmp_path: Path) -> None:
         found = live_differences(source, project.settings, con)
     assert [(d.what, d.place, d.breaks) for d in found] == [
         ("new column", "drop.a.name", False),
-        ("unreadable table", "drop.b", True),
+        ("gone column", "drop.b.total", True),
+        ("new type", "drop.b.name", True),
     ]
 
 

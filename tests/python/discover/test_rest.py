@@ -108,7 +108,7 @@ def test_pages_are_found_by_trying(tmp_path: Path, api: Api, way: str) -> None:
     answer, paginator, selector = PAGINATORS[way]
     api.answer = lambda request: answer(request) if request.path == "/v1/orders" else Answer({}, 404)
     found = Found(Project(tmp_path / "project"), discover_rest, f"{api.url}/v1/orders")
-    assert len(api.requests) <= 10
+    assert len(api.requests) <= 15  # to read all few pages included
     table = found["orders"]
     assert paginator_of(found, table) == paginator
     assert table.load["endpoint"].get("data_selector") == selector
