@@ -10,9 +10,6 @@ from typing import NamedTuple
 from sluice.errors import UsageError
 from sluice.scaffold.wheels import ENGINE
 
-LOCK_OF_EXAMPLE = "requirements.lock"
-"""Beside the files of the project, in the wheel of the company."""
-
 
 class Example(NamedTuple):
     """What its project installs, the company last, and the folder of the company's wheel that has the project."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from sluice import __version__
 from sluice.config.environments import PRODUCTION
 from sluice.errors import UsageError
-from sluice.scaffold.example import LOCK_OF_EXAMPLE, example_company
+from sluice.scaffold.example import example_company
 from sluice.scaffold.names import Names, project_names
-from sluice.scaffold.wheels import ENGINE, FOLDER, content, find_wheels, locked, with_hashes
+from sluice.scaffold.wheels import ENGINE, FOLDER, LOCK_OF_EXAMPLE, content, find_wheels, locked, with_hashes
 
 TEMPLATE = Path(__file__).with_name("template")
 PLACEHOLDER = re.compile(rb"@(project|distribution|company|version|run|ci|production)@")
@@ -37,7 +37,7 @@ def new_project(
     with tempfile.TemporaryDirectory() as scratch:
         found = find_wheels(installed.distributions if installed else [ENGINE], wheels, Path(scratch))
         shown = content(found[-1], installed.folder) if installed else {}
-        lock = shown.pop(LOCK_OF_EXAMPLE).decode("utf-8") if installed else locked(found[0])
+        lock = shown.pop(LOCK_OF_EXAMPLE).decode("utf-8") if installed else locked(found)
         pinned = {
             "requirements.lock": with_hashes(found, lock).encode(),
             **{f"{FOLDER}/{wheel.name}": wheel.read_bytes() for wheel in found},

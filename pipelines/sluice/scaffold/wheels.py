@@ -10,19 +10,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import sluice
 from sluice.errors import SluiceError, UsageError
 
 FOLDER = "wheels"
 ENGINE = "sluice"
+RELEASED = (ENGINE, "sluice_servers", "sluice_sandbox")
+"""Distributions of one version: the engine, and what an example company consists of."""
 LOCK = "sluice/scaffold/requirements.lock"
 """In the engine's wheel; .ci/dist.py writes it."""
+LOCK_OF_EXAMPLE = "requirements.lock"
+"""Beside the files of the project, in the wheel of the company."""
 CHECKOUT = Path(sluice.__file__).parents[2]
 BUILD = CHECKOUT / ".ci" / "dist.py"
 """What `make dist` runs; it is there if the engine is a checkout of its repository."""
@@ -54,7 +58,11 @@ def _in_folder(name: str, folder: Path) -> Path:
 
 def _installed_from(name: str) -> Path:
     """The file that pip or uv was given, which they note as PEP 610 says."""
-    source = urlsplit(json.loads(distribution(name).read_text("direct_url.json") or "{}").get("url", ""))
+    try:
+        noted = distribution(name).read_text("direct_url.json")
+    except PackageNotFoundError:
+        noted = None
+    source = urlsplit(json.loads(noted or "{}").get("url", ""))
     wheel = Path(url2pathname(source.path))
     if source.scheme == "file" and wheel.suffix == ".whl" and wheel.is_file():
         return wheel
@@ -69,16 +77,33 @@ def content(wheel: Path, folder: str) -> dict[str, bytes]:
 
     Raises SluiceError if there is none.
     """
-    with ZipFile(wheel) as archive:
+    with _opened(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(folder)]
         if not names:
             raise SluiceError(f"{wheel} has no {folder}: build it with `make dist` in Sluice's repository")
         return {name.removeprefix(folder): archive.read(name) for name in names}
 
 
-def locked(wheel: Path) -> str:
-    """The lock in the engine's wheel: what it and a project need, with hashes, but for the wheel itself."""
-    return content(wheel, LOCK)[""].decode("utf-8")
+def locked(wheels: Sequence[Path]) -> str:
+    """What a project with these wheels needs beside them, with hashes: the lock of the company, else the engine's.
+
+    Raises SluiceError if none of them has a lock.
+    """
+    for wheel in reversed(wheels):
+        with _opened(wheel) as archive:
+            for name in archive.namelist():
+                if name == LOCK or name.endswith(f"/project/{LOCK_OF_EXAMPLE}"):
+                    return archive.read(name).decode("utf-8")
+    raise SluiceError(f"{wheels[0]} has no {LOCK}: build it with `make dist` in Sluice's repository")
+
+
+def _opened(wheel: Path) -> ZipFile:
+    try:
+        return ZipFile(wheel)
+    except BadZipFile:
+        raise SluiceError(
+            f"{wheel} is not a wheel that can be read: take it from where Sluice was built"
+        ) from None
 
 
 def with_hashes(wheels: Sequence[Path], lock: str) -> str:

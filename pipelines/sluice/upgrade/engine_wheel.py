@@ -1,4 +1,4 @@
-"""The engine's wheel in a project that carries it, as `sluice new` makes one: the wheel, its pin, and the lock."""
+"""Sluice's wheels in a project that carries them, as `sluice new` makes one: the wheels, their pins, and the lock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from sluice import __version__
-from sluice.scaffold.wheels import ENGINE, FOLDER, find_wheels, locked, with_hashes
+from sluice.scaffold.wheels import ENGINE, FOLDER, RELEASED, find_wheels, locked, with_hashes
 from sluice.upgrade.project_files import FileChange
 
 LOCK = "requirements.lock"
@@ -16,39 +16,38 @@ ENTRY = re.compile(r"^(?=[\w.-]+==|\./)", re.MULTILINE)
 
 
 def wheel_changes(root: Path, given: Path | None) -> list[FileChange]:
-    """The wheel of this engine instead of an earlier one, and the lock with what it needs; none without a wheel.
+    """The wheels of this version instead of earlier ones, and the lock with what they need; none without a wheel.
 
-    given: the folder of the new wheel, if it is not found by itself. What the project has locked beside the engine's
-    own requirements stays. Raises UsageError if the wheel is not found.
+    given: the folder of the new wheels, if they are not found by themselves. What the project has locked beside their
+    own requirements stays. Raises UsageError if one is not found, SluiceError for one that cannot be read.
     """
-    earlier = [
-        wheel
-        for wheel in sorted((root / FOLDER).glob(f"{ENGINE}-*.whl"))
-        if wheel.name.split("-")[1] != __version__
-    ]
+    carried = {name: found for name in RELEASED if (found := sorted((root / FOLDER).glob(f"{name}-*.whl")))}
+    earlier = [w for found in carried.values() for w in found if w.name.split("-")[1] != __version__]
     if not earlier:
         return []
     with tempfile.TemporaryDirectory() as scratch:
-        (wheel,) = find_wheels([ENGINE], given, Path(scratch))
-        reason = f"the engine is Sluice {__version__}"
-        changes = [FileChange(f"{FOLDER}/{wheel.name}", None, wheel.read_bytes(), reason)]
+        wheels = find_wheels(list(carried), given, Path(scratch))
+        reason = f"Sluice {__version__}"
+        changes = [
+            FileChange(f"{FOLDER}/{new.name}", None, new.read_bytes(), reason)
+            for new in wheels
+            if not (root / FOLDER / new.name).exists()
+        ]
         changes += [FileChange(f"{FOLDER}/{old.name}", old.read_bytes(), None, reason) for old in earlier]
-        if (lock := root / LOCK).is_file():
+        if ENGINE in carried and (lock := root / LOCK).is_file():
             content = lock.read_bytes()
-            own = _own_entries(content.decode("utf-8"), locked(earlier[-1]), new := locked(wheel))
-            text = with_hashes([wheel], new) + own
-            changes.append(FileChange(LOCK, content, text.encode("utf-8"), "locks what this engine needs"))
+            old = locked([found[0] for found in carried.values()])
+            own = _own_entries(content.decode("utf-8"), old, new := locked(wheels))
+            text = with_hashes(wheels, new) + own
+            changes.append(FileChange(LOCK, content, text.encode("utf-8"), "locks what this version needs"))
     return changes
 
 
 def _own_entries(lock: str, old: str, new: str) -> str:
-    """Entries of the project's lock that no engine's lock has."""
+    """Entries of the project's lock that no lock of Sluice's has."""
     theirs = _names(old) | _names(new)
-    entries = (
-        entry
-        for entry in ENTRY.split(lock)
-        if entry.strip() and not entry.startswith(f"./{FOLDER}/{ENGINE}-")
-    )
+    wheels = tuple(f"./{FOLDER}/{name}-" for name in RELEASED)
+    entries = (e for e in ENTRY.split(lock) if e.strip() and not e.startswith(wheels))
     return "".join(entry for entry in entries if entry.partition("==")[0] not in theirs)
 
 

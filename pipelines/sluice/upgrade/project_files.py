@@ -11,6 +11,7 @@ from pathlib import Path
 from sluice import __version__
 from sluice.config.editors import SCHEMA_FILES, editor_files
 from sluice.errors import VersionError
+from sluice.scaffold.wheels import RELEASED
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ FILE_MIGRATIONS: Mapping[str, tuple[FileMigration, ...]] = {
 }
 """By the version that needs them; add a version at the end. A rewrite leaves a text alone that has the new form."""
 
-WHEEL = re.compile(r"(\bwheels/sluice-)[^-\s]+(-[\w.-]+\.whl)")
-"""The engine's wheel in a project that carries it, as `sluice new` makes one."""
-PIN = re.compile(r"(?<![\w./-])(sluice(?:\[[\w\s,.-]*\])?\s*==\s*)([\w.!+-]+)")
-"""A requirement of exactly one version of the engine."""
+OWN = "|".join(name.replace("_", "[-_]") for name in RELEASED)
+WHEEL = re.compile(rf"(\bwheels/(?:{OWN})-)[^-\s]+(-[\w.-]+\.whl)")
+"""A wheel of Sluice's in a project that carries it, as `sluice new` makes one."""
+PIN = re.compile(rf"(?<![\w./-])((?:{OWN})(?:\[[\w\s,.-]*\])?\s*==\s*)([\w.!+-]+)")
+"""A requirement of exactly one version of Sluice."""
 PINNED_IN = ("pyproject.toml", "requirements*.txt", "requirements*.in", "requirements*.lock")
 
 

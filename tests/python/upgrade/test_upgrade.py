@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 from sluice import __version__
 from sluice.cli import app
 from sluice.config.settings import Settings
-from sluice.errors import LockedError, UpgradeError, UsageError, VersionError
+from sluice.errors import LockedError, SluiceError, UpgradeError, UsageError, VersionError
 from sluice.runs import migrations
 from sluice.runs.migrations import MIGRATIONS
 from sluice.runs.store import RunStore
@@ -438,6 +438,73 @@ def test_a_project_that_carries_the_wheel_gets_the_new_one(project: Settings, tm
     assert sluice("upgrade", "--check").exit_code == 0
     go_back(project)
     assert state(project) == before
+
+
+def test_a_project_of_the_example_company_gets_all_wheels(project: Settings, tmp_path: Path) -> None:
+    """The engine's, the servers' and the company's, whose lock counts; without one of them nothing is changed."""
+    names = ("sluice", "sluice_servers", "sluice_sandbox")
+    lock = {
+        "sluice": "sluice/scaffold/requirements.lock",
+        "sluice_sandbox": "company/project/requirements.lock",
+    }
+
+    def wheels(folder: Path, version: str, text: str) -> None:
+        folder.mkdir()
+        for name in names:
+            with ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+                archive.writestr("x/METADATA", version)
+                if name in lock:
+                    archive.writestr(lock[name], text if name == "sluice_sandbox" else "typer==0\n")
+
+    def pinned(version: str) -> str:
+        paths = "".join(
+            f'{n.replace("_", "-")} = {{ path = "wheels/{n}-{version}-py3-none-any.whl" }}\n' for n in names
+        )
+        return f'["sluice[project]=={version}", "sluice-servers=={version}", "sluice-sandbox=={version}"]\n{paths}'
+
+    wheels(project.root / "wheels", "0.0.1", "typer==1\nnats==1\n")
+    wheels(tmp_path / "dist", __version__, "typer==2 \\\n    --hash=sha256:bb\nnats==2\n")
+    (project.root / "pyproject.toml").write_text(pinned("0.0.1"))
+    (project.root / "requirements.lock").write_text(
+        "".join(f"./wheels/{n}-0.0.1-py3-none-any.whl \\\n    --hash=sha256:ff\n" for n in names)
+        + "nats==1\nmine==3\ntyper==1\n"
+    )
+    before = state(project)
+    servers = tmp_path / "dist" / f"sluice_servers-{__version__}-py3-none-any.whl"
+    servers.rename(tmp_path / "away")
+    refused = sluice("upgrade", "--write", "--wheels", str(tmp_path / "dist"))
+    assert isinstance(refused.exception, UsageError)
+    assert "has no sluice_servers-" in str(refused.exception)
+    assert state(project) == before
+    (tmp_path / "away").rename(servers)
+    done = sluice("upgrade", "--write", "--wheels", str(tmp_path / "dist"))
+    assert done.exit_code == 0, done.output
+    there = sorted((project.root / "wheels").iterdir())
+    assert {f.name: f.read_bytes() for f in there} == {
+        f.name: f.read_bytes() for f in (tmp_path / "dist").iterdir()
+    }
+    digests = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in there}
+    assert (project.root / "requirements.lock").read_text() == (
+        "".join(
+            f"./wheels/{n}-{__version__}-py3-none-any.whl \\\n"
+            f"    --hash=sha256:{digests[f'{n}-{__version__}-py3-none-any.whl']}\n"
+            for n in names
+        )
+        + "typer==2 \\\n    --hash=sha256:bb\nnats==2\nmine==3\n"
+    )
+    assert (project.root / "pyproject.toml").read_text() == pinned(__version__)
+    assert sluice("upgrade", "--check").exit_code == 0
+    go_back(project)
+    assert state(project) == before
+
+
+def test_a_wheel_that_cannot_be_read(project: Settings, tmp_path: Path) -> None:
+    for folder, version in ((project.root / "wheels", "0.0.1"), (tmp_path / "dist", __version__)):
+        folder.mkdir()
+        (folder / f"sluice-{version}-py3-none-any.whl").write_bytes(b"cut off")
+    (project.root / "requirements.lock").write_text("typer==1\n")
+    with pytest.raises(SluiceError, match=r"sluice-0\.0\.1.* is not a wheel"):
+        plan_upgrade(project, tmp_path / "dist")
 
 
 def test_a_wheel_that_is_not_found_is_asked_for(project: Settings, tmp_path: Path) -> None:
