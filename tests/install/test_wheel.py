@@ -186,7 +186,9 @@ def test_what_the_page_installs(wheel: Path, folder: Folder, first: str) -> None
     said = folder.run("bash", "-euc", text)
     if first == "pip install":
         assert "coffee: the warehouse of Coffee" in said
-        folder.run("bash", "-euc", ". .venv/bin/activate; cd coffee; sluice check; sluice sandbox --help")
+        on_target = "export $(sed -n 's/^env: {\\(.*\\): \\(.*\\)}/\\1=\\2/p' .github/workflows/run.yml)"
+        script = f". .venv/bin/activate; cd coffee; {on_target}; echo $DBT_TARGET; sluice check; sluice sandbox --help"
+        assert folder.run("bash", "-euc", script).startswith("warehouse\n")
     else:
         assert "sluice" in said
 
