@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from sluice.discover import composite_references, data_classes
+from sluice.discover import composite_references, data_classes, shared_keys
 from sluice.discover.column_words import column_stem, is_identifier, names_table, same_word, table_stem
 from sluice.discover.contract import DiscoveredSource, Relationship
 from sluice.discover.data_classes import Classes
@@ -63,6 +63,8 @@ def find_in(con: duckdb.DuckDBPyConnection, sources: Sequence[ReadSource]) -> li
     judged = [_judge(pair, tables, classes) for pair in overlaps(con, hashed) if _is_possible(pair)]
     found += _best(con, [j for j in judged if j.confidence], tables)
     found += [relation for read in sources for relation in composite_references.composite(con, read, found)]
+    unsaid = (one.overlap for one in judged if not one.confidence and _reaches(one.overlap))
+    shared_keys.ask(unsaid, found, tables)
     return found
 
 

@@ -128,6 +128,37 @@ def test_a_system_that_is_loaded_is_compared(con: duckdb.DuckDBPyConnection) -> 
     )
 
 
+def test_keys_of_two_systems_that_count_up_are_a_question(con: duckdb.DuckDBPyConnection) -> None:
+    """Whether numbers of two systems mean the same, nothing in them says; names only suggest it."""
+    crm = source_of(
+        con,
+        "crm",
+        customers="select i as id, 'c' || i as label from range(1, 301) t(i)",
+        visits="select i as id, 1 + i % 300 as customer_id from range(1, 900) t(i)",
+    )
+    infer(con, crm)
+    shop = source_of(
+        con,
+        "shop",
+        orders="select i as order_id, 1 + i % 700 as customer_id from range(1, 2001) t(i)",
+        customers="select i as customer_id, i % 3 as size from range(1, 701) t(i)",
+        boxes="select i as id, i % 4 as size from range(1, 301) t(i)",
+    )
+    relationships = infer(con, shop, [crm])
+    assert {(r.table, r.to_table) for r in relationships} == {(("shop", "orders"), ("shop", "customers"))}
+    (asked,) = table_of(shop, "customers").questions
+    assert asked.startswith("customer_id and crm.customers (id) are named as the same thing. Both count up")
+    assert not table_of(shop, "orders").questions  # it refers to the customers of its own system
+    assert not table_of(shop, "boxes").questions
+
+    alone = source_of(
+        con, "alone", orders="select i as order_id, 1 + i % 700 as customer_id from range(1, 2001) t(i)"
+    )
+    assert infer(con, alone, [crm]) == []
+    (asked,) = table_of(alone, "orders").questions
+    assert asked.startswith("customer_id and crm.customers (id) are named as the same thing")
+
+
 def test_odd_tables_are_looked_at(con: duckdb.DuckDBPyConnection) -> None:
     """No row, no value, types that are not compared, names with quotes, broken JSON, deep and wide records."""
     source = source_of(
