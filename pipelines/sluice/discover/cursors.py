@@ -14,14 +14,24 @@ from sluice.sql import one_row
 
 CHANGE = (
     frozenset("updated update modified modify changed change altered edited touched refreshed".split())
-    | frozenset("modification mtime systemmodstamp lastmod geandert geaendert aktualisiert".split())
-    | frozenset("modifie actualizado zmieniono".split())
+    | frozenset("modification mtime modstamp systemmodstamp lastmod lastupd upd chg chng".split())
+    | frozenset("geandert geaendert anderung aenderung aktualisiert aktualisierung".split())
+    | frozenset("modifie actualizado modificado modificacion aggiornato modificato".split())
+    | frozenset("zmieniono modyfikacji gewijzigd bijgewerkt".split())
 )  # fmt: skip
 """Words of a column with the time of the last change; written together they begin or end with one."""
 CREATION = frozenset(
     "created create inserted insert added creation ctime angelegt erstellt cree creado utworzono registered recorded"
     " occurred logged received ingested event posted".split()
 )
+WRITTEN = frozenset(
+    "stand sync synced synchronized synchronised replicated replication revision stamp timestamp ts".split()
+)
+"""Words of times that may be those of the last change; the values of the other times have to show it."""
+COUNTED = frozenset(
+    "rowversion rowver rowrevision changeseq changesequence changenumber modseq usn lsn scn".split()
+)
+"""Joined words of a number that a database counts up with every change."""
 PLANNED = frozenset(
     "due expires expire expiry expiration valid until end ends start starts planned scheduled required next estimated"
     " expected deadline birth from to eta target renewal delivery promised".split()
@@ -67,7 +77,7 @@ def _table(con: duckdb.DuckDBPyConnection, found: TableFields) -> None:
     changed.sort(key=lambda t: (t.days_only, t.missing, t.field.name not in found.table.indexed))
     for column in changed[:1]:
         _change(con, found, column, created, times)
-    if not changed:
+    if not changed and not _written(con, found, times) and not _counted(found):
         _insertion(con, found, created)
 
 
@@ -149,6 +159,45 @@ def _change(
     if name in table.indexed:
         evidence.append("an index begins with it")
     table.cursor = Proposal(name, "; ".join(["never null, never in the future", *evidence]), confidence)
+
+
+def _written(con: duckdb.DuckDBPyConnection, found: TableFields, times: list[_Times]) -> bool:
+    """Propose a time that no other time of its row is later than, if it is named as when a row was written."""
+    past = [t for t in times if not t.future and not set(words(t.field.name)) & PLANNED]
+    for column in past:
+        others = [other for other in past if other is not column]
+        is_named = _says(column.field.name, WRITTEN) and not _says(column.field.name, CREATION)
+        if not is_named or column.missing or column.days_only or not others or found.rows < ENOUGH:
+            continue
+        latest = f"greatest({', '.join(other.time for other in others)})"
+        before, after = one_row(
+            con,
+            f"select count(*) filter ({column.time} < {latest}), count(*) filter ({column.time} > {latest})"
+            f" from {found.relation}",
+        )
+        if before or not after:
+            continue
+        names = ", ".join(other.field.name for other in others)
+        reason = (
+            f"never null, never in the future, in no row before {names}, later in {_share(after, found.rows)}"
+        )
+        evidence = "; ".join([reason, *_order(con, found, column)])
+        found.table.cursor = Proposal(column.field.name, f"{evidence}; its name does not say so", 0.75)
+        return True
+    return False
+
+
+def _counted(found: TableFields) -> bool:
+    """Propose a number that is named as the database's own count of changes, and is unique."""
+    key = found.table.primary_key
+    for field in found.columns:
+        is_named = "".join(words(field.name)) in COUNTED and field.kind == "integer" and not field.is_text
+        is_whole = field.distinct == field.values == found.rows and found.rows >= ENOUGH
+        if is_named and is_whole and (key is None or key.value != (field.name,)):
+            reason = "a number without repetition, named as the count of changes of the database"
+            found.table.cursor = Proposal(field.name, reason, 0.75)
+            return True
+    return False
 
 
 def _share(part: int, whole: int) -> str:

@@ -93,6 +93,35 @@ def test_a_time_that_nobody_updates_is_a_question(con: duckdb.DuckDBPyConnection
     assert "is the same in all 500 rows" in found[3]
 
 
+def test_names_that_only_hint_at_a_change_need_the_values(con: duckdb.DuckDBPyConnection) -> None:
+    made, later = (
+        "timestamp '2024-01-01' + to_hours(i::int)",
+        "timestamp '2024-01-01' + to_hours((i + i % 3)::int)",
+    )
+    query = f"select i as {{}}_id, {made} as {{}}, {later} as {{}} from range(300) t(i)"
+    source = source_of(
+        con,
+        "plant",
+        copies=query.format("copy", "begun", "sync_ts"),  # later than anything else that happened to the row
+        readings=query.format("reading", "ts", "received"),  # when it was measured
+        users=query.format("user", "created_at", "last_seen"),
+        trips=query.format("trip", "left_at", "back_at"),
+        parts="select i as part_id, 9000 - i as row_version, i % 4 as row_revision from range(300) t(i)",
+        docs="select i as doc_id, i % 4 as row_version from range(300) t(i)",
+    )
+    infer(con, source)
+    proposed = {table.name: table.cursor and table.cursor.value for table in source.tables}
+    assert proposed == {
+        "copies": "sync_ts",
+        "readings": "received",  # at which rows were added
+        "users": None,
+        "trips": None,
+        "parts": "row_version",
+        "docs": None,
+    }
+    assert all(table.cursor.confidence < 0.9 for table in source.tables if table.cursor)  # comments only
+
+
 def test_reasons_and_questions_hold_no_value(con: duckdb.DuckDBPyConnection) -> None:
     secret = "zz" + "secret"
     source = source_of(
