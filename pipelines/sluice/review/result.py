@@ -72,6 +72,8 @@ class Review:
     """Apart from the verdict."""
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    target: str | None = None
+    """The environment whose data was compared, unless it is the default."""
 
     @property
     def verdict(self) -> Level:
@@ -79,4 +81,5 @@ class Review:
 
     @property
     def command(self) -> str:
-        return f"sluice review --base {self.commit[:12] or self.base}"
+        target = f" --target {self.target}" if self.target else ""
+        return f"sluice review --base {self.commit[:12] or self.base}{target}"

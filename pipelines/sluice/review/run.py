@@ -61,6 +61,8 @@ def review(settings: Settings, base: str, *, with_data: bool = True, accepted: s
         result = compare(settings if with_data else None, old, new, scratch / "data", files)
         result.lint = linted.result() + named.result()
     result.base, result.commit, result.files = base, commit, files
+    if settings.environment and not settings.environment.is_default:
+        result.target = settings.environment.name
     result.remarks += filter(None, (remark, packages))
     written = "\n".join(_lines(settings.root / name, numbers) for name, numbers in lines.items())
     reasons = {**accepted_reasons(written), **accepted_reasons(accepted)}

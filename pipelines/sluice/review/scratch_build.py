@@ -59,9 +59,9 @@ def compare_data(
     try:
         with duckdb.connect(str(scratch / "work.duckdb")) as connection:
             connection.execute("set TimeZone = 'UTC'; set memory_limit = '1500MB'; set threads = 2")
-            connection.execute(f"set temp_directory = '{scratch / 'tmp'}'")
+            connection.execute(f"set temp_directory = {literal(scratch / 'tmp')}")
             for name in ("base", "head"):
-                connection.execute(f"attach '{scratch / f'{name}.duckdb'}' as {name}")
+                connection.execute(f"attach {literal(scratch / f'{name}.duckdb')} as {name}")
             for name, file in files.items():
                 engine().attach(connection, file, name, seconds=0)
             built = _built(connection, settings.database, files)

@@ -20,6 +20,7 @@ from sluice.system import git
 
 TEMPLATES = Path(__file__).with_name("adopted")
 GRANTS_MACRO = "duckdb__apply_grants"
+MACROS = "_macros.yml"
 WORKFLOW = ".github/workflows/sluice-review.yml"
 REVIEW = "<!-- sluice review -->"
 """By which a workflow finds its comment."""
@@ -98,7 +99,9 @@ def _ignored(settings: Settings) -> Iterator[ProposedFile]:
     shared = Path(os.path.commonpath(homes))
     homes = [shared] if shared != root and shared.is_relative_to(root) else homes
     folders_of = {folder / "any": folder for folder in (*homes, settings.target)}
-    made = [*folders_of, *settings.databases.values()]
+    targets = settings.profile.targets if settings.profile else ()
+    secrets = [root / ".env", *(root / f".env.{target}" for target in targets)]
+    made = [*folders_of, *settings.databases.values(), *secrets]
     wanted: list[Path] = []
     for file in made:
         path = folders_of.get(file, file)
@@ -111,10 +114,11 @@ def _ignored(settings: Settings) -> Iterator[ProposedFile]:
         return
     place = root / ".gitignore"
     before = place.read_text(encoding="utf-8") if place.is_file() else None
-    lines = [f"/{p.relative_to(root).as_posix()}{'' if p.suffix == '.duckdb' else '/'}\n" for p in wanted]
+    ends = dict.fromkeys(folders_of.values(), "/")
+    lines = [f"/{p.relative_to(root).as_posix()}{ends.get(p, '')}\n" for p in wanted]
     gap = "" if before is None or before.endswith("\n") or not before else "\n"
-    after = f"{before or ''}{gap}# what Sluice and dbt write\n{''.join(lines)}"
-    purpose = "keeps what commands write out of git: runs, published files, compiled models, the warehouse"
+    after = f"{before or ''}{gap}# what Sluice and dbt write, and passwords\n{''.join(lines)}"
+    purpose = "keeps what commands write, and files with passwords, out of git"
     yield ProposedFile(".gitignore", purpose, before, after)
 
 
@@ -132,19 +136,25 @@ def _new_files(settings: Settings) -> Iterator[ProposedFile]:
             f"{GRANTS_MACRO}.sql",
             "lets models have `grants`, which name the audiences; dbt-duckdb would warn about each one",
         ),
+        (
+            f"{paths[0] if paths else 'macros'}/{MACROS}",
+            MACROS,
+            "describes this macro, as `sluice check` asks for",
+        ),
         (GLOSSARY, "glossary.yml", "what words mean here; the catalog shows them beside the columns"),
         (_workflow(settings.root), "review.yml", "reviews each pull request on GitHub, in one comment"),
     ]
+    has_macro = GRANTS_MACRO in macros(settings.root, os.environ)
     for path, template, purpose in wanted:
-        is_defined = template == f"{GRANTS_MACRO}.sql" and GRANTS_MACRO in macros(settings.root, os.environ)
-        is_reviewed = path == WORKFLOW and _has_review(settings.root)
+        is_defined = template in (f"{GRANTS_MACRO}.sql", MACROS) and has_macro
+        is_reviewed = template == "review.yml" and _has_review((settings.root / path).parent)
         if not is_defined and not is_reviewed and not (settings.root / path).exists():
             yield ProposedFile(path, purpose, None, _text(settings, template))
 
 
-def _has_review(root: Path) -> bool:
+def _has_review(folder: Path) -> bool:
     """Whether a workflow reviews pull requests already, as that of `sluice new` does."""
-    workflows = (root / WORKFLOW).parent.glob("*.y*ml")
+    workflows = folder.glob("*.y*ml")
     return any(REVIEW in file.read_text(encoding="utf-8", errors="replace") for file in workflows)
 
 

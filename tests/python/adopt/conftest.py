@@ -13,12 +13,12 @@ from tests.python.adopt.foreign import VARIABLES, Foreign
 
 @pytest.fixture(scope="session")
 def built_bakery(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
-    return foreign.bakery(tmp_path_factory.mktemp("bakery"))
+    return foreign.bakery(tmp_path_factory.mktemp("Bäckerei Süd"))
 
 
 @pytest.fixture(scope="session")
 def built_rides(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
-    return foreign.rides(tmp_path_factory.mktemp("rides"))
+    return foreign.rides(tmp_path_factory.mktemp("Ida's"))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ UNPAID = 20
 
 
 class Foreign:
-    """A copy of a project: `root` is its git repository, `user` stands for the home folder of its developer."""
+    """A copy of a project: `root` is a folder of its git repository, `user` stands for the home folder of its developer."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.root, self.user = folder / name, folder / "user"
@@ -39,7 +39,8 @@ class Foreign:
     def commit(self) -> None:
         """Make the work tree the branch `main`."""
         author = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
-        for command in (["init", "-q", "-b", "main"], ["add", "."], [*author, "commit", "-qm", "state"]):
+        subprocess.run(["git", "init", "-q", "-b", "main"], cwd=self.root.parent, check=True)
+        for command in (["add", "."], [*author, "commit", "-qm", "state"]):
             subprocess.run(["git", *command], cwd=self.root, check=True)
 
     def run(self, tool: str, *arguments: str, code: int = 0) -> str:

@@ -21,6 +21,7 @@ WRITTEN = [
     ".gitignore",
     "audiences.yml",
     "macros/duckdb__apply_grants.sql",
+    "macros/_macros.yml",
     "docs/glossary.yml",
     ".github/workflows/sluice-review.yml",
     "conventions.yml",
@@ -57,7 +58,10 @@ def test_what_is_missing_is_written_once(tiny: Path) -> None:
     settings = load_settings(tiny)
     files = proposed_files(settings)
     assert [f.path for f in files] == [name for name in WRITTEN if name != "audiences.yml"]
-    assert files[0].after == "*.log\n# what Sluice and dbt write\n/warehouse/\n/target/\n/tiny.duckdb\n"
+    assert (
+        files[0].after
+        == "*.log\n# what Sluice and dbt write, and passwords\n/warehouse/\n/target/\n/tiny.duckdb\n/.env\n/.env.x\n"
+    )
     assert "+/warehouse/" in files[0].diff
     assert "-*.log" in files[0].diff  # it ended without an end of line
     switched_off = yaml.safe_load(files[-1].after)["switched_off"]
@@ -152,7 +156,8 @@ def test_the_page(bakery: Foreign) -> None:
         for line in block.text.splitlines():
             said[line] = bakery.run(*shlex.split(line))
     assert "nothing was written" in said["sluice adopt"]
-    assert f"written: {', '.join(WRITTEN)}" in said["sluice adopt --write"]
+    written = [f"../{name}" if name.startswith(".github") else name for name in WRITTEN]
+    assert f"written: {', '.join(written)}" in said["sluice adopt --write"]
     assert "raw_payments.cents  [seed]" in said["sluice lineage customers.lifetime_value"]
     assert "## Review:" in said["sluice review --base main"]
     assert (bakery.root / "target" / "catalog.html").stat().st_size > 50_000
