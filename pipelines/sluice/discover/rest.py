@@ -19,7 +19,7 @@ from sluice.discover.declared_tables import add_declared
 from sluice.discover.openapi import PLACEHOLDER, Api, Listing
 from sluice.discover.paging import find_page
 from sluice.discover.rest_login import find_login
-from sluice.discover.rest_tables import GENERIC, REFUSED, Endpoints
+from sluice.discover.rest_tables import GENERIC, REFUSED, Endpoints, plain_path
 from sluice.discover.trial_load import TrialLoads
 from sluice.errors import ConnectionError, UsageError
 from sluice.extract.rest import check
@@ -107,14 +107,13 @@ def _again(
             client.log_in(auth if isinstance(auth, dict) else None, base_url)
             api = Api(base_url, listings=[Listing(path) for path in _paths(limits)])
             api = api if api.listings else _documented(base_url, target.connection_name, client) or api
-            places = {
-                str(table.load.endpoint.get("path")).partition("?")[0].strip("/")
-                for table in target.declared.declared
-            }
-            api.listings = [new for new in _below(api, base_url) if new.path.strip("/") not in places]
+            places = {plain_path(table.load.endpoint["path"]) for table in target.declared.declared}
+            api.listings = [new for new in _below(api, base_url) if plain_path(new.path) not in places]
             api.base_url = base_url
             own = [declared["paginator"]] if isinstance(declared.get("paginator"), dict) else []
-            Endpoints(client, trials, con, limits, source, api, _known=own).add()
+            endpoints = Endpoints(client, trials, con, limits, source, api, _known=own)
+            endpoints.know(target.declared)
+            endpoints.add()
             for table in source.tables:
                 if own and table.load["endpoint"].get("paginator") == own[0]:
                     del table.load["endpoint"]["paginator"]

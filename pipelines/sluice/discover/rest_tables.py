@@ -11,6 +11,7 @@ import duckdb
 import requests
 
 from sluice.config.column_names import normalized
+from sluice.config.declaration import Source
 from sluice.discover.column_findings import columns_of, set_nullable, without_values
 from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Limits
 from sluice.discover.file_groups import table_name
@@ -61,6 +62,17 @@ class Endpoints:
     """Records by the path of the endpoint."""
     _names: dict[str, str] = field(default_factory=dict)
     """Tables by the path of the endpoint."""
+
+    def know(self, declared: Source[Any, Any]) -> None:
+        """Take declared tables, which are among the source's already, for parents of the endpoints below theirs."""
+        there = {table.name: table.relation for table in self.source.tables}
+        for table in declared.declared:
+            if relation := there.get(table.name):
+                path = plain_path(table.load.endpoint["path"])
+                rows = self.con.execute(f"select * from {relation} limit {PARENTS}")
+                names = [name for name, *_ in rows.description or ()]
+                self._records[path] = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+                self._names[path] = table.name
 
     def add(self) -> None:
         """Parents first, then the endpoints whose path has one placeholder."""
@@ -270,6 +282,11 @@ class Endpoints:
         counts = ", ".join(f"count({quoted(column.name)})" for column in table.columns)
         found = one_row(self.con, f"select {counts} from {table.relation}")
         return {c.name for c, count in zip(table.columns, found, strict=True) if not count}
+
+
+def plain_path(path: str) -> str:
+    """The path of an endpoint without parameters, by which endpoints are compared."""
+    return PLACEHOLDER.sub("{}", str(path).partition("?")[0].strip("/"))
 
 
 def _complete(table: DiscoveredTable, documented: Sequence[DiscoveredColumn], empty: Set[str]) -> None:

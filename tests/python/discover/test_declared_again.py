@@ -16,6 +16,7 @@ from sluice.discover.contract import Limits
 from sluice.discover.live import live_differences
 from sluice.discover.project_files import save_source
 from sluice.discover.run import discover, find_target, scratch_database
+from tests.python.discover.test_rest import shop as documented
 from tests.python.discover.test_streams import publish, state_of
 from tests.python.extract.rest.api import SECRET, Answer, Api, Request
 from tests.python.project import Project
@@ -142,6 +143,29 @@ def test_an_api_with_a_login_and_without_a_document(tmp_path: Path, api: Api) ->
     assert differences == [("new table", "crm.visits")]
     assert "path: api/visits" in patch
     assert "paginator" not in patch.replace("paginator: page", "")  # the source has it for all
+
+
+def test_an_api_with_a_document(tmp_path: Path, api: Api) -> None:
+    api.answer = documented
+    project = Project(tmp_path)
+    project.connect("desk", token=SECRET)
+    client = {"base_url": f"{api.url}/v1/", "auth": {"type": "bearer", "token": "${desk.token}"}}
+    orders = {
+        "primary_key": "id",
+        "endpoint": {
+            "path": "/orders",
+            "params": {"shop": "eu"},
+            "data_selector": "data",
+            "paginator": {"type": "page_number", "base_page": 1, "total_path": None},
+        },
+    }
+    columns: dict[str, str | None] = {"id": "bigint", "customer": "json", "updated_at": "timestamptz"}
+    project.declare("desk", {"kind": "rest", "client": client}, {"sold": orders}, {"sold": columns})
+    differences, patch = again(project, "desk")
+    assert differences == [("new column", "desk.sold.total"), ("new table", "desk.orders_lines")]
+    assert "resource: sold" in patch  # the declared table is the parent of its lines
+    assert live(project) == [("new column", "desk.sold.total", False)]
+    assert SECRET not in patch
 
 
 def test_a_wrong_password_is_said(tmp_path: Path, api: Api) -> None:
