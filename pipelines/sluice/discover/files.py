@@ -15,6 +15,7 @@ from sluice.config.connections import Connections
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
 from sluice.discover.declared_tables import add_declared
 from sluice.discover.dialects import opened
+from sluice.discover.differences import place_of
 from sluice.discover.file_groups import (
     FileGroup,
     ending,
@@ -66,7 +67,8 @@ def discover_files(
         is_local = "file" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,))
         budget = LOCAL_BYTES if is_local else REMOTE_BYTES
         looked = _Looked(store, base, listing, mirror, budget, limits, is_local=is_local)
-        looked.leave_out(path for table in declared for path in matches(table.load.path, looked.wanted))
+        whole = [table.load.path for table in declared if not (table.load.members or table.load.sheet)]
+        looked.leave_out(path for pattern in whole for path in matches(pattern, looked.wanted))
         source = DiscoveredSource(name, _portable(load, name, root), [], skipped=looked.left_out())
         if source.load["url"].startswith("${"):
             source.connection["folder"] = url
@@ -76,7 +78,11 @@ def discover_files(
             named = "; ".join(f"{path}: {why}" for path, why in list(source.skipped.items())[:5])
             raise UsageError(f"{target.address} has no file that a load reads. {named or 'It is empty'}")
         for group in looked.groups(trials, name, con):
-            source.tables += group.discovered()
+            new = group.discovered()
+            if target.declared:  # of an archive or a workbook, other tables may read other parts
+                known = {place_of(t.load, t.name, target.declared) for t in source.tables}
+                new = [t for t in new if place_of(t.load, t.name, target.declared) not in known]
+            source.tables += new
             source.skipped |= group.skipped
     source.tables = _distinct(source.tables)
     source.questions += _alike(source.tables)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from nats.js.api import RetentionPolicy, StreamConfig
@@ -79,6 +80,27 @@ def test_files(tmp_path: Path) -> None:
     differences, patch = again(project, "shop")
     assert differences == [("new type", "shop.every_sale.id")]
     assert live(project) == [("new type", "shop.every_sale.id", True)]
+
+
+def test_new_members_of_an_archive(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    (tmp_path / "in").mkdir()
+
+    def pack(**members: str) -> None:
+        with ZipFile(tmp_path / "in" / "export_2026.zip", "w") as archive:
+            for name, text in members.items():
+                archive.writestr(f"{name}.csv", text)
+
+    pack(one="k,v\n1,2\n", two="q,w,e\n1,2,3\n")
+    limits = Limits()
+    with scratch_database() as con:
+        found = discover(find_target("in", project.settings, name="drop"), project.settings, con, limits)
+        save_source(project.settings, found, con, limits)
+    assert again(project, "drop") == ([], "")
+    pack(one="k,v\n1,2\n", two="q,w,e\n1,2,3\n", three="z\n1\n")
+    differences, patch = again(project, "drop")
+    assert [what for what, _ in differences] == ["new table"]
+    assert "members: three.csv" in patch
 
 
 def logged_in(request: Request) -> Answer:
