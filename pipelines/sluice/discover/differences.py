@@ -44,12 +44,12 @@ def differences(
     source: Source[Any, Any], found: DiscoveredSource, limits: Limits, con: duckdb.DuckDBPyConnection
 ) -> list[Difference]:
     """What differs, table by table; values are looked at where `found` has rows in `con`."""
-    there = {place_of(table.load, table.name, source): table for table in found.tables}
+    there = {_place(table.load, table.name, source): table for table in found.tables}
     all_found: list[Difference] = []
     declared: set[str] = set()
     widens = found.keeps_types and source.kind == "database"
     for table in source.declared:
-        place = place_of(table.load.model_dump(exclude_defaults=True), table.name, source)
+        place = _place(table.load.model_dump(exclude_defaults=True), table.name, source)
         declared.add(place)
         if not is_wanted(table, place, limits):
             continue
@@ -65,7 +65,7 @@ def differences(
     return all_found
 
 
-def place_of(load: Mapping[str, Any], name: str, source: Source[Any, Any]) -> str:
+def _place(load: Mapping[str, Any], name: str, source: Source[Any, Any]) -> str:
     """Where a table is at its source."""
     if source.kind == "database":
         return str(load.get("table") or name).removeprefix("public.").removeprefix("main.")
@@ -167,10 +167,10 @@ def _is_number(kind: str) -> bool:
 
 def conflicts(source: Source[Any, Any], found: DiscoveredSource) -> Sequence[str]:
     """Tables, as `found` names them at the source, whose values decide whether they still fit what is declared."""
-    places = {place_of(t.load.model_dump(exclude_defaults=True), t.name, source): t for t in source.declared}
+    places = {_place(t.load.model_dump(exclude_defaults=True), t.name, source): t for t in source.declared}
     wanted = []
     for found_table in found.tables:
-        table = places.get(place_of(found_table.load, found_table.name, source))
+        table = places.get(_place(found_table.load, found_table.name, source))
         types = table.data_types if table else {}
         for column in found_table.columns:
             declared = types.get(table.raw_name(column.name)) if table else None

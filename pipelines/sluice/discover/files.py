@@ -12,10 +12,10 @@ from typing import IO, Any
 import duckdb
 
 from sluice.config.connections import Connections
+from sluice.config.declaration import FilesTable, Table
 from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
 from sluice.discover.declared_tables import add_declared
 from sluice.discover.dialects import opened
-from sluice.discover.differences import place_of
 from sluice.discover.file_groups import (
     FileGroup,
     ending,
@@ -67,7 +67,7 @@ def discover_files(
         is_local = "file" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,))
         budget = LOCAL_BYTES if is_local else REMOTE_BYTES
         looked = _Looked(store, base, listing, mirror, budget, limits, is_local=is_local)
-        whole = [table.load.path for table in declared if not (table.load.members or table.load.sheet)]
+        whole = [table.load.path for table in declared if not table.load.members]
         looked.leave_out(path for pattern in whole for path in matches(pattern, looked.wanted))
         source = DiscoveredSource(name, _portable(load, name, root), [], skipped=looked.left_out())
         if source.load["url"].startswith("${"):
@@ -79,14 +79,17 @@ def discover_files(
             raise UsageError(f"{target.address} has no file that a load reads. {named or 'It is empty'}")
         for group in looked.groups(trials, name, con):
             new = group.discovered()
-            if target.declared:  # of an archive or a workbook, other tables may read other parts
-                known = {place_of(t.load, t.name, target.declared) for t in source.tables}
-                new = [t for t in new if place_of(t.load, t.name, target.declared) not in known]
-            source.tables += new
+            source.tables += [table for table in new if not _is_read(table, declared)]
             source.skipped |= group.skipped
     source.tables = _distinct(source.tables)
     source.questions += _alike(source.tables)
     return source
+
+
+def _is_read(table: DiscoveredTable, declared: Iterable[Table[FilesTable]]) -> bool:
+    """Whether a declared table reads these members of an archive."""
+    members = str(table.load.get("members", ""))
+    return any(fnmatchcase(members, known.load.members) for known in declared if known.load.members)
 
 
 def _place(address: str, name: str, connections: Connections, root: Path) -> tuple[str, str | None]:
