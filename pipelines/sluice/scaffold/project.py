@@ -57,7 +57,10 @@ def new_project(
 
 def _template(without: tuple[str, ...]) -> dict[str, bytes]:
     """Contents by path within the project."""
-    files = {f.relative_to(TEMPLATE).as_posix(): f for f in sorted(TEMPLATE.rglob("*")) if f.is_file()}
+    found = (
+        f for f in sorted(TEMPLATE.rglob("*")) if f.is_file() and f.suffix != ".pyc"
+    )  # pip compiles modules
+    files = {f.relative_to(TEMPLATE).as_posix(): f for f in found}
     return {name: f.read_bytes() for name, f in files.items() if not name.startswith(without or ("\n",))}
 
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import py_compile
 import subprocess
 import sys
 import tomllib
@@ -20,7 +21,7 @@ from sluice import __version__
 from sluice.config.settings import load_settings
 from sluice.errors import SluiceError, UsageError
 from sluice.scaffold import wheels as wheel_module
-from sluice.scaffold.project import new_project
+from sluice.scaffold.project import TEMPLATE, new_project
 from tests.python.scaffold.conftest import LOCK
 
 
@@ -89,6 +90,7 @@ def test_its_files_say_whose_it_is_and_what_it_needs(acme: Path, wheels: Path) -
 
 
 def test_its_files_are_few(acme: Path, wheels: Path, tmp_path: Path) -> None:
+    py_compile.compile(str(TEMPLATE / "pipelines" / "example.py"))  # as pip does
     _, files = new_project(str(tmp_path / "few"), None, wheels)
     assert len(files) <= 25, "with the engine's wheel"
 

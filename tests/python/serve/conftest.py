@@ -100,7 +100,7 @@ def company(copied: Callable[[Path], Company], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def served(company: Company) -> Iterator[Served]:
-    server = Served(company, limits=Limits(memory_mb=256, seconds=3, queries=2))
+    server = Served(company, limits=Limits(memory_mb=256, seconds=6, queries=2))
     yield server
     server.close()
 

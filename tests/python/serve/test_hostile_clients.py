@@ -126,9 +126,9 @@ def test_a_statement_has_one_time_for_all_its_steps(served: Served, client: fl.F
     assert handle.startswith(b"/*")
     assert handle.endswith(b" ms*/select 1")
     started = time.monotonic()
-    with pytest.raises(fl.FlightTimedOutError, match="longer than 3 s"):
-        served.stream(f"/*2800 ms*/{SLOW}").read_all()
-    assert time.monotonic() - started < 1.5
+    with pytest.raises(fl.FlightTimedOutError, match="longer than 6 s"):
+        served.stream(f"/*5800 ms*/{SLOW}").read_all()
+    assert time.monotonic() - started < 4
     prepared = pack("CommandPreparedStatementQuery", prepared_statement_handle=b"/*999999 ms*/select 1")
     with pytest.raises(fl.FlightTimedOutError):
         client.get_flight_info(fl.FlightDescriptor.for_command(prepared), served.options())

@@ -108,10 +108,10 @@ def test_tools_find_the_tables(served: Served) -> None:
 
 def test_a_query_has_its_time(served: Served) -> None:
     started = time.monotonic()
-    with pytest.raises(adbc_driver_manager.Error, match="took longer than 3 s"):
+    with pytest.raises(adbc_driver_manager.Error, match="took longer than 6 s"):
         served.ask("select sum(a.range * b.range) from range(10000000) a, range(1000) b")
     assert time.monotonic() - started < 10
-    assert served.ledger[-1] == ("failed", "anna", "the query took longer than 3 s")
+    assert served.ledger[-1] == ("failed", "anna", "the query took longer than 6 s")
     assert served.ask("select 1", token=served.other) == [(1,)], "the server goes on"
 
 
@@ -153,7 +153,7 @@ def test_bombs_end_and_the_server_goes_on(bomb: str, served: Served) -> None:
         adbc_driver_manager.Error, match=r"(?i)out of memory|took longer|ended early|bad alloc"
     ):
         served.ask(BOMBS[bomb])
-    assert time.monotonic() - started < 60, "it may take 3 s"
+    assert time.monotonic() - started < 60, "it may take 6 s"
     assert server.memory_info().rss - before < 200_000_000, "memory of the query is not the server's"
     assert served.ledger[-1][0] == "failed"
     assert served.ask("select 1", token=served.other) == [(1,)], "the server goes on"
