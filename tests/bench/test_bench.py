@@ -55,7 +55,7 @@ def test_the_committed_page_has_every_case() -> None:
 @pytest.mark.full
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 def test_every_case_runs(case: type[Case], tmp_path: Path) -> None:
     """At a hundredth, once; `after` has compared the rows."""
     result = measure(case, tmp_path / case.name, 0.01, 1, stock=True, profile=True)

@@ -35,7 +35,7 @@ def test_the_table_lists_every_patch() -> None:
 @pytest.mark.parametrize(
     "patch", [p if p in QUICK else pytest.param(p, marks=pytest.mark.full) for p in sorted(EXPECTED)]
 )
-@pytest.mark.sample(16)
+@pytest.mark.sample(4)
 def test_a_review_says_what_it_must_and_nothing_else(bench: Bench, patch: str) -> None:
     expected = EXPECTED[patch]
     found = bench.review(patch)
@@ -48,7 +48,7 @@ def test_a_review_says_what_it_must_and_nothing_else(bench: Bench, patch: str) -
 @pytest.mark.full
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("patch", sorted(EXPECTED))
-@pytest.mark.sample(16)
+@pytest.mark.sample(5)
 def test_a_review_builds_what_a_build_of_everything_builds(bench: Bench, loaded: Loaded, patch: str) -> None:
     """Every model that differs between two whole builds is named with its rows, and no other is."""
     expected = EXPECTED[patch].get("data") or {"verdict": EXPECTED[patch]["verdict"]}

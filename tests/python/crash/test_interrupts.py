@@ -133,7 +133,7 @@ def good(project: Project) -> None:
         ),
     ],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_ctrl_c_ends_within_two_seconds(
     kind: Callable[..., object], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

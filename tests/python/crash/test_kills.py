@@ -35,7 +35,7 @@ from tests.python.project import Project
 
 KINDS = ("postgres", "mariadb", "sqlite", "files", "bucket", "rest", "nats", "kafka", "python")
 SEED = int(os.environ.get("SLUICE_CRASH_SEED") or 1)
-POINTS = int(os.environ.get("SLUICE_CRASH_POINTS") or 8)
+POINTS = int(os.environ.get("SLUICE_CRASH_POINTS") or 6)
 AT_ONCE = 2
 KILLED = -9
 
@@ -186,7 +186,7 @@ def rows_of_the_last_run(project: Project) -> int:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("changed", [False, True], ids=["first", "changes"])
 @pytest.mark.parametrize("case", KINDS, indirect=True)
-@pytest.mark.sample(6)
+@pytest.mark.sample(2)
 def test_killed_at_every_event(
     case: Case, changed: bool, drivers: SimpleQueue[Driver], tmp_path: Path
 ) -> None:
@@ -207,7 +207,7 @@ def test_killed_at_every_event(
 @pytest.mark.full
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", KINDS, indirect=True)
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_a_refresh_killed_at_every_event(case: Case, drivers: SimpleQueue[Driver], tmp_path: Path) -> None:
     """At any moment raw is what it was, or the new tables, all of them; their state goes with them."""
     walk = Walk(case, True, drivers, tmp_path, "--full-refresh")

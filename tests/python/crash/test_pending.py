@@ -55,7 +55,7 @@ def missing(files: list[Path]) -> None:
     indirect=["case"],
 )
 @pytest.mark.timeout(300)
-@pytest.mark.sample(12)
+@pytest.mark.sample(4)
 def test_a_poison_package_is_set_aside(
     case: Case,
     options: tuple[str, ...],

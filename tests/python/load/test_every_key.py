@@ -415,7 +415,7 @@ SOURCES = {
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", SOURCES)
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_raw_follows_each_key(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """Raw is as a fresh load has it, or as it was and the load says why; keys that are not marked are always named."""
     project = Project(tmp_path)

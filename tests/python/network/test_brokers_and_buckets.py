@@ -56,7 +56,7 @@ class Topic:
 @pytest.mark.parametrize(
     "what", ["reset", *(pytest.param(w, marks=pytest.mark.full) for w in BROKERS if w != "reset")]
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_a_broker_behind_a_network_that_breaks(
     what: str, kafka_bootstrap: str, broker: TcpProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_broker_behind_a_network_that_breaks(
 @pytest.mark.parametrize(
     "what", [w if w in BUCKETS_SAMPLE else pytest.param(w, marks=pytest.mark.full) for w in BUCKETS]
 )
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_a_bucket_behind_a_network_that_breaks(
     what: str, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,7 +211,7 @@ def assert_complete(project: Project, served: Served) -> None:
 @pytest.mark.parametrize(
     "what", ["reset", *(pytest.param(w, marks=pytest.mark.full) for w in ("close", "silence"))]
 )
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_a_connection_that_breaks_while_a_table_is_read(
     what: str, served: Served, proxy: TcpProxy, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +236,7 @@ def test_a_connection_that_breaks_while_a_table_is_read(
 
 @pytest.mark.full
 @pytest.mark.parametrize("what", ["refused", "mute"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 def test_a_server_that_cannot_be_reached(
     what: str, served: Served, proxy: TcpProxy, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -230,7 +230,7 @@ def cases(table: dict[str, Case]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", cases(PASSES))
-@pytest.mark.sample(9)
+@pytest.mark.sample(5)
 def test_what_a_load_gets_over(
     name: str, project: Project, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +240,7 @@ def test_what_a_load_gets_over(
 
 
 @pytest.mark.parametrize("name", cases(FAILS))
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 def test_what_a_load_does_not_get_over(
     name: str, project: Project, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

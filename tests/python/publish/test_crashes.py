@@ -296,7 +296,7 @@ def test_killed_here_and_there(operation: str, company: Company) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OF_FILES)
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_killed_all_over(operation: str, company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     company.fill(30)
     _begun(company, operation)

@@ -83,7 +83,7 @@ QUICK += ["new column", "new column with a cursor"]
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.full) for n in EDITS]
 )
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 def test_a_table_is_read_again_where_the_review_says_so(tmp_path: Path, name: str) -> None:
     edit = EDITS[name]
     database = tmp_path / "shop.db"
