@@ -6,6 +6,7 @@ sample) in one scratch DuckDB database. What is inferred from rows is inferred t
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -116,6 +117,20 @@ class DiscoveredTable:
     soft_delete: Proposal[str] | None = None
     questions: list[str] = field(default_factory=list)
     """What discovery could not determine; each becomes a comment that somebody has to answer."""
+
+
+def distinct_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
+    return next(choice for choice in (name, *numbered) if choice not in taken)
+
+
+def name_apart(tables: Iterable[DiscoveredTable]) -> None:
+    """Give tables of the same name a number each but the first."""
+    taken: set[str] = set()
+    for table in tables:
+        table.name = distinct_name(table.name, taken)
+        taken.add(table.name)
 
 
 @dataclass

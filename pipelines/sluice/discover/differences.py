@@ -11,7 +11,13 @@ import duckdb
 
 from sluice.config.data_types import duckdb_type
 from sluice.config.declaration import Source, Table
-from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.contract import (
+    DiscoveredColumn,
+    DiscoveredSource,
+    DiscoveredTable,
+    Limits,
+    distinct_name,
+)
 from sluice.engine import engine
 from sluice.sql import first_value, quoted
 
@@ -44,6 +50,7 @@ def differences(
     source: Source[Any, Any], found: DiscoveredSource, limits: Limits, con: duckdb.DuckDBPyConnection
 ) -> list[Difference]:
     """What differs, table by table; values are looked at where `found` has rows in `con`."""
+    take_declared_names(found, source)
     there = {_place(table.load, table.name, source): table for table in found.tables}
     all_found: list[Difference] = []
     declared: set[str] = set()
@@ -63,6 +70,28 @@ def differences(
             message = f"is new at the source: {len(new.columns)} columns{rows}"
             all_found.append(Difference("new table", f"{source.name}.{new.name}", message, source.line, new))
     return all_found
+
+
+def take_declared_names(found: DiscoveredSource, source: Source[Any, Any]) -> None:
+    """Name tables that are declared as their declaration does, and new ones as no other is named."""
+    declared = {_place(t.load.model_dump(exclude_defaults=True), t.name, source): t for t in source.declared}
+    taken = {table.name for table in source.declared}
+    renamed: dict[str, str] = {}
+    for table in found.tables:
+        known = declared.get(_place(table.load, table.name, source))
+        name = known.name if known else distinct_name(table.name, taken)
+        if not known:
+            taken.add(name)
+        if name != table.name and source.kind == "database":
+            renamed[table.name] = name
+            table.load.setdefault("table", table.name)
+        table.name = name
+    for table in found.tables:
+        table.foreign_keys = [(own, renamed.get(to, to), there) for own, to, there in table.foreign_keys]
+        for column in table.columns:
+            if column.references:
+                to, there = column.references
+                column.references = (renamed.get(to, to), there)
 
 
 def _place(load: Mapping[str, Any], name: str, source: Source[Any, Any]) -> str:

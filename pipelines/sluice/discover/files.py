@@ -13,7 +13,7 @@ import duckdb
 
 from sluice.config.connections import Connections
 from sluice.config.declaration import FilesTable, Table
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target, name_apart
 from sluice.discover.declared_tables import add_declared
 from sluice.discover.dialects import opened
 from sluice.discover.file_groups import (
@@ -81,7 +81,7 @@ def discover_files(
             new = group.discovered()
             source.tables += [table for table in new if not _is_read(table, declared)]
             source.skipped |= group.skipped
-    source.tables = _distinct(source.tables)
+    name_apart(source.tables)
     source.questions += _alike(source.tables)
     return source
 
@@ -313,17 +313,6 @@ def _first_line(path: Path) -> bytes:
     with opened(path) as source:
         beginning = source.read(HEADER_BYTES)
     return next((line for line in beginning.splitlines() if line.strip()), b"")
-
-
-def _distinct(tables: Sequence[DiscoveredTable]) -> list[DiscoveredTable]:
-    """Tables with names of their own."""
-    taken: set[str] = set()
-    for table in tables:
-        number, name = 2, table.name
-        while table.name in taken:
-            table.name, number = f"{name}_{number}", number + 1
-        taken.add(table.name)
-    return list(tables)
 
 
 def _alike(tables: Sequence[DiscoveredTable]) -> list[str]:

@@ -13,7 +13,13 @@ import requests
 from sluice.config.column_names import normalized
 from sluice.config.declaration import Source
 from sluice.discover.column_findings import columns_of, set_nullable, without_values
-from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Limits
+from sluice.discover.contract import (
+    DiscoveredColumn,
+    DiscoveredSource,
+    DiscoveredTable,
+    Limits,
+    distinct_name,
+)
 from sluice.discover.file_groups import table_name
 from sluice.discover.incremental import Incremental, find_incremental
 from sluice.discover.openapi import PLACEHOLDER, Api, Listing
@@ -104,11 +110,7 @@ class Endpoints:
         words = [part for part in parts if not PLACEHOLDER.search(part)]
         words = [word for word in words if word.lower() not in GENERIC] or words or ["records"]
         name = table_name(" ".join(words[-2:] if listing.placeholders else words[-1:]))
-        taken, number = {table.name for table in self.source.tables}, 2
-        unique = name
-        while unique in taken:
-            unique, number = f"{name}_{number}", number + 1
-        return unique
+        return distinct_name(name, {table.name for table in self.source.tables})
 
     def _add_root(self, listing: Listing, name: str) -> None:
         params = {n: p["default"] for n, p in listing.parameters.items() if p.get("required")}

@@ -166,11 +166,14 @@ def discover(
 
     Raises ConnectionError if the system cannot be reached.
     """
+    from sluice.discover.differences import take_declared_names
     from sluice.discover.incremental import only_with_key
     from sluice.discover.inference import infer
     from sluice.discover.raw_sources import sources_in_raw
 
     found = Discovery(look(target, settings, con, limits or Limits()), target)
+    if target.declared:
+        take_declared_names(found.source, target.declared)
     others = [other for other in sources_in_raw(settings, con) if other.name != target.name]
     found.relationships = infer(con, found.source, others)
     if target.kind == "rest" and not target.declared:

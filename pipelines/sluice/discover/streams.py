@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 from sluice.config.connections import Connections
 from sluice.config.declaration import Start, Table
 from sluice.discover.column_findings import columns_of, set_nullable, without_values
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target, distinct_name
 from sluice.discover.declared_tables import add_declared
 from sluice.discover.file_groups import table_name
 from sluice.discover.trial_load import Trial, TrialLoads, fill
@@ -69,7 +69,7 @@ def discover_stream(
         if target.declared:
             there = replace(target.declared, declared=tuple(t for t in declared if t.name in reader.known))
             add_declared(source, there, trials, con, limits, reader.read_declared)
-        for subjects in new:
+        for subjects in _named_apart(new, [table.name for table in declared]):
             if limits.tables and not any(Path(subjects.name).match(pattern) for pattern in limits.tables):
                 continue
             if table := _table(subjects, reader.read(subjects), trials, source):
@@ -378,19 +378,16 @@ def _grouped(
         messages = sum(n for subject, n in counts.items() if covers(pattern, subject))
         load = {"stream": stream, "subject": pattern}
         found.append(_Subjects(table_name(" ".join(words[-2:])), load, messages, _shared(group)))
-    return _distinct(found)
+    return found
 
 
-def _distinct(found: Sequence[_Subjects]) -> list[_Subjects]:
-    names: set[str] = set()
-    distinct = []
+def _named_apart(found: Iterable[_Subjects], declared: Iterable[str]) -> Iterator[_Subjects]:
+    """The subjects with names that none of the others and no declared table has."""
+    taken = set(declared)
     for subjects in found:
-        name, number = subjects.name, 2
-        while name in names:
-            name, number = f"{subjects.name}_{number}", number + 1
-        names.add(name)
-        distinct.append(replace(subjects, name=name))
-    return distinct
+        name = distinct_name(subjects.name, taken)
+        taken.add(name)
+        yield replace(subjects, name=name)
 
 
 def _shared(group: Sequence[str]) -> str:

@@ -103,6 +103,30 @@ def test_the_patch_adds_what_is_new_and_keeps_what_people_wrote(
     assert patch == "sources/shop.yml: nothing to add\n"
 
 
+def test_new_tables_get_names_that_no_declared_table_has(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`orders` reads purchases here; the system has orders of its own, which refer to them."""
+    file = project.settings.sources / "shop.yml"
+    file.write_text(FILE.split("  - name: customers")[0].replace(
+        "  - name: orders   # ours", "  - name: orders\n    config: {meta: {load: {table: purchases}}}"
+    ))  # fmt: skip
+    change(
+        project,
+        "alter table orders rename to purchases;"
+        "create table orders (id integer primary key, purchase_id smallint references purchases (order_id));"
+        "insert into purchases values (2, 'paid', 7, '2024-01-02'), (3, 'open', 9, '2024-01-03');"
+        "insert into orders values (7, 1), (8, 1), (9, 3)",
+    )
+    assert sluice(project, monkeypatch, "discover", "shop", "--write")[0] == Exit.OK
+    (source,) = load_sources(project.settings.sources)
+    tables = {table.name: table for table in source.declared}
+    assert list(tables) == ["orders", "customers", "orders_2", "refunds"]
+    assert (tables["orders"].load.table, tables["orders_2"].load.table) == ("purchases", "orders")
+    assert "References `orders.order_id`" in file.read_text().split("name: orders_2")[1]
+    assert sluice(project, monkeypatch, "discover", "shop")[1] == "sources/shop.yml: nothing to add\n"
+
+
 def test_write_applies_the_patch(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sluice(project, monkeypatch, "discover", "shop", "--write")[0] == Exit.OK
     assert {t.name for t in load_sources(project.settings.sources)[0].declared} == {

@@ -207,6 +207,10 @@ def test_streams(tmp_path: Path, nats_url: str) -> None:
     publish(nats_url, stream, [(subject, json.dumps(value).encode()) for subject, value in messages])
     others = StreamConfig(name="AGAIN_JOBS", subjects=["again_jobs"], retention=RetentionPolicy.WORK_QUEUE)
     publish(nats_url, others, [("again_jobs", b'{"id": 1}')])
+    for name in ("HEAT", "Heat"):  # names as of a declared table
+        publish(
+            nats_url, StreamConfig(name=name, subjects=[f"again_{name}"]), [(f"again_{name}", b'{"id": 1}')]
+        )
     load = {"stream": "AGAIN", "subject": "again.*.boiler", "consumer": "ours"}
     tables = {"heat": load, "jobs": {"stream": "AGAIN_JOBS"}, "lost": {"stream": "AGAIN_NOT"}}
     columns: dict[str, dict[str, str | None]] = {
@@ -224,10 +228,11 @@ def test_streams(tmp_path: Path, nats_url: str) -> None:
     publish(nats_url, stream, [("again.a.boiler", b'{"at": "2026-01-02T00:00:00Z", "celsius": 91.5, "bar": 2}'),
                                ("again.a.door", b'{"opened": true}')])  # fmt: skip
     differences, patch = again(project, "plant")
-    ours = [one for one in differences if one[1].startswith(("plant.heat", "plant.jobs", "plant.a_"))]
+    ours = [one for one in differences if one[1].startswith(("plant.heat.", "plant.jobs.", "plant.a_"))]
     assert ours == [("new column", "plant.heat.bar"), ("new table", "plant.a_door")]
     assert "{name: bar, data_type: bigint" in patch
     assert "subject: again.a.door" in patch
+    assert {"plant.heat_2", "plant.heat_3"} <= {place for what, place in differences if what == "new table"}
     assert state_of(nats_url, "AGAIN") == (4, 0)  # as many as before, and no consumer
     assert state_of(nats_url, "AGAIN_JOBS") == (1, 0)
 
@@ -236,7 +241,11 @@ def test_topics(tmp_path: Path, kafka_bootstrap: str) -> None:
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": kafka_bootstrap, "linger.ms": 1})
-    for topic, record in (("again.paid", {"id": 1, "by": "card"}), ("again.sent", {"id": 1})):
+    for topic, record in (
+        ("again.paid", {"id": 1, "by": "card"}),
+        ("again.sent", {"id": 1}),
+        ("paid", {"id": 2}),
+    ):
         producer.list_topics(topic, timeout=10)
         producer.produce(topic, json.dumps(record).encode())
     assert producer.flush(10) == 0
@@ -251,4 +260,5 @@ def test_topics(tmp_path: Path, kafka_bootstrap: str) -> None:
     differences, _ = again(project, "bus")
     assert differences[0] == ("new column", "bus.paid.by")
     assert ("new table", "bus.again_sent") in differences
+    assert ("new table", "bus.paid_2") in differences
     assert "bus.again_paid" not in {place for _, place in differences}
