@@ -151,6 +151,10 @@ class Case(ABC):
         """A function of limits.py in a process of its own."""
         return self._python("limit", "limits.py", function, folder, arguments)
 
+    def steps(self, function: str, **arguments: Any) -> Subject:
+        """The same for a function that also takes the steps of a load."""
+        return self._python("steps", "limits.py", function, "steps", arguments)
+
     def stock(self, function: str, note: str = "", **arguments: Any) -> Subject:
         """A function of stock.py in a process of its own."""
         return self._python("dlt", "stock.py", function, "stock", arguments, once=True, note=note)
@@ -241,7 +245,7 @@ def expect(what: str, got: Any, wanted: Any) -> None:
 
 def raw_file(subject: Subject) -> Path:
     """The database a subject has loaded into."""
-    if subject.name == "limit":
+    if subject.name in ("limit", "steps"):
         return subject.folder / "limit.duckdb"
     if subject.name == "dlt":
         return subject.folder / "stock" / "raw.duckdb"

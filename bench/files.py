@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import duckdb
 
-from bench.case import Case, Figures, Subject, Verdict, expect, over_limit, raw_file, rows_of
+from bench.case import Case, Figures, Subject, Verdict, at_most, expect, over_limit, raw_file, rows_of
 
 ORDERS = """
     select i as order_id, i * 7919 % 99991 as customer_id,
@@ -53,6 +53,7 @@ class _Files(Case):
     options: ClassVar[str] = ""
     """Of the COPY that writes it."""
     stock_reader: ClassVar[str]
+    has_stock: ClassVar[bool] = True
 
     def prepare(self) -> None:
         self.rows = self.count(self.full)
@@ -70,19 +71,24 @@ class _Files(Case):
     def types(self) -> Mapping[str, str]:
         return TYPES
 
+    def text(self) -> str:
+        """A copy of the file with every column as text; empty where no text is looked at."""
+        return ""
+
     def subjects(self) -> list[Subject]:
         load = {"kind": "files", "url": str(self.file.parent)}
         table = {"items": {"path": self.file.name, "format": self.ending}}
-        return [
-            self.limit("file", relation=self.relation()),
-            self.sluice(load, table, types=self.types()),
-            self.stock(
-                "file", folder=self.file.parent.as_uri(), glob=self.file.name, reader=self.stock_reader
-            ),
-        ]
+        found = [self.limit("file", relation=self.relation())]
+        if text := self.text():
+            found.append(self.steps("checked", path=self.file, text=text, types=self.types()))
+        found.append(self.sluice(load, table, types=self.types()))
+        if self.has_stock:
+            place = {"folder": self.file.parent.as_uri(), "glob": self.file.name}
+            found.append(self.stock("file", **place, reader=self.stock_reader))
+        return found
 
     def after(self, subject: Subject, turn: int) -> None:
-        schema = "main" if subject.name == "limit" else "bench"
+        schema = "main" if subject.name in ("limit", "steps") else "bench"
         expect(f"rows of {subject.name}", rows_of(raw_file(subject), f"{schema}.items"), self.rows)
 
     def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
@@ -103,6 +109,21 @@ class Csv(_Files):
 
     def relation(self) -> str:
         return f"read_csv('{self.file}', header = true, columns = {_columns(TYPES)})"
+
+    def text(self) -> str:
+        columns = _columns(dict.fromkeys(TYPES, "varchar"))
+        return f"read_csv('copied', header = true, auto_detect = false, quote = '', escape = '', columns = {columns})"
+
+
+class LargeCsv(Csv):
+    name = "csv-large"
+    work = "a CSV file of 5 million orders, first load"
+    target = "2 x the CPU of limit"
+    full = 5_000_000
+    has_stock = False
+
+    def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
+        return [at_most("CPU", figures["sluice"].cpu() / figures["limit"].cpu(), 2, "x limit")]
 
 
 class Parquet(_Files):
@@ -128,6 +149,10 @@ class JsonLines(_Files):
     def relation(self) -> str:
         return f"read_json('{self.file}', format = 'newline_delimited', columns = {_columns(TYPES)})"
 
+    def text(self) -> str:
+        columns = _columns(dict.fromkeys(TYPES, "varchar"))
+        return f"read_json('copied', format = 'newline_delimited', columns = {columns})"
+
 
 class Events(JsonLines):
     name = "events"
@@ -140,6 +165,9 @@ class Events(JsonLines):
         """As DuckDB would by itself: objects become structs."""
         return f"read_json('{self.file}', format = 'newline_delimited')"
 
+    def text(self) -> str:
+        return ""
+
     def types(self) -> Mapping[str, str]:
         return EVENT_TYPES
 
@@ -147,4 +175,4 @@ class Events(JsonLines):
         return [over_limit(figures, 2.0, 1.0)]
 
 
-CASES = (Csv, Parquet, JsonLines, Events)
+CASES = (Csv, LargeCsv, Parquet, JsonLines, Events)

@@ -47,6 +47,20 @@ def test_the_page_without_results_says_what_would_be_measured() -> None:
     assert all(f"| {case.name} | {case.work} | {case.target} |" in text for case in CASES)
 
 
+def test_cases_that_were_not_run_keep_their_part_of_the_page() -> None:
+    taken = {
+        "subjects": {},
+        "verdicts": [{"asked": "a", "came": "2 x", "met": True}],
+        "notes": [],
+        "at": "now",
+    }
+    taken["subjects"] = {"limit": {"runs": [{"wall": 1.0, "cpu": 1.0, "peak": 1}], "rows": 1}}
+    before = page({"csv": taken, "rest": taken}, CASES)
+    after = page({"csv": taken | {"at": "later"}}, CASES, before)
+    assert after == before.replace("measured now", "measured later", 1)
+    assert after != before
+
+
 def test_the_committed_page_has_every_case() -> None:
     text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert [case.name for case in CASES if case.work not in text] == [], "run: make bench"

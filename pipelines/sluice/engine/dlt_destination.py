@@ -61,17 +61,22 @@ class _LoadParquet(RunnableLoadJob):
             sql.execute_sql(f"create or replace table {name} as select {values} from {file}")
             return
         with sql.begin_transaction():
-            for hint in ("primary_key", "merge_key"):
-                if key := [self._escaped(c) for c in columns if columns[c].get(hint)]:
-                    # comparing rows is slow: the first part of a key narrows them down
-                    parts = [key[0], f"({', '.join(key)})"][: len(key)]
-                    same = " and ".join(f"{part} in (select {part} from {file})" for part in parts)
-                    if hint == "merge_key" and self._gone:
-                        same += f" and {FILE} not in ({listed(self._gone)})"
-                    sql.execute_sql(f"delete from {name} where {same}")
-            for statement in _deletions(self._gone, name, file):
-                sql.execute_sql(statement)
+            if sql.execute_sql(f"select 1 from {name} limit 1"):
+                self._delete_replaced(name, file, columns)
             sql.execute_sql(f"insert into {name} by name select * from {file}")
+
+    def _delete_replaced(self, name: str, file: str, columns: Mapping[str, Any]) -> None:
+        """Delete the rows of the table that those of the file replace."""
+        for hint in ("primary_key", "merge_key"):
+            if key := [self._escaped(c) for c in columns if columns[c].get(hint)]:
+                # comparing rows is slow: the first part of a key narrows them down
+                parts = [key[0], f"({', '.join(key)})"][: len(key)]
+                same = " and ".join(f"{part} in (select {part} from {file})" for part in parts)
+                if hint == "merge_key" and self._gone:
+                    same += f" and {FILE} not in ({listed(self._gone)})"
+                self._job_client.sql_client.execute_sql(f"delete from {name} where {same}")
+        for statement in _deletions(self._gone, name, file):
+            self._job_client.sql_client.execute_sql(statement)
 
     def _escaped(self, column: str) -> str:
         return self._job_client.sql_client.escape_column_name(column)

@@ -34,6 +34,8 @@ __all__ = [
 
 WRITER_MEMORY = "1500MB"
 """What DuckDB may hold while it loads; what needs more goes through its temporary folder."""
+RAW_STORAGE = "v1.4.0"
+"""The oldest DuckDB that can read raw. Texts take a third less CPU to write than in the format of older ones."""
 READER_MEMORY = "2GB"
 READER_THREADS = 2
 POLL_SECONDS = 0.2
@@ -77,7 +79,8 @@ def open_raw(file: Path, temp: Path, seconds: float) -> duckdb.DuckDBPyConnectio
         # DuckDB writes its headers one by one: killed in between it could not open the file again
         new = file.with_name(f".{file.name}.new")
         new.unlink(missing_ok=True)
-        duckdb.connect(str(new)).close()
+        with duckdb.connect(":memory:") as con:
+            con.execute(f"attach {literal(new)} as raw (storage_version '{RAW_STORAGE}')")
         new.replace(file)
     con = _once_free(
         lambda: duckdb.connect(str(file)),

@@ -44,7 +44,7 @@ from sluice.sql import literal, quoted
 
 UNMARKED = ("", "0", "f", "false", "n", "no")
 """Texts in the column that marks deleted rows that mean "not deleted"."""
-_ALTERED = "sluice: value would be altered"
+_ALTERED, _TYPED = "sluice: value would be altered", "sluice: value "
 
 
 class _AlteredValueError(Exception):
@@ -230,13 +230,15 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
     """
     known = dict(target.columns)
     selected = {}
-    for column in columns:
-        value = column.cast.value
-        if column.cast.keeps:
+    typed: dict[str, str] = {}
+    for place, column in enumerate(columns):
+        value, keeps = column.cast.value, column.cast.keeps
+        if keeps:
+            if value.startswith("try_cast("):  # DuckDB would cast for the condition and again for the value
+                name = typed.setdefault(value, quoted(f"{_TYPED}{place}"))
+                value, keeps = name, keeps.replace(value, name)
             source = quoted(column.source)
-            value = (
-                f"case when {source} is null or {column.cast.keeps} then {value} else error('{_ALTERED}') end"
-            )
+            value = f"case when {source} is null or {keeps} then {value} else error('{_ALTERED}') end"
         selected[column.name] = f"{value} as {quoted(column.name)}"
     if target.table.load.soft_delete:
         selected[DELETED_AT] = f"{_marked(target, columns)} as {DELETED_AT}"
@@ -250,7 +252,9 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
     }
     # in raw's order: dlt rewrites a file whose columns are ordered otherwise
     ordered = sorted(selected, key=lambda name: list(known).index(name) if name in known else len(known))
-    select = f"select {', '.join(selected[n] for n in ordered)} from ({rows.relation})"
+    values = "".join(f", {value} as {name}" for value, name in typed.items())
+    relation = f"select *{values} from ({rows.relation})" if typed else rows.relation
+    select = f"select {', '.join(selected[n] for n in ordered)} from ({relation})"
     try:
         written = copy_to(rows.con or target.con, select, file)
     except duckdb.InvalidInputException as error:

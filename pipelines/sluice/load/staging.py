@@ -17,8 +17,8 @@ from sluice.engine.raw import address
 from sluice.extract.contract import ExtractContext
 from sluice.sql import first_value, literal
 
-FEW_ROWS = 2048
-"""Rows per group in a file, if larger groups take too much memory."""
+GROUP_ROWS, FEW_ROWS = 20_480, 2048
+"""Rows per group in a file, which stay in the processor's cache; and if those take too much memory."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,12 @@ def read_parquet(file: Path) -> str:
 def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:
     """Write a SELECT to a Parquet file; returns its rows."""
     # the second version's encodings of numbers and texts are written and read faster, and take half the space
-    written = f"copy ({select}) to {literal(file)} (format parquet, parquet_version v2"
+    written = f"copy ({select}) to {literal(file)} (format parquet, parquet_version v2, row_group_size"
     try:
-        row = con.execute(f"{written})").fetchone()
+        row = con.execute(f"{written} {GROUP_ROWS})").fetchone()
     except duckdb.OutOfMemoryException:  # a group of very wide rows is held in memory as a whole
         end_transaction(con)
-        row = con.execute(f"{written}, row_group_size {FEW_ROWS})").fetchone()
+        row = con.execute(f"{written} {FEW_ROWS})").fetchone()
     return int(row[0]) if row else 0
 
 

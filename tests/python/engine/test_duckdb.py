@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from sluice.engine import engine
+from sluice.engine.duckdb import RAW_STORAGE
 from sluice.errors import LockedError, SluiceError
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
@@ -54,6 +55,14 @@ def test_a_reader_waits_for_a_writer(file: Path, tmp_path: Path) -> None:
             assert con.execute("select n, current_setting('TimeZone') from d.t").fetchall() == [(1, "UTC")]
             with pytest.raises(duckdb.Error, match="read-only"):
                 con.execute("insert into d.t values (2)")
+
+
+def test_raw_is_made_in_the_format_that_is_cheap_to_write(tmp_path: Path) -> None:
+    con = engine().open_raw(tmp_path / "raw.duckdb", tmp_path / "temp", 1)
+    tags = con.execute("select tags from duckdb_databases() where database_name = 'raw'").fetchone()
+    con.close()
+    assert tags
+    assert tags[0]["storage_version"].startswith(RAW_STORAGE)
 
 
 def test_other_errors_are_not_waited_for(tmp_path: Path) -> None:
