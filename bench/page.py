@@ -93,8 +93,9 @@ def page(results: Mapping[str, Results], cases: Sequence[type[Case]], before: st
     for case in cases:
         if (result := results.get(case.name)) and "skipped" not in result:
             parts += _case(case, result)
-        elif kept := re.search(rf"^## {case.name}\n.*?(?=\n## |\Z)", before, re.DOTALL | re.MULTILINE):
-            parts.append(f"\n{kept[0].rstrip()}")
+        elif case.name not in results:
+            section = re.compile(rf"^## {case.name}\n.*?(?=\n## |\Z)", re.DOTALL | re.MULTILINE)
+            parts += [f"\n{kept.rstrip()}" for kept in section.findall(before)]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -6,7 +6,7 @@ sample) in one scratch DuckDB database. What is inferred from rows is inferred t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -125,12 +125,13 @@ def distinct_name(name: str, taken: Collection[str]) -> str:
     return next(choice for choice in (name, *numbered) if choice not in taken)
 
 
-def name_apart(tables: Iterable[DiscoveredTable]) -> None:
-    """Give tables of the same name a number each but the first."""
-    taken: set[str] = set()
-    for table in tables:
-        table.name = distinct_name(table.name, taken)
-        taken.add(table.name)
+def distinct_names(names: Iterable[str], taken: Iterable[str] = ()) -> Iterator[str]:
+    """The names, those that are taken or came before with a number behind them."""
+    known = set(taken)
+    for name in names:
+        own = distinct_name(name, known)
+        known.add(own)
+        yield own
 
 
 @dataclass

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sluice.config.checks import RESERVED
 from sluice.config.column_names import normalized
 from sluice.config.yaml_file import IDENTIFIER
-from sluice.discover.contract import DiscoveredColumn, DiscoveredTable, Proposal
+from sluice.discover.contract import DiscoveredColumn, DiscoveredTable, Proposal, distinct_name
 from sluice.discover.database_catalog import CatalogTable, Place
 
 
@@ -48,9 +48,8 @@ def table_names(catalog: Sequence[CatalogTable], default: str) -> dict[Place, st
     for (schema, own), name in plain.items():
         keeps = times[name] == 1 or schema in ("", default)
         wanted = name if keeps else _identifier(f"{schema}_{own}")
-        choices = [wanted, *(f"{wanted}_{n}" for n in range(2, len(plain) + 2))]
         taken = {*names.values(), *(other for other in plain.values() if other != name)}
-        names[schema, own] = next(choice for choice in choices if choice not in taken)
+        names[schema, own] = distinct_name(wanted, taken)
     return names
 
 

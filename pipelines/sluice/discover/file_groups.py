@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from fsspec.utils import glob_translate
 
 from sluice.config.column_names import normalized
+from sluice.discover.contract import distinct_name
 
 FORMATS = {
     **dict.fromkeys(("csv", "tsv", "psv", "tab"), "csv"),
@@ -242,8 +243,8 @@ def _named(groups: Sequence[FileGroup]) -> list[FileGroup]:
         folder = PurePosixPath(group.path).parent.name
         tried = [group.name, f"{group.name}_{group.format}"]
         tried += [table_name(f"{folder} {group.name}")] if folder and "*" not in folder else []
-        tried += [f"{group.name}_{number}" for number in range(2, len(groups) + 2)]
-        name = next(name for name in tried if name not in taken)
+        free = (name for name in tried if name not in taken)
+        name = next(free, None) or distinct_name(group.name, taken)
         taken.add(name)
         named.append(replace(group, name=name))
     return sorted(named, key=lambda group: group.name)

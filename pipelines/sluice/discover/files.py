@@ -13,7 +13,7 @@ import duckdb
 
 from sluice.config.connections import Connections
 from sluice.config.declaration import FilesTable, Table
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target, name_apart
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target, distinct_names
 from sluice.discover.declared_tables import add_declared
 from sluice.discover.dialects import opened
 from sluice.discover.file_groups import (
@@ -81,7 +81,9 @@ def discover_files(
             new = group.discovered()
             source.tables += [table for table in new if not _is_read(table, declared)]
             source.skipped |= group.skipped
-    name_apart(source.tables)
+    names = distinct_names([table.name for table in source.tables])
+    for table, own in zip(source.tables, names, strict=True):
+        table.name = own
     source.questions += _alike(source.tables)
     return source
 

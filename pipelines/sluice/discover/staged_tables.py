@@ -14,7 +14,7 @@ from sluice.config.column_names import FILE, LINE, OFFSET, PARTITION, SEQUENCE, 
 from sluice.config.data_types import duckdb_type
 from sluice.config.declaration import Column, Source, Table
 from sluice.config.yaml_file import Lines, dig, read_yaml
-from sluice.discover.contract import DiscoveredTable
+from sluice.discover.contract import DiscoveredTable, distinct_name
 from sluice.discover.staged_names import entity, is_identifier, kind, staged, words
 from sluice.sql import first_value, quoted
 
@@ -276,8 +276,8 @@ def _in_group(column: StagedColumn, key: Sequence[str]) -> StagedColumn:
 
 def _free(name: str, taken: Collection[str], spare: str = "") -> str:
     """The name; where it is taken, the spare one if there is one, or the name with a number."""
-    choices = (name, *([spare] if spare else []), *(f"{name}_{n}" for n in range(2, len(taken) + 3)))
-    return next(choice for choice in choices if choice not in taken)
+    is_spared = spare and name in taken and spare not in taken
+    return spare if is_spared else distinct_name(name, taken)
 
 
 def _description(entry: Column | None, raw: str) -> str:

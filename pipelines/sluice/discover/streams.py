@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 from sluice.config.connections import Connections
 from sluice.config.declaration import Start, Table
 from sluice.discover.column_findings import columns_of, set_nullable, without_values
-from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target, distinct_name
+from sluice.discover.contract import DiscoveredSource, DiscoveredTable, Limits, Target, distinct_names
 from sluice.discover.declared_tables import add_declared
 from sluice.discover.file_groups import table_name
 from sluice.discover.trial_load import Trial, TrialLoads, fill
@@ -69,7 +69,8 @@ def discover_stream(
         if target.declared:
             there = replace(target.declared, declared=tuple(t for t in declared if t.name in reader.known))
             add_declared(source, there, trials, con, limits, reader.read_declared)
-        for subjects in _named_apart(new, [table.name for table in declared]):
+        names = distinct_names([found.name for found in new], (table.name for table in declared))
+        for subjects in (replace(found, name=own) for found, own in zip(new, names, strict=True)):
             if limits.tables and not any(Path(subjects.name).match(pattern) for pattern in limits.tables):
                 continue
             if table := _table(subjects, reader.read(subjects), trials, source):
@@ -379,15 +380,6 @@ def _grouped(
         load = {"stream": stream, "subject": pattern}
         found.append(_Subjects(table_name(" ".join(words[-2:])), load, messages, _shared(group)))
     return found
-
-
-def _named_apart(found: Iterable[_Subjects], declared: Iterable[str]) -> Iterator[_Subjects]:
-    """The subjects with names that none of the others and no declared table has."""
-    taken = set(declared)
-    for subjects in found:
-        name = distinct_name(subjects.name, taken)
-        taken.add(name)
-        yield replace(subjects, name=name)
 
 
 def _shared(group: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from sluice.config.column_names import RECORD, TECHNICAL, normalized
 from sluice.config.connections import Connections
 from sluice.config.declaration import KINDS, Column, Source, Table, table_model
-from sluice.discover.contract import DiscoveredTable, Limits
+from sluice.discover.contract import DiscoveredTable, Limits, distinct_name
 from sluice.errors import SluiceError
 from sluice.extract import extractor
 from sluice.extract.contract import ExtractContext, Failed, JsonRecords, TypedRows
@@ -210,10 +210,7 @@ def fill(
             "select table_name from duckdb_tables() where schema_name = ?", [source]
         ).fetchall()
     }
-    name = next(
-        name for n in range(len(taken) + 1) if (name := f"{table.name}{f'_{n}' if n else ''}") not in taken
-    )
-    relation = f"{quoted(source)}.{quoted(name)}"
+    relation = f"{quoted(source)}.{quoted(distinct_name(table.name, taken))}"
     selected = ", ".join(
         f"{quoted(raw)} as {quoted(column.name)}"
         for column in table.columns
