@@ -20,7 +20,7 @@ ENGINE = ROOT / "pipelines" / "sluice"
 MODULES = sorted(ENGINE.rglob("*.py"))
 ROOMS = (
     *("errors", "sql", "system", "config", "engine", "runs", "dbt", "lineage", "privacy", "extract", "load"),
-    *("publish", "catalog", "serve", "conventions", "review", "workflow", "discover", "scaffold"),
+    *("publish", "catalog", "serve", "conventions", "review", "build", "workflow", "discover", "scaffold"),
     *("upgrade", "cli"),
 )
 """A room may import itself and those before it."""

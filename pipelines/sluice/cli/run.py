@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sluice.build.state import read_decisions
 from sluice.cli.load import print_loads, sources_to_load, with_mistakes
 from sluice.cli.output import err, out, project, shown
 from sluice.cli.publish import print_published
 from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import Settings
+from sluice.dbt.run_results import REUSED
 from sluice.errors import Exit, SluiceError
 from sluice.system import lower_priority
 
 if TYPE_CHECKING:
     from sluice.cli.progress import LoadProgress
     from sluice.config.declaration import Source
+    from sluice.dbt.run_results import BuildResult
     from sluice.workflow.run import RunResult
 
 
@@ -56,15 +59,39 @@ def run(
     raise typer.Exit(with_mistakes(result.exit, all_sound))
 
 
-def build(context: typer.Context) -> None:
-    """Run `dbt build` with the arguments given."""
+def build(
+    context: typer.Context,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each model and test was built, or was not.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build all, whether or not it has changed.")] = False,
+) -> None:
+    """Build and test what has changed; further arguments are those of `dbt build`."""
     from sluice.workflow.build import build as build_all
 
     lower_priority()
     settings = project()
     say_other_engine(settings)
-    code, _ = build_all(settings, context.args)
+    code, built = build_all(settings, context.args, is_forced=force)
+    left = built.models[REUSED] + built.tests[REUSED]
+    if left and not explain:
+        out.print(
+            f"{left} models and tests are left as they are, for nothing they depend on has changed; --explain lists all"
+        )
+    if explain:
+        _print_decisions(settings, built)
     raise typer.Exit(Exit.FAILED if code else Exit.OK)
+
+
+def _print_decisions(settings: Settings, built: BuildResult) -> None:
+    if set(built.models) | set(built.tests) <= {REUSED}:
+        out.print("Nothing was built: the project, raw and the warehouse are as the last build left them")
+        return
+    for node, reason in sorted(read_decisions(settings).items()):
+        out.print(
+            f"{'built' if reason else 'left':5}  {node}: {reason or 'nothing it depends on has changed'}",
+            markup=False,
+        )
 
 
 @contextmanager

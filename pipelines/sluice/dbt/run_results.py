@@ -26,6 +26,9 @@ PROCESS = ("SLUICE_PROCESS", f"{os.getpid()}-{time.time_ns()}")
 """Such a variable: it tells the results of this process's dbt from those of another's."""
 BUILDING = {"build", "run", "test", "seed", "snapshot", "retry"}
 """dbt commands whose results say something of the warehouse."""
+KEPT = "build_results.json"
+REUSED = "reused"
+"""dbt's word for what a build has left as it is."""
 FAILED = {"fail", "error", "runtime error"}
 """dbt's words for what failed: a test, a model, and a node dbt could not run."""
 COMPILED = {"model", "snapshot", "test"}
@@ -104,7 +107,7 @@ def build_result(code: int, run: Json | None) -> BuildResult:
 
 def merge(settings: Settings, run: Json | None = None) -> dict[str, Outcome]:
     """Add results (default: the last dbt command's) to those kept; returns all of them by unique id."""
-    kept_file = settings.home / "build_results.json"
+    kept_file = settings.home / KEPT
     kept = _kept(kept_file)
     results = run or read(settings)
     if results and results["args"].get("which") in BUILDING:
@@ -150,6 +153,9 @@ def _add(nodes: dict[str, Any], result: Any, generated: str) -> None:
     ended = ran[0]["completed_at"] if ran else generated
     # what was skipped after a failure is still the table that other SQL made
     before = nodes.get(key, {})
+    if result["status"] == REUSED:
+        _confirm(nodes, key, result, ended)
+        return
     compiled = result.get("compiled_code") or before.get("compiled")
     is_same = not before or compiled == before.get("compiled")
     nodes[key] = {
@@ -160,6 +166,21 @@ def _add(nodes: dict[str, Any], result: Any, generated: str) -> None:
         "started_at": (ran[0].get("started_at") if ran else None) or ended,
         "changed_at": before.get("changed_at", "") if is_same else ended,
         "compiled": compiled if key.split(".")[0] in COMPILED else None,
+    }
+
+
+def _confirm(nodes: dict[str, Any], key: str, result: Any, at: str) -> None:
+    """What still holds, holds since now: tables that it was compared with may have been built again."""
+    is_table = key.split(".")[0] not in ("test", "unit_test")
+    nodes[key] = {
+        "changed_at": "",
+        **nodes.get(key, {}),
+        "status": "success" if is_table else "pass",
+        "message": "",
+        "failures": 0,
+        "started_at": at,
+        "completed_at": at,
+        "compiled": result.get("compiled_code") if key.split(".")[0] in COMPILED else None,
     }
 
 

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
+from typing import IO, Protocol
 
 from sluice.config.environments import refuse_foreign_files
 from sluice.config.profile import TARGET
@@ -56,42 +57,78 @@ def dbt(
         return done.returncode
 
 
-@contextmanager
-def dbt_session(settings: Settings) -> Iterator[Dbt]:
-    """A dbt that parses the project while something else works; yields what runs a command in it, as `dbt` does."""
-    answers, answer = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sluice.dbt.session", str(answer)],
-        cwd=settings.root,
-        env=_environment(settings),
-        stdin=subprocess.PIPE,
-        pass_fds=[answer],
-        text=True,
-    )
-    os.close(answer)
+class Session:
+    """A dbt in a process of its own that parses the project as soon as it is started, and then waits for commands."""
 
-    def run(arguments: Sequence[str], then: Callable[[], None] = _nothing) -> int:
-        assert process.stdin is not None
-        with _locked(settings, arguments[0]):
+    def __init__(self, settings: Settings, module: str, *, is_quiet: bool) -> None:
+        self._settings, self._module, self._is_quiet = settings, module, is_quiet
+        self._lock = Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._replies: IO[str] | None = None
+
+    def start(self) -> None:
+        """Start the process, if it is not running."""
+        with self._lock:
+            if self._process:
+                return
+            answers, answer = os.pipe()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self._module, str(answer)],
+                cwd=self._settings.root,
+                env=_environment(self._settings),
+                stdin=subprocess.PIPE,
+                pass_fds=[answer],
+                text=True,
+            )
+            os.close(answer)
+            self._replies = os.fdopen(answers, encoding="ascii")
+
+    def __call__(self, arguments: Sequence[str], then: Callable[[], None] = _nothing) -> int:
+        """As `dbt`; the first argument without a dash is the command."""
+        self.start()
+        assert self._process
+        assert self._process.stdin
+        assert self._replies
+        with _locked(self._settings, next(one for one in arguments if not one.startswith("-"))):
             with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(["--quiet", *arguments]) + "\n")
-                process.stdin.flush()
-            code = replies.readline()
+                quiet = ["--quiet"] * self._is_quiet
+                self._process.stdin.write(json.dumps([*quiet, *arguments]) + "\n")
+                self._process.stdin.flush()
+            code = self._replies.readline()
             then()
         return int(code) if code else 2  # it ended, and has reported why
 
-    try:
-        with os.fdopen(answers, encoding="ascii") as replies:
-            yield run
-    finally:
-        assert process.stdin is not None
+    def close(self) -> None:
+        """End the process; its locks on the databases end with it."""
+        if not self._process:
+            return
+        assert self._process.stdin
         with suppress(BrokenPipeError):
-            process.stdin.close()
-        try:  # its locks on the databases end with it
-            process.wait(timeout=10)
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
+        if self._replies:
+            self._replies.close()
+
+
+@contextmanager
+def dbt_session(
+    settings: Settings, module: str = "sluice.dbt.session", *, is_quiet: bool = True, is_early: bool = True
+) -> Iterator[Session]:
+    """A dbt that parses the project while something else works.
+
+    module: what serves the commands. is_early: start it now, not with the first command.
+    """
+    session = Session(settings, module, is_quiet=is_quiet)
+    try:
+        if is_early:
+            session.start()
+        yield session
+    finally:
+        session.close()
 
 
 @contextmanager

@@ -10,10 +10,14 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+
+Around = Callable[[list[str]], AbstractContextManager[list[str]]]
 
 
 def _code(result: dbtRunnerResult) -> int:
@@ -31,18 +35,23 @@ def _release() -> None:
     gc.collect()
 
 
-def main() -> None:
-    """Parse, then serve until the input ends."""
+def serve(answer: int, around: Around = nullcontext) -> None:
+    """Parse, then run commands and answer on the file descriptor until the input ends.
+
+    around: a context around each command, from before dbt opens a database until it has closed all; it gets the
+    arguments and gives those for dbt.
+    """
     # without JSON: another command may be reading what its own dbt wrote;
     # a mistake in the project is not reported here: the first command finds it again and reports it
     parsed = dbtRunner().invoke(["--quiet", "--log-level", "none", "--no-write-json", "parse"])
-    with os.fdopen(int(sys.argv[1]), "w") as answers:
+    with os.fdopen(answer, "w") as answers:
         for line in sys.stdin:
             runner = dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # type: ignore[arg-type]
-            code = _code(runner.invoke(json.loads(line)))
-            _release()
+            with around(json.loads(line)) as arguments:
+                code = _code(runner.invoke(arguments))
+                _release()
             print(code, file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

@@ -322,11 +322,13 @@ class SourceLoad:
             and table.load.marks_deleted()
             and not self.results[table.name].error
         ):
+            self.results[table.name].is_altered = True
             with self.context.con.cursor() as con:  # an extractor's open transaction may not see it yet
                 con.execute(f"alter table {address(table)} add column if not exists {DELETED_AT} timestamptz")
 
     def _tidy(self, table: Table[Any], gone: Mapping[str, Sequence[str]], settled: Sequence[str]) -> None:
         """Delete, once a load is committed, rows of emptied files and settled ones of the quarantine; repeatable."""
+        self.results[table.name].is_altered = True
         for column, values in gone.items():
             if self.context.raw.columns(table):
                 self._delete(address(table), column, values)

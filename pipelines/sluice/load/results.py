@@ -43,6 +43,8 @@ class TableResult:
     new_columns: tuple[str, ...] = ()
     lost_columns: tuple[str, ...] = ()
     package: str | None = None
+    is_altered: bool = False
+    """Raw's table was changed beside the load package: rows of files that are gone, a column."""
     cursor: tuple[str | None, str | None] = (None, None)
     error: str | None = None
     is_unconnected: bool = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,14 +20,17 @@ from sluice.config.declaration import Source
 from sluice.config.settings import Settings, keep_private
 from sluice.engine import engine
 from sluice.engine.locks import locked
-from sluice.engine.raw import with_raw_columns
+from sluice.engine.raw import QUARANTINE, with_raw_columns
+from sluice.engine.raw_versions import RawVersions
 from sluice.extract import extractor
 from sluice.extract.contract import LoadOptions
 from sluice.load.read_ahead import SourceReader
 from sluice.load.results import ProgressListener, SourceResult, TableResult
 from sluice.load.startup import importing, prepare_dlt
+from sluice.runs.raw_copy import SCHEMA as RUNS_SCHEMA
 from sluice.runs.raw_copy import copy_to_raw
 from sluice.runs.store import LoadRecord, RunStore
+from sluice.sql import quoted
 
 BREAKING_OFF_SECONDS = 0.6
 """How long to wait for interrupted loads to end; one that waits for a network may take longer."""
@@ -51,7 +54,10 @@ def load(
     with locked(settings.home, "sluice load", settings.lock_seconds):
         keep_private(settings)
         shutil.rmtree(settings.landing, ignore_errors=True)
+        versions = RawVersions(settings.raw)
         con = engine().open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
+        packages = _packages(con, sources)
+        left = {source.name for source in sources if _has_packages(settings, source)}
         began = datetime.now(UTC)
         readers = [
             SourceReader(
@@ -82,9 +88,52 @@ def load(
             raise
         pool.shutdown()
         copy_to_raw(con, ledger, settings.landing)
+        new = {name: ids - packages[name] for name, ids in _packages(con, sources).items()}
+        changed = list(_changed(results, sources, new, left))
         con.close()
+        # a run that has brought nothing is no news to the models of runs and loads: nothing would ever be unchanged
+        versions.keep([*changed, (RUNS_SCHEMA, "")] if changed else (), run_id)
         shutil.rmtree(settings.landing, ignore_errors=True)
     return sorted(results, key=lambda result: result.source)
+
+
+def _packages(con: duckdb.DuckDBPyConnection, sources: Sequence[Source[Any, Any]]) -> dict[str, set[str]]:
+    """The load packages that raw has of each source."""
+    found = {}
+    for source in sources:
+        kept = f"{quoted(source.schema)}._dlt_loads"
+        try:
+            found[source.name] = {row[0] for row in con.execute(f"select load_id from {kept}").fetchall()}
+        except duckdb.CatalogException:
+            found[source.name] = set()
+    return found
+
+
+def _has_packages(settings: Settings, source: Source[Any, Any]) -> bool:
+    """Whether an earlier load has left packages, which this one finishes or takes back."""
+    folder = settings.home / "pipelines" / source.name
+    return any(any(folder.glob(f"{place}/*")) for place in ("normalize/extracted", "load/normalized"))
+
+
+def _changed(
+    results: Sequence[SourceResult],
+    sources: Sequence[Source[Any, Any]],
+    packages: Mapping[str, set[str]],
+    left: Collection[str],
+) -> Iterator[tuple[str, str]]:
+    """Schema and name of the tables that may have changed; without a name, all of the schema.
+
+    packages: those that raw has got. left: sources with packages of an earlier load, which may hold any table.
+    """
+    schemas = {source.name: source.schema for source in sources}
+    for result in results:
+        schema = schemas[result.source]
+        if result.source in left or packages[result.source] - {table.package for table in result.tables}:
+            yield schema, ""
+        for table in result.tables:
+            if result.error or table.is_altered or table.status != "unchanged":
+                yield schema, table.table
+                yield schema, f"{table.table}{QUARANTINE}"
 
 
 def _import_dlt(sources: Sequence[Source[Any, Any]]) -> Any:

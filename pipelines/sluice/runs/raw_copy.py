@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from sluice.runs.store import RunStore
 from sluice.sql import listed, literal
 
+SCHEMA = "sluice"
 TABLES = ("runs", "loads")
 
 

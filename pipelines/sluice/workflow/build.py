@@ -5,18 +5,21 @@ dbt keeps its last run only. Failing rows are masked before they are recorded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import duckdb
 
+from sluice.build.state import BUILDING, FORCE, ONLY_CHANGED, BuildState
+from sluice.build.unchanged import unchanged
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
 from sluice.dbt.deferral import keep_state, with_state
 from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.dbt.run_results import BuildResult
-from sluice.dbt.runner import Dbt, compiled_manifest, dbt
+from sluice.dbt.runner import Dbt, compiled_manifest, dbt_session
 from sluice.engine.warehouse import count_rows, open_warehouse
 from sluice.errors import LockedError
 from sluice.lineage.warehouse_graph import warehouse_graph
@@ -35,26 +38,44 @@ def build(
     settings: Settings,
     arguments: Sequence[str],
     run: Dbt | None = None,
+    *,
+    is_forced: bool = False,
 ) -> tuple[int, BuildResult]:
-    """Run `dbt build` with `arguments` and record what it found; returns dbt's exit code, and what this build made.
+    """Run `dbt build` with `arguments`, of all that has changed, and record what it found.
 
-    run: a session's dbt; without one, dbt runs in a process of its own. Raises LockedError as `dbt` does,
-    UsageError as `with_state` does, and VersionError before anything is built.
+    Returns dbt's exit code, and what this build made. run: a session's dbt, of the module BUILDING. is_forced: build
+    all that is selected. Raises LockedError as `dbt` does, UsageError as `with_state` does, and VersionError before
+    anything is built.
     """
     refuse_other_store(settings.ledger)
+    if not arguments and not is_forced and (left := unchanged(settings)):
+        return 0, left_as_it_is(left)
+    if run is None:
+        with dbt_session(settings, BUILDING, is_quiet=False) as session:
+            return build(settings, arguments, session, is_forced=is_forced)
     own: list[run_results.Json | None] = []
 
     def keep() -> None:
         own.append(run_results.read_own(settings))
 
-    command = ["build", *with_state(settings, arguments)]
+    command = [ONLY_CHANGED, *[FORCE] * is_forced, "build", *with_state(settings, arguments)]
     run_results.merge(settings)  # of a plain dbt command, whose results this one overwrites
-    code = run(command, keep) if run else dbt(settings, command, keep)
+    code = run(command, keep)
     if own[0]:
         run_results.merge(settings, own[0])
         record_build(settings, own[0])
         keep_state(settings)
     return code, run_results.build_result(code, own[0])
+
+
+def left_as_it_is(state: BuildState) -> BuildResult:
+    """What a build found that had nothing to do."""
+    kinds = [key.split(".")[0] in ("test", "unit_test") for key in state.nodes]
+    return BuildResult(
+        Counter({run_results.REUSED: kinds.count(False)}),
+        Counter({run_results.REUSED: kinds.count(True)}),
+        [],
+    )
 
 
 def record_build(settings: Settings, run: run_results.Json | None = None) -> bool:
@@ -72,11 +93,14 @@ def record_build(settings: Settings, run: run_results.Json | None = None) -> boo
         return False
     started = metadata.get("invocation_started_at") or metadata["generated_at"]
     manifest = read_manifest(settings.target)
-    failed = [r for r in run["results"] if _has_failing_rows(r)]
+    made = [result for result in run["results"] if result["status"] != run_results.REUSED]
+    if not made:
+        return False
+    failed = [r for r in made if _has_failing_rows(r)]
     if failed:
         with suppress(LockedError):  # lineage is unknown then, and all that is unknown is hidden
             manifest = compiled_manifest(settings)
-    counts, failing = _look(settings, manifest, started, run["results"], failed)
+    counts, failing = _look(settings, manifest, started, made, failed)
     known = names_of(manifest)
     results = {
         result["unique_id"]: NodeResult(
@@ -87,7 +111,7 @@ def record_build(settings: Settings, run: run_results.Json | None = None) -> boo
             counts.get(result["unique_id"]),
             scrub(result.get("message"), known),
         )
-        for result in run["results"]
+        for result in made
     }
     sources = {key: count for key, count in counts.items() if key.startswith("source.")}
     results |= {key: NodeResult(started, "there", None, 0.0, count, "") for key, count in sources.items()}

@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sluice.build.state import BUILDING
+from sluice.build.unchanged import unchanged
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
 from sluice.dbt.run_results import BuildResult
-from sluice.dbt.runner import dbt_session, excluding
+from sluice.dbt.runner import Session, dbt_session, excluding
 from sluice.errors import Exit, SluiceError
 from sluice.extract.contract import LoadOptions
 from sluice.load.results import ProgressListener, SourceResult, exit_code
+from sluice.workflow.last_run import is_nothing_left_to_do, keep_marks
 from sluice.workflow.load import load
 
 if TYPE_CHECKING:  # what later steps need is imported when they begin, so that the load begins at once
@@ -60,14 +64,18 @@ def run(
     step does next. Raises LockedError when another process works on the warehouse for too long.
     """
     started = time.monotonic()
-    with dbt_session(settings) as dbt:
+    with dbt_session(settings, BUILDING, is_early=unchanged(settings) is None) as dbt:
         with loading or nullcontext() as listener:
-            loads = load(settings, sources, LoadOptions(), listener, is_complete=is_complete)
+            starting = _StartsDbt(listener or ProgressListener(), dbt)
+            loads = load(settings, sources, LoadOptions(), starting, is_complete=is_complete)
         from sluice.workflow.build import build
 
         on_step("build: dbt build")
         failed_tables = [name for result in loads for name in result.failed]
         code, built = build(settings, excluding(failed_tables), dbt)
+        if is_nothing_left_to_do(settings, built):
+            on_step("docs, publication and catalog are as they were, for nothing has changed")
+            return RunResult(loads, built, bool(code), None, [], time.monotonic() - started)
         on_step("docs: dbt docs generate")
         code |= dbt(["docs", "generate", "--static"])
     errors: list[SluiceError] = []
@@ -83,7 +91,30 @@ def run(
     on_step("catalog")
     with _noted(errors):
         catalog.write(settings, catalog.gather(settings, on_step=on_detail))
+    if not code and not errors:
+        keep_marks(settings)
     return RunResult(loads, built, bool(code), published, errors, time.monotonic() - started)
+
+
+class _StartsDbt(ProgressListener):
+    """Passes on how a load goes, and starts dbt with the first source that has brought rows."""
+
+    def __init__(self, listener: ProgressListener, dbt: Session) -> None:
+        self._listener, self._dbt = listener, dbt
+
+    def rows(self, source: str, table: str, rows: int) -> None:
+        self._listener.rows(source, table, rows)
+
+    def finished(self, result: SourceResult) -> None:
+        if result.rows:
+            self._dbt.start()
+        self._listener.finished(result)
+
+    def retried(self, source: str, table: str, what: str) -> None:
+        self._listener.retried(source, table, what)
+
+    def set_aside(self, source: str, folder: Path, reason: str) -> None:
+        self._listener.set_aside(source, folder, reason)
 
 
 @contextmanager

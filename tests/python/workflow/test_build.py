@@ -11,6 +11,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
+from sluice.build.state import BUILDING
 from sluice.cli import app
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
@@ -26,7 +27,7 @@ from sluice.workflow.build import build, record_build
 @pytest.mark.full
 def test_one_dbt_runs_several_commands_and_leaves_the_warehouse_to_others_between(small: Settings) -> None:
     """The build is recorded, and the next command does not overwrite it."""
-    with dbt_session(small) as dbt:
+    with dbt_session(small, BUILDING) as dbt:
         code, built = build(small, [], dbt)
         assert (code, built.models, built.failures) == (0, {"success": 1}, [])
         with duckdb.connect(str(small.warehouse), read_only=True) as con:  # refused while dbt has it open
@@ -43,7 +44,7 @@ def test_one_dbt_runs_several_commands_and_leaves_the_warehouse_to_others_betwee
 def test_a_build_by_dbt_itself_is_recorded_before_the_catalog(
     small: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with dbt_session(small) as dbt:
+    with dbt_session(small, BUILDING) as dbt:
         assert dbt(["build"]) == 0
     assert not small.ledger.exists()
     monkeypatch.chdir(small.root)
@@ -57,7 +58,7 @@ def test_a_build_by_dbt_itself_is_recorded_before_the_catalog(
 
 def test_a_build_reports_its_own_results_only(small: Settings) -> None:
     """Another sluice waits until they are read; a plain dbt does not, so what it left is told apart."""
-    with dbt_session(small) as dbt:
+    with dbt_session(small, BUILDING) as dbt:
 
         def overtaken(arguments: Sequence[str], then: Callable[[], None] = print) -> int:
             def late() -> None:
@@ -84,13 +85,13 @@ def test_a_build_reports_its_own_results_only(small: Settings) -> None:
 def test_a_build_that_could_not_run_says_so_and_reports_nothing_of_the_one_before(
     small: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with dbt_session(small) as dbt:
+    with dbt_session(small, BUILDING) as dbt:
         build(small, [], dbt)
     (small.target / "run_results.json").write_text(
         (small.target / "run_results.json").read_text().replace(PROCESS[1], "before")
     )
     (small.root / "models" / "one.sql").write_text("select * from {{ ref('none') }}", encoding="utf-8")
-    with dbt_session(small) as dbt:
+    with dbt_session(small, BUILDING) as dbt:
         code, built = build(small, [], dbt)
     assert (code, built.models, built.failures) == (2, {}, [])
     assert "depends on a node named 'none' which was not found" in capfd.readouterr().out
