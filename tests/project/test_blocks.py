@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.catalog.glossary import read_glossary
 from sluice.config.audiences import read_policy
 from sluice.config.connections import Connections
+from sluice.config.glossary import read_glossary
 from sluice.config.sources import read_sources
 from sluice.config.yaml_file import Problem
 from sluice.conventions.check import rule_names

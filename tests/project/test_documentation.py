@@ -31,7 +31,9 @@ def _commands(group: object, prefix: str = "sluice") -> list[str]:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if command and not command.hidden:
-            names += _commands(command, f"{prefix} {name}") or [f"{prefix} {name}"]
+            below = _commands(command, f"{prefix} {name}")
+            is_itself = not below or getattr(command, "invoke_without_command", False)
+            names += [*[f"{prefix} {name}"] * is_itself, *below]
     return names
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from sluice.build.state import BuildState, NodeState
+from sluice.dbt.build_state import BuildState, NodeState
 
 Look = Callable[[], str]
 """Looks into the warehouse: the fingerprint of a table, or the SQL of a view; empty where there is none."""

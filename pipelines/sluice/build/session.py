@@ -35,9 +35,9 @@ from dbt.task.test import TestRunner
 from sluice.build.decisions import Decisions, Node
 from sluice.build.differing import Queries
 from sluice.build.project_files import PACKAGES, project_digest
-from sluice.build.state import DECISIONS, FORCE, ONLY_CHANGED, keep_state, read_state
 from sluice.config.environments import RAW
 from sluice.config.settings import Settings, load_settings
+from sluice.dbt.build_state import DECISIONS, FORCE, ONLY_CHANGED, keep_state, read_state
 from sluice.dbt.manifest import Manifest, bare, meta
 from sluice.dbt.session import serve
 from sluice.dbt.untraced import untraced

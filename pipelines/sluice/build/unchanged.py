@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sluice.build.project_files import project_digest
-from sluice.build.state import BuildState, read_state
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
+from sluice.dbt.build_state import BuildState, read_state
 from sluice.engine.file_state import file_state
 from sluice.engine.raw_versions import RawVersions
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sluice.catalog.facts import CatalogFacts
-from sluice.catalog.glossary import Term
 from sluice.catalog.readers import audiences, treatments
 from sluice.catalog.table_details import table_details
 from sluice.config.column_names import TECHNICAL
+from sluice.config.glossary import Term
 from sluice.dbt.manifest import LAYERS, Table
 from sluice.lineage import ROWS, EdgeType, Ref
 from sluice.privacy.propagation import Personal

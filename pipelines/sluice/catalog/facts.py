@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sluice.catalog.documentation_checks import Problem, problems_of
-from sluice.catalog.glossary import Term
 from sluice.catalog.profiles import Profile
 from sluice.config.audiences import Audience
+from sluice.config.glossary import Term
 from sluice.dbt.manifest import Manifest, Test
 from sluice.dbt.run_results import FAILED
 from sluice.lineage import Graph

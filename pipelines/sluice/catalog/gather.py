@@ -9,10 +9,10 @@ import duckdb
 
 from sluice.catalog.changes import changes_since_published, current_version
 from sluice.catalog.facts import CatalogFacts
-from sluice.catalog.glossary import read_glossary
 from sluice.catalog.profile_cache import cached_profiles
 from sluice.catalog.published_content import published_content
 from sluice.config.audiences import read_policy
+from sluice.config.glossary import read_glossary
 from sluice.config.settings import GLOSSARY, Settings
 from sluice.dbt.manifest import Table
 from sluice.dbt.runner import compiled_manifest

@@ -13,6 +13,9 @@ import duckdb
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profiles import Profile, profile
 from sluice.config.settings import Settings
+from sluice.dbt.build_state import read_state
+from sluice.engine.file_state import file_state
+from sluice.engine.raw_versions import RawVersions
 from sluice.lineage import Ref
 
 
@@ -24,6 +27,7 @@ def cached_profiles(
 ) -> dict[str, dict[str, Profile]]:
     """Profiles of all tables by id; those of unchanged tables come from a file."""
     found = {}
+    content = _content(settings, facts)
     settings.home.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(settings.lineage_cache, timeout=30)) as store, store:
         store.execute(
@@ -37,7 +41,7 @@ def cached_profiles(
                 for name, _ in facts.columns[key]
                 if Ref(key, name.lower()) not in facts.personal and not name.startswith("_load")
             ]
-            signature = _signature(connection, facts, key, rows, columns)
+            signature = _signature(facts, key, rows, columns, content.get(key))
             kept = store.execute("select profile from profiles where key = ?", [signature]).fetchone()
             if kept:
                 found[key] = json.loads(kept[0])
@@ -51,21 +55,34 @@ def cached_profiles(
     return found
 
 
-def _signature(
-    connection: duckdb.DuckDBPyConnection, facts: CatalogFacts, key: str, rows: int, columns: Sequence[str]
-) -> str:
-    """A hash that differs when the content of a table may have changed: a newer build or load, or other columns."""
+def _content(settings: Settings, facts: CatalogFacts) -> dict[str, str]:
+    """What builds and loads know of the content of tables, by id, if nothing else has changed the databases since."""
+    known: dict[str, str] = {}
+    state, raw = read_state(settings), RawVersions(settings.raw)
+    if raw.is_known and state.warehouse and state.warehouse == file_state(settings.warehouse):
+        known = {key: raw.version(schema, name) for key, (schema, name) in state.sources.items()}
+        for key, node in state.nodes.items():
+            table = facts.manifest.tables.get(key)
+            if table and node.output and not (node.differs and table.materialized == "view"):
+                known[key] = node.output
+    return known
+
+
+def _signature(facts: CatalogFacts, key: str, rows: int, columns: Sequence[str], content: str | None) -> str:
+    """A hash that differs when the content of a table may have changed: as builds know it, else by its last build
+    or load.
+    """
+    about = [facts.columns[key], list(columns), rows]
+    if content:
+        return hashlib.sha256(json.dumps([key, *about, content]).encode()).hexdigest()
     built = facts.history.results.get(key, [])
     loads = facts.history.loads
     newest = max((r["ended_at"] for group in loads.values() for r in group), default="")
     table = facts.manifest.tables[key]
     own = max((r["ended_at"] for r in loads.get(table.source, [])), default="") if table.source else newest
-    relations = [
-        facts.columns[key],
-        list(columns),
-        rows,
+    about += [
         built[-1].at if built else "",
         own,
         table.checksum,
     ]
-    return hashlib.sha256(json.dumps([key, *relations]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([key, *about]).encode()).hexdigest()

@@ -9,7 +9,6 @@ import errno
 import faulthandler
 import os
 import sys
-from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -30,10 +29,11 @@ from sluice.cli.output import err, out
 from sluice.cli.publish import publish
 from sluice.cli.review import review
 from sluice.cli.run import build, run
+from sluice.cli.runs import runs
 from sluice.cli.sample import sample
 from sluice.cli.schema import schema
 from sluice.cli.serve import serve
-from sluice.cli.status import runs, status
+from sluice.cli.status import status
 from sluice.cli.target import on_target
 from sluice.cli.upgrade import upgrade
 from sluice.config.settings import quiet_tools
@@ -60,6 +60,8 @@ class PluggedIn(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
     def _plug_in(self) -> None:
+        from importlib.metadata import entry_points
+
         for point in entry_points(group="sluice.commands"):
             self.add_command(get_command(point.load()), point.name)
             self.commands[point.name].name = point.name
@@ -84,7 +86,6 @@ for command in (
     build,
     run,
     status,
-    runs,
     env,
     sample,
     publish,
@@ -99,6 +100,7 @@ for command in (
         command if command in WITHOUT_WAREHOUSE else on_target(command)
     )
 app.add_typer(init, name="init")
+app.add_typer(runs, name="runs")
 
 
 def _print_version(wanted: bool) -> None:

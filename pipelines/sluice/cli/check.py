@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from sluice.cli.output import err, out, print_problems, shown
 from sluice.cli.upgrade import say_other_engine
 from sluice.config.settings import GLOSSARY, Settings, load_settings
-from sluice.errors import Exit, NotLookedAtError, SluiceError
+from sluice.errors import Exit, NotLookedAtError, SluiceError, UsageError
 
 if TYPE_CHECKING:
     from sluice.config.declaration import Source
@@ -18,25 +19,25 @@ if TYPE_CHECKING:
 
 
 def check(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Only these source files, or audiences.yml; the conventions are left out."),
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Compare the sources with their systems, too; needs the network.")
     ] = False,
 ) -> None:
     """Check every declaration in sources/, audiences.yml, and the conventions of models; no network, no warehouse."""
-    from sluice.catalog.glossary import glossary_problems
-    from sluice.config.audiences import read_policy, without_connection
     from sluice.config.connections import Connections
-    from sluice.config.sources import read_sources
-    from sluice.extract import declaration_problems
-    from sluice.load.declarations import changed_tables
 
     settings = load_settings()
     say_other_engine(settings)
-    sources, problems = read_sources(settings.sources)
-    problems += [problem for source in sources for problem in declaration_problems(source)]
-    policy, wrong = read_policy(settings.audiences)
-    problems += wrong or (without_connection(policy) if policy else [])
-    problems += glossary_problems(settings.root / GLOSSARY)[1]
+    if files:
+        _check_files(settings, files, live)
+        return
+    from sluice.load.declarations import changed_tables
+
+    sources, problems = _declarations(settings)
     _end_with(settings, problems, Exit.DECLARATION)
     Connections(settings.root, settings.connections)  # refuses files that cannot be read
     tables = sum(len(s.tables) for s in sources)
@@ -70,6 +71,46 @@ def check(
     if models:
         out.print(f"{models} models: all {'other ' if switched_off else ''}conventions are kept")
     if code:
+        raise typer.Exit(code)
+
+
+def _declarations(
+    settings: Settings, only: Collection[Path] = ()
+) -> tuple[list[Source[Any, Any]], list[Problem]]:
+    """Sources without a mistake, and all mistakes; `only`: those of these files."""
+    from sluice.config.audiences import read_policy, without_connection
+    from sluice.config.glossary import glossary_problems
+    from sluice.config.sources import read_sources
+    from sluice.extract import declaration_problems
+
+    def wanted(file: Path) -> bool:
+        return not only or file.resolve() in only
+
+    sources, problems = read_sources(settings.sources)
+    sources = [source for source in sources if wanted(source.file)]
+    problems += [problem for source in sources for problem in declaration_problems(source)]
+    if wanted(settings.audiences):
+        policy, wrong = read_policy(settings.audiences)
+        problems += wrong or (without_connection(policy) if policy else [])
+    if wanted(settings.root / GLOSSARY):
+        problems += glossary_problems(settings.root / GLOSSARY)[1]
+    return sources, [problem for problem in problems if wanted(problem.file)]
+
+
+def _check_files(settings: Settings, files: Sequence[Path], live: bool) -> None:
+    """What a person who saves a file, or a hook before a commit, waits for."""
+    for file in files:
+        place = file.resolve()
+        is_source = place.is_relative_to(settings.sources) and place.suffix in (".yml", ".yaml")
+        if not place.is_file() or not (is_source or place in (settings.audiences, settings.root / GLOSSARY)):
+            raise UsageError(
+                f"{file} is not a file of {settings.sources.name}/, {settings.audiences.name} or {GLOSSARY}; "
+                "without files, all of the project is checked"
+            )
+    sources, problems = _declarations(settings, {file.resolve() for file in files})
+    _end_with(settings, problems, Exit.DECLARATION)
+    out.print(f"{len(files)} files: all declarations are sound")
+    if live and (code := _compare_with_systems(settings, sources)):
         raise typer.Exit(code)
 
 

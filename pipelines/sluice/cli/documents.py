@@ -6,7 +6,6 @@ Times are ISO in UTC, spans are seconds, what is not known is null.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,8 @@ from sluice.cli.output import out, shown
 from sluice.config.settings import Settings
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from sluice.discover.contract import DiscoveredTable, Proposal, Relationship
     from sluice.discover.model_files import Saved
     from sluice.discover.project_files import Written
@@ -83,6 +84,51 @@ def of_runs(rows: Iterable[sqlite3.Row]) -> Document:
             }
             for row in rows
         ]
+    }
+
+
+def of_run(
+    run: sqlite3.Row,
+    loads: Iterable[sqlite3.Row],
+    builds: Iterable[tuple[sqlite3.Row, Iterable[sqlite3.Row]]],
+) -> Document:
+    """`sluice runs show`, from the rows of the run store."""
+    return {
+        "run": run["run_id"],
+        "command": run["command"],
+        "status": run["status"],
+        "started_at": run["started_at"],
+        "ended_at": run["ended_at"],
+        "loads": [
+            {
+                "source": load["source"],
+                "table": load["table_name"],
+                "status": load["status"],
+                "rows": load["rows_loaded"],
+                "deleted": load["rows_deleted"],
+                "quarantined": load["rows_quarantined"],
+                "error": load["error"],
+            }
+            for load in loads
+        ],
+        "builds": [
+            {
+                "command": build["command"],
+                "started_at": build["started_at"],
+                "ended_at": build["ended_at"],
+                "nodes": [
+                    {
+                        "node": node["node"],
+                        "status": node["status"] or (None if node["reason"] else "reused"),
+                        "reason": node["reason"] or None,
+                        "seconds": node["seconds"],
+                        "rows": node["row_count"],
+                    }
+                    for node in nodes
+                ],
+            }
+            for build, nodes in builds
+        ],
     }
 
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.build.state import read_decisions
 from sluice.cli.load import print_loads, sources_to_load, with_mistakes
 from sluice.cli.output import err, out, project, shown
 from sluice.cli.publish import print_published
 from sluice.cli.upgrade import say_other_engine
-from sluice.config.settings import Settings
-from sluice.dbt.run_results import REUSED
 from sluice.errors import Exit, SluiceError
 from sluice.system import lower_priority
 
 if TYPE_CHECKING:
     from sluice.cli.progress import LoadProgress
     from sluice.config.declaration import Source
+    from sluice.config.settings import Settings
     from sluice.dbt.run_results import BuildResult
     from sluice.workflow.run import RunResult
 
@@ -67,6 +64,7 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build all, whether or not it has changed.")] = False,
 ) -> None:
     """Build and test what has changed; further arguments are those of `dbt build`."""
+    from sluice.dbt.run_results import REUSED
     from sluice.workflow.build import build as build_all
 
     lower_priority()
@@ -84,6 +82,9 @@ def build(
 
 
 def _print_decisions(settings: Settings, built: BuildResult) -> None:
+    from sluice.dbt.build_state import read_decisions
+    from sluice.dbt.run_results import REUSED
+
     if set(built.models) | set(built.tests) <= {REUSED}:
         out.print("Nothing was built: the project, raw and the warehouse are as the last build left them")
         return
@@ -108,6 +109,8 @@ def _loading(
 
 def _sandbox(settings: Settings) -> Any:
     """The sandbox company while it runs: the entry point of the group `sluice.sandbox`, a context manager."""
+    from importlib.metadata import entry_points
+
     for point in entry_points(group="sluice.sandbox"):
         return point.load()(settings, lambda text: out.print(f"sandbox: {text}", markup=False))
     raise SluiceError(

@@ -1,14 +1,13 @@
-"""`sluice status` and `sluice runs`: what was loaded, when, and how it went."""
+"""`sluice status`: what was loaded of each source, when, and how far it lags behind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from sluice.cli.documents import AsJson, of_runs, of_status, print_document, run_seconds
+from sluice.cli.documents import AsJson, of_status, print_document
 from sluice.cli.load import sources_to_load, with_mistakes
 from sluice.cli.output import err, grid, out, print_table, span
 from sluice.config.settings import load_settings
@@ -49,25 +48,3 @@ def _print_status(sources: Sequence[SourceStatus]) -> None:
     for source in sources:
         for error in source.errors:
             err.print(error, markup=False)
-
-
-def runs(
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """The last runs: when, how long, what they loaded, and whether they failed."""
-    from sluice.runs.store import RunStore
-
-    rows = RunStore(load_settings().ledger).runs(limit)
-    if as_json:
-        print_document(of_runs(rows))
-        return
-    counted = ("tables", "rows_loaded", "rows_deleted", "rows_quarantined", "warnings", "failed")
-    table = grid("started (UTC)", "command", "status", "seconds", *(n.removeprefix("rows_") for n in counted))
-    for row in rows:
-        started = datetime.fromisoformat(row["started_at"])
-        taken = run_seconds(row)
-        seconds = "-" if taken is None else f"{taken:.1f}"
-        counts = [f"{row[name]:,}" for name in counted]
-        table.add_row(f"{started:%Y-%m-%d %H:%M:%S}", row["command"], row["status"], seconds, *counts)
-    print_table(table)

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import re
 from functools import cache
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from sluice.errors import with_hint
 from sluice.sql import literal
 
-COMMON: tuple[str, ...] = (
-    "text",
-    "varchar",
-    "bigint",
-    "integer",
-    "int",
-    "smallint",
-    "decimal",
-    "numeric",
-    "double",
-    "real",
-    "float",
-)
-COMMON += (
-    "boolean",
-    "date",
-    "timestamp",
-    "timestamptz",
-    "timestamp with time zone",
-    "time",
-    "interval",
-    "uuid",
-    "json",
-)
-COMMON += ("blob",)
-"""Types that people declare; DuckDB knows more."""
+if TYPE_CHECKING:
+    import duckdb
+
+COMMON = {
+    "text": "VARCHAR",
+    "varchar": "VARCHAR",
+    "bigint": "BIGINT",
+    "integer": "INTEGER",
+    "int": "INTEGER",
+    "smallint": "SMALLINT",
+    "decimal": "DECIMAL(18,3)",
+    "numeric": "DECIMAL(18,3)",
+    "double": "DOUBLE",
+    "real": "FLOAT",
+    "float": "FLOAT",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+    "timestamp with time zone": "TIMESTAMP WITH TIME ZONE",
+    "time": "TIME",
+    "interval": "INTERVAL",
+    "uuid": "UUID",
+    "json": "JSON",
+    "blob": "BLOB",
+}
+"""Types that people declare, with DuckDB's names, so that a check of them need not import it; DuckDB knows more."""
+DECIMAL = re.compile(r"(?:decimal|numeric)\((\d+), ?(\d+)\)", re.IGNORECASE)
+MOST_DIGITS = 38
 PARTS = {"year": "YyG", "month": "mbB", "day": "dj", "hour": "HI", "minute": "M", "second": "S"}
 """Letters of `strptime` by what they stand for."""
 
@@ -58,8 +60,18 @@ def _not_a_type(data_type: str) -> str:
 @cache
 def duckdb_type(data_type: str) -> str:
     """DuckDB's own name of a declared `data_type`, e.g. INTEGER for int; raises ValueError for no SQL type."""
+    if known := COMMON.get(data_type.lower()):
+        return known
+    if (
+        (found := DECIMAL.fullmatch(data_type))
+        and int(found[2]) <= int(found[1]) <= MOST_DIGITS
+        and int(found[1])
+    ):
+        return f"DECIMAL({int(found[1])},{int(found[2])})"
     if not re.fullmatch(r"[A-Za-z0-9_ (),\[\]]+", data_type):
         raise ValueError("is not an SQL type")
+    import duckdb
+
     try:
         with _in_memory().cursor() as con:
             row = con.execute(f"describe select cast(null as {data_type}) as c").fetchone()
@@ -74,6 +86,8 @@ def check_moment_format(form: str, data_type: str) -> None:
     """Raise ValueError unless texts in the `strptime` format are values of the DuckDB type `data_type`."""
     if not data_type.startswith(("DATE", "TIME")):
         raise ValueError("is for columns declared as date, time or timestamp")
+    import duckdb
+
     try:
         with _in_memory().cursor() as con:
             kind = con.execute(f"describe select strptime('', {literal(form)}) as c").fetchall()[0][1]
@@ -103,4 +117,6 @@ def check_moment_format(form: str, data_type: str) -> None:
 
 @cache
 def _in_memory() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
     return duckdb.connect(":memory:")

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sluice.config.yaml_file import LOADER
 from sluice.errors import DeclarationError
 
 PROJECT = "dbt_project.yml"
@@ -38,6 +35,10 @@ def read_project_file(root: Path) -> dict[str, Any]:
 
 def read_dbt_file(file: Path) -> dict[str, Any]:
     """A YAML file of dbt's as dbt reads it, Jinja as it is written; raises DeclarationError for a broken file."""
+    import yaml  # here: `sluice --help` reads none
+
+    from sluice.config.yaml_file import LOADER
+
     try:
         text = file.read_text(encoding="utf-8-sig")
         found = yaml.load(text, LOADER)  # noqa: S506 - it is the C version of the safe loader

@@ -9,9 +9,6 @@ from functools import cached_property
 from io import StringIO
 from pathlib import Path
 
-from dotenv import dotenv_values, load_dotenv
-from dotenv.parser import parse_stream
-
 from sluice.config.dbt_project import PROJECT, read_project_file, rendered
 from sluice.config.environments import (
     PRODUCTION,
@@ -249,6 +246,8 @@ def _refuse_unknown_settings() -> None:
 
 def _value_of(file: Path, name: str) -> str | None:
     """A variable of a file `.env`, read before its other variables; a mistake in it is reported when those are."""
+    from dotenv import dotenv_values
+
     return dotenv_values(file).get(name) if file.is_file() else None
 
 
@@ -256,6 +255,9 @@ def _complete_environment(file: Path) -> None:
     """Take over what the environment does not have from a file `.env`; raises DeclarationError for a mistake."""
     if not file.is_file():
         return
+    from dotenv import load_dotenv
+    from dotenv.parser import parse_stream
+
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sluice.catalog.glossary import read_glossary
 from sluice.config.audiences import load_policy
+from sluice.config.glossary import read_glossary
 from sluice.config.settings import AUDIENCES, GLOSSARY
 from sluice.conventions.project import Finding, Project
 from sluice.publish.granted_models import GrantedModels

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice.config.checks import located, unportable
 from sluice.config.declaration import Source
 from sluice.config.yaml_file import Problem
-from sluice.extract.contract import Extractor
+
+if TYPE_CHECKING:
+    from sluice.extract.contract import Extractor  # imports DuckDB, which a check does not need
 
 REREADABLE = ("database", "files")
 """Kinds that bring all of their rows each time they are read whole, change nothing where they read, and need no dlt."""

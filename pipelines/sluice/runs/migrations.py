@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 
 from sluice import __version__
@@ -93,6 +92,14 @@ MIGRATIONS = (
         upgrade text
     )
     """,
+    """
+    create table build_decisions (
+        invocation_id text not null,
+        node text not null,
+        reason text not null,
+        primary key (invocation_id, node)
+    )
+    """,
 )
 """SQL that brings the file from one version (`pragma user_version`) to the next; add to the end, change nothing."""
 ADDED_COLUMNS = (
@@ -168,6 +175,8 @@ def migrate(con: sqlite3.Connection, upgrade: str | None = None) -> None:
             if name not in {row[1] for row in con.execute(f"pragma table_info({table})")}:
                 con.execute(f"alter table {table} add column {name} {kind}")
     con.execute(f"pragma user_version = {len(MIGRATIONS)}")
+    from importlib.metadata import version as installed
+
     if upgrade or not con.execute("select 1 from engines").fetchone():
         con.execute(
             "insert into engines values (?, ?, ?, ?)",

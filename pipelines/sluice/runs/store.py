@@ -237,9 +237,16 @@ class RunStore:
             return found.fetchone() is not None
 
     def record_build(
-        self, build: Build, results: Mapping[str, NodeResult], failing: Mapping[str, FailingRows]
+        self,
+        build: Build,
+        results: Mapping[str, NodeResult],
+        failing: Mapping[str, FailingRows],
+        decisions: Mapping[str, str],
     ) -> None:
-        """Record a build with the result of each node and the rows of failed tests; the oldest builds are forgotten."""
+        """Record a build with the result of each node and the rows of failed tests; the oldest builds are forgotten.
+
+        decisions: why each node was built, empty for those that were left as they were.
+        """
         key = build.invocation_id
         with self._open() as con:
             con.execute("insert or ignore into builds values (?, ?, ?, ?)", astuple(build))
@@ -257,8 +264,12 @@ class RunStore:
                     for test, f in failing.items()
                 ],
             )
+            con.executemany(
+                "insert or ignore into build_decisions values (?, ?, ?)",
+                [[key, node, reason] for node, reason in decisions.items()],
+            )
             kept = f"(select invocation_id from builds order by started_at desc limit {KEPT_BUILDS})"
-            for table in ("build_results", "build_failing_rows", "builds"):
+            for table in ("build_results", "build_failing_rows", "build_decisions", "builds"):
                 con.execute(f"delete from {table} where invocation_id not in {kept}")
 
     def builds(self, table: str = "builds") -> list[sqlite3.Row]:
@@ -266,6 +277,45 @@ class RunStore:
         joined = "" if table == "builds" else " join builds using (invocation_id)"
         with self._open() as con:
             return con.execute(f"select * from {table}{joined} order by started_at").fetchall()
+
+    def run(self, run_id: str | None = None) -> tuple[sqlite3.Row, str] | None:
+        """A run (default: the newest) and when the one after it began, empty if there is none; None: no such run."""
+        with self._open() as con:
+            _close_killed(con)
+            found = con.execute(
+                "select * from runs where run_id = coalesce(?, (select max(run_id) from runs))", [run_id]
+            ).fetchone()
+            if found is None:
+                return None
+            after = con.execute("select min(started_at) from runs where run_id > ?", [found["run_id"]])
+            return found, after.fetchone()[0] or ""
+
+    def loads_of(self, run_id: str) -> list[sqlite3.Row]:
+        """The loads of a run."""
+        with self._open() as con:
+            found = con.execute("select * from loads where run_id = ? order by source, table_name", [run_id])
+            return found.fetchall()
+
+    def builds_between(self, start: str, end: str) -> list[tuple[sqlite3.Row, list[sqlite3.Row]]]:
+        """Builds that began in a range of times (ISO; an empty `end` is open), each with its nodes.
+
+        A node has `node`, `reason`, and if it was built `status`, `seconds`, `row_count` and `message`.
+        """
+        with self._open() as con:
+            builds = con.execute(
+                "select * from builds where started_at >= ? and (? = '' or started_at < ?) order by started_at",
+                [start, end, end],
+            ).fetchall()
+            nodes = (
+                "select n.node, coalesce(reason, '') as reason, status, seconds, row_count, message"
+                " from (select node from build_results where invocation_id = :id and node not like 'source.%'"
+                " union select node from build_decisions where invocation_id = :id) n"
+                " left join build_results r on r.invocation_id = :id and r.node = n.node"
+                " left join build_decisions d on d.invocation_id = :id and d.node = n.node order by n.node"
+            )
+            return [
+                (build, con.execute(nodes, {"id": build["invocation_id"]}).fetchall()) for build in builds
+            ]
 
     def loads(self) -> list[sqlite3.Row]:
         """Every load of every table, oldest first."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import duckdb
 
-from sluice.build.state import BUILDING, FORCE, ONLY_CHANGED, BuildState
 from sluice.build.unchanged import unchanged
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
+from sluice.dbt.build_state import BUILDING, DECISIONS, FORCE, ONLY_CHANGED, BuildState, read_decisions
 from sluice.dbt.deferral import keep_state, with_state
 from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.dbt.run_results import BuildResult
@@ -59,11 +59,12 @@ def build(
         own.append(run_results.read_own(settings))
 
     command = [ONLY_CHANGED, *[FORCE] * is_forced, "build", *with_state(settings, arguments)]
+    (settings.home / DECISIONS).unlink(missing_ok=True)
     run_results.merge(settings)  # of a plain dbt command, whose results this one overwrites
     code = run(command, keep)
     if own[0]:
         run_results.merge(settings, own[0])
-        record_build(settings, own[0])
+        record_build(settings, own[0], read_decisions(settings))
         keep_state(settings)
     return code, run_results.build_result(code, own[0])
 
@@ -78,11 +79,13 @@ def left_as_it_is(state: BuildState) -> BuildResult:
     )
 
 
-def record_build(settings: Settings, run: run_results.Json | None = None) -> bool:
+def record_build(
+    settings: Settings, run: run_results.Json | None = None, decisions: Mapping[str, str] | None = None
+) -> bool:
     """Record what a dbt run (default: the last) found; False if it was no build, or is recorded already.
 
     Called after every build and before every catalog, so that a plain `dbt build` counts as well, unless another
-    dbt command has overwritten its results.
+    dbt command has overwritten its results. decisions: why each node was built, if that was decided.
     """
     run = run or run_results.read(settings)
     if run is None or not (settings.target / "manifest.json").is_file():
@@ -116,7 +119,7 @@ def record_build(settings: Settings, run: run_results.Json | None = None) -> boo
     sources = {key: count for key, count in counts.items() if key.startswith("source.")}
     results |= {key: NodeResult(started, "there", None, 0.0, count, "") for key, count in sources.items()}
     build = Build(metadata["invocation_id"], command, started, metadata["generated_at"])
-    store.record_build(build, results, failing)
+    store.record_build(build, results, failing, decisions or {})
     return True
 
 

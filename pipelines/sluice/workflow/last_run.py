@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from sluice.build.state import KEPT
 from sluice.config.settings import Settings
 from sluice.config.sources import read_sources
+from sluice.dbt.build_state import KEPT
 from sluice.dbt.run_results import REUSED, BuildResult
 from sluice.publish.versions import Versions
 from sluice.runs.status import status

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sluice.build.state import BUILDING
 from sluice.build.unchanged import unchanged
 from sluice.config.declaration import Source
 from sluice.config.settings import Settings
+from sluice.dbt.build_state import BUILDING
 from sluice.dbt.run_results import BuildResult
 from sluice.dbt.runner import Session, dbt_session, excluding
 from sluice.errors import Exit, SluiceError
@@ -77,7 +77,9 @@ def run(
             on_step("docs, publication and catalog are as they were, for nothing has changed")
             return RunResult(loads, built, bool(code), None, [], time.monotonic() - started)
         on_step("docs: dbt docs generate")
-        code |= dbt(["docs", "generate", "--static"])
+        # a whole build that passed has compiled all, and left that in the manifest
+        is_compiled = not code and not failed_tables
+        code |= dbt(["docs", "generate", "--static", *["--no-compile"] * is_compiled])
     errors: list[SluiceError] = []
     published = None
     if settings.audiences.is_file():

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from sluice.build.decisions import Decisions, Node
-from sluice.build.state import BuildState
+from sluice.dbt.build_state import BuildState
 
 NAMES = [f"model.p.m{number}" for number in range(8)]
 

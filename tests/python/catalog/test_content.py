@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from sluice.catalog import build_document, gather, render
 from sluice.catalog.facts import CatalogFacts
-from sluice.catalog.glossary import read_glossary
 from sluice.catalog.html_page import bundle
 from sluice.catalog.profiles import BINS, profile
 from sluice.catalog.published_content import published_content
@@ -26,6 +25,7 @@ from sluice.catalog.readers import openings
 from sluice.catalog.sample_queries import sample_queries
 from sluice.cli import app
 from sluice.config.audiences import Audience
+from sluice.config.glossary import read_glossary
 from sluice.config.settings import Settings
 from sluice.engine.warehouse import open_warehouse
 from sluice.errors import DeclarationError, LockedError, SluiceError

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page
 
 from sluice.catalog import build_document
 from sluice.catalog.facts import CatalogFacts
-from sluice.catalog.glossary import Term
 from sluice.catalog.html_page import render
+from sluice.config.glossary import Term
 from sluice.dbt.manifest import Manifest
 from sluice.lineage import load_graph
 from sluice.runs.history import History

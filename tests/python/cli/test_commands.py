@@ -37,6 +37,22 @@ def test_check_says_what_is_wrong_and_where(project: Project) -> None:
         assert "Traceback" not in wrong.stderr
 
 
+def test_check_of_files_says_what_is_wrong_in_them_only(project: Project) -> None:
+    till = project.declare("till", {"kind": "database", "connection": "till"}, {"sales": {}})
+    desk = project.declare("desk", {"kind": "database", "connection": "desk"}, {"sales": {}})
+    desk.write_text(desk.read_text().replace("kind: database", "kind: databse"))
+    fine = project.sluice("check", "sources/till.yml")
+    assert (fine.returncode, fine.stdout) == (0, "1 files: all declarations are sound\n")
+    wrong = project.sluice("check", "sources/till.yml", "sources/desk.yml")
+    assert wrong.returncode == 3
+    assert wrong.stderr.count("sources/desk.yml:") == 1
+    till.write_text(till.read_text() + "x: [")
+    assert project.sluice("check", "sources/till.yml").returncode == 3
+    other = project.sluice("check", "dbt_project.yml")
+    assert other.returncode == 2
+    assert "dbt_project.yml is not a file of sources/, audiences.yml or docs/glossary.yml" in other.stderr
+
+
 def test_load_exits_by_what_became_of_it(project: Project) -> None:
     with sqlite3.connect(project.root / "till.db") as con:
         con.executescript("create table sales (id int); insert into sales values (1)")

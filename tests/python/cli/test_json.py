@@ -25,7 +25,7 @@ from sluice.publish.versions import PublishedAudience, PublishedTable, Version
 from sluice.review.findings import stop
 from sluice.review.result import Review
 from sluice.runs.status import SourceStatus
-from sluice.runs.store import RunStore
+from sluice.runs.store import Build, LoadRecord, RunStore
 from sluice.scaffold.adopt import ProposedFile
 from sluice.scaffold.names import Names
 from sluice.upgrade.plan import UpgradePlan
@@ -67,12 +67,17 @@ def _documents(folder: Path) -> dict[str, dict[str, Any]]:
     """One document per command, with at least one entry in each list of objects."""
     store = RunStore(folder / "ledger.sqlite")
     store.end(store.begin("load"), "ok")
+    store.record(LoadRecord("r", "crm", "contacts", NOW, NOW, "loaded"))
+    build = Build("b", "build", NOW.isoformat(), NOW.isoformat())
+    store.record_build(build, {}, {}, {"model.acme.orders": "its SQL has changed"})
+    kept = store.builds_between("", "")
     settings = Settings(folder, folder)
     return {
         "status": documents.of_status(
             [SourceStatus("crm", NOW, "fresh", 1, timedelta(hours=1), None, ("a",), ("b",))]
         ),
         "runs": documents.of_runs(store.runs(1)),
+        "runs show": documents.of_run(store.runs(1)[0], store.loads_of("r"), kept),
         "env": of_environments(settings, environment_statuses(settings)),
         "load": documents.of_loads([SourceResult("crm", [TableResult("contacts")], 1.0)]),
         "publish": documents.of_published(

@@ -10,7 +10,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from dlt.sources.rest_api import typing as rest_typing
 
-from sluice.catalog.glossary import Term, glossary_problems, read_glossary
 from sluice.config.audiences import (
     Audience,
     Publishing,
@@ -21,6 +20,7 @@ from sluice.config.audiences import (
 )
 from sluice.config.blocks import Strict, plain_types
 from sluice.config.declaration import KINDS, table_model
+from sluice.config.glossary import Term, glossary_problems, read_glossary
 from sluice.config.known_keys import FORMATS, PROTOCOLS, meaningful_keys
 from sluice.config.mistakes import field_by_key
 from sluice.config.sources import read_sources

@@ -11,10 +11,10 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from sluice.build.state import BUILDING
 from sluice.cli import app
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
+from sluice.dbt.build_state import BUILDING
 from sluice.dbt.manifest import read_artifact
 from sluice.dbt.run_results import PROCESS
 from sluice.dbt.runner import dbt_session
