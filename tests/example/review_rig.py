@@ -61,15 +61,7 @@ class Bench:
 
     def _copied(self, name: str) -> Path:
         """A copy of the base, which is one of this project as it was at the start."""
-        root, origin = self.folder / name, ROOT if name == "base" else self.folder / "base"
-        for part in PARTS:
-            source, target = origin / part, root / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target)
-            else:
-                shutil.copy(source, target)
-        return root
+        return copied(self.folder / name, ROOT if name == "base" else self.folder / "base")
 
     def _compiled(self, root: Path, name: str, parsed: Path | None) -> Revision:
         from sluice.dbt.compiling import compile_project
@@ -147,6 +139,18 @@ def _exists(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
     database, schema, name = relation.split(".")
     sql = "select 1 from duckdb_tables() where (database_name, schema_name, table_name) = (?, ?, ?)"
     return bool(connection.execute(sql, [database, schema, name]).fetchall())
+
+
+def copied(root: Path, origin: Path) -> Path:
+    """Copy the parts of a project that patches change; returns `root`."""
+    for part in PARTS:
+        source, target = origin / part, root / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy(source, target)
+    return root
 
 
 def apply(root: Path, patch: str) -> None:

@@ -143,8 +143,8 @@ class Decisions:
         return self.outputs[unique_id]
 
     def _output(self, node: Node, output: str) -> str | None:
-        """What readers of the node compare; None for a view whose rows may be others at each reading."""
-        return None if node.is_view and self.state.nodes[node.id].differs else output
+        """What readers of the node compare; None if that is not known, or another at each reading."""
+        return None if node.is_view and self.state.nodes[node.id].differs else output or None
 
     def _of_view(self, node: Node, inputs: Mapping[str, str]) -> str:
         """A view has no rows of its own: it is what its SQL makes of its inputs."""

@@ -77,8 +77,8 @@ class Queries:
             yield f"{name}() reads what is not a table of the project"
         elif name in self._inconstant:
             yield f"{name}() is another at each build"
-        elif name in self._macros:
-            yield f"{name}() is a macro of the warehouse"
+        elif kind == "FUNCTION" and name not in self._own_functions:
+            yield f"{name}() is not a function of DuckDB's own"
         if kind == "COLUMN_REF":
             names = [str(each).lower() for each in node.get("column_names", ())]
             if len(names) == 1 and names[0] in CLOCKS:
@@ -90,8 +90,9 @@ class Queries:
         return self._functions("stability <> 'CONSISTENT'") - constant
 
     @cached_property
-    def _macros(self) -> set[str]:
-        return self._functions("not internal")
+    def _own_functions(self) -> set[str]:
+        """Others are macros, those of extensions, and Python's, which may be other ones the next time."""
+        return self._functions("internal") | {"!"}
 
     def _functions(self, condition: str) -> set[str]:
         with self._con.cursor() as con:

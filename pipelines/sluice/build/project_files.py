@@ -58,13 +58,22 @@ def _files(settings: Settings) -> Iterator[Path]:
     root = settings.root
     project = read_project_file(root)
     profile = settings.profile.file if settings.profile else root / PROFILES
-    for file in (*(root / name for name in (PROJECT, "selectors.yml", *PACKAGE_FILES)), profile):
+    for file in (*(root / name for name in (PROJECT, "selectors.yml", "vars.yml", *PACKAGE_FILES)), profile):
         if file.is_file():
             yield file
     for folder in {root / name for key in FOLDERS for name in folders(project, key, os.environ)}:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file() and file.suffix != ".pyc":
-                yield file
+        yield from sorted(file for file in _within(folder, set()) if file.suffix != ".pyc")
+
+
+def _within(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """All files, also those behind links: dbt links packages that are folders."""
+    if folder.is_dir() and folder.resolve() not in seen:
+        seen.add(folder.resolve())
+        for entry in folder.iterdir():
+            if entry.is_file():
+                yield entry
+            else:
+                yield from _within(entry, seen)
 
 
 def _content(file: Path) -> tuple[str, list[str]]:

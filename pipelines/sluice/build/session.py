@@ -40,7 +40,8 @@ from sluice.config.settings import Settings, load_settings
 from sluice.dbt.build_state import DECISIONS, FORCE, ONLY_CHANGED, keep_state, read_state
 from sluice.dbt.manifest import Manifest, bare, meta
 from sluice.dbt.session import serve
-from sluice.dbt.untraced import untraced
+from sluice.dbt.untraced import JINJA, QUERIES, untraced
+from sluice.dbt.untraced import PACKAGES as OF_DBT
 from sluice.engine.file_state import file_state
 from sluice.engine.raw_versions import RawVersions
 from sluice.sql import literal, quoted
@@ -50,6 +51,8 @@ PARTIAL = ("EMPTY", "SAMPLE")
 NOT_BUILT = ("meta", "tags", "docs", "group", "access", "freshness", "grants")
 """Parts of a node's configuration that do not change what is built."""
 VARIABLE = re.compile(r"\benv_var\s*\(\s*(['\"])(.+?)\1")
+MOMENTS = re.compile(r"\b(run_started_at|invocation_id|modules\W+(datetime|pytz))\b")
+"""What Jinja writes another value for at each build."""
 EQUAL_BUT_DIFFERENT = re.compile(r"INTERVAL|TIME WITH TIME ZONE|VARIANT|(DOUBLE|FLOAT).")
 """Types with values that DuckDB takes for equal and that read differently (30 days and a month), and nested ones."""
 
@@ -142,9 +145,12 @@ class _Build:
                 c.data_type,
                 [x.to_dict() for x in c.constraints],
                 c.description if config.get("persist_docs") else "",
+                c.quote,
             ]
             for c in getattr(compiled, "columns", {}).values()
         ]
+        of_table = [x.to_dict() for x in getattr(compiled, "constraints", ())]
+        described = compiled.description if config.get("persist_docs") else ""
         query = compiled.compiled_code or "" if kind != "seed" else ""
         sql = self._seed(runner, compiled) if kind == "seed" else query
         if config.get("materialized") == "incremental":  # whose SQL is another one when its table is there
@@ -160,7 +166,7 @@ class _Build:
             kind,
             sql,
             query,
-            _digest([config, columns, compiled.relation_name, self._engine(runner)]),
+            _digest([config, columns, of_table, described, compiled.relation_name, self._engine(runner)]),
             tuple(dict.fromkeys(compiled.depends_on.nodes))
             if hasattr(compiled, "depends_on") and kind != "seed"
             else (),
@@ -187,13 +193,17 @@ class _Build:
         return Node(test.unique_id, "unit_test", text, "", _digest(self._engine(runner)), ())
 
     def _template(self, runner: Any, model: Any) -> str:
-        """Digest of all that a model's SQL is compiled from."""
+        """Digest of all that a model's SQL is compiled from; any macro of the project may take the place of dbt's."""
+        used = self._macros(model.depends_on.macros)
         macros = [
-            self._manifest.macros[key].macro_sql for key in sorted(self._macros(model.depends_on.macros))
+            macro.macro_sql
+            for key, macro in sorted(self._manifest.macros.items())
+            if key in used or macro.package_name == runner.config.project_name
         ]
+        own = [model.config.meta, model.config.tags, model.name, str(model.relation_name)]
         named = {match[2] for text in (model.raw_code, *macros) for match in VARIABLE.finditer(text)}
         variables = {name: os.environ.get(name) for name in named if name}
-        return _digest([model.raw_code, macros, runner.config.vars.to_dict(), variables])
+        return _digest([model.raw_code, macros, own, runner.config.vars.to_dict(), variables])
 
     def _macros(self, start: Sequence[str]) -> set[str]:
         found: set[str] = set()
@@ -222,10 +232,28 @@ class _Build:
         return [*map(version, PACKAGES), json.dumps(options, default=str, sort_keys=True)]
 
     def _differs(self, node: Node) -> str:
+        if found := self._of_jinja(node):
+            return found
         if not node.query:
             return ""
         known = [self._relation(key) for key in (node.id, *self._reached(node.parents))]
         return self._queries.differing(node.query, known)
+
+    def _of_jinja(self, node: Node) -> str:
+        """What Jinja writes into the SQL from elsewhere; tables whose Jinja queries the database are built always."""
+        test = self._manifest.unit_tests.get(node.id)
+        found = self._manifest.nodes.get(test.depends_on.nodes[0] if test else node.id)
+        if found is None or node.kind == "seed":
+            return ""
+        used = (self._manifest.macros[key] for key in sorted(self._macros(found.depends_on.macros)))
+        own = [macro.macro_sql for macro in used if macro.package_name not in OF_DBT]
+        for text in (found.raw_code, str(found.config.get("where")), *own):
+            for code in JINJA.finditer(text):
+                if code[1] and (match := MOMENTS.search(code[1])):
+                    return f"its Jinja writes {match[0]} into it, which is another at each build"
+                if node.is_test and code[1] and QUERIES.search(code[1]):
+                    return "its Jinja may query the database while it is compiled"
+        return ""
 
     def _reached(self, parents: Sequence[str]) -> Iterator[str]:
         """The parents, and what the ephemeral ones among them read."""

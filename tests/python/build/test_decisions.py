@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from sluice.build.decisions import Decisions, Node
-from sluice.dbt.build_state import BuildState
+from sluice.dbt.build_state import BuildState, NodeState
 
 NAMES = [f"model.p.m{number}" for number in range(8)]
 
@@ -174,3 +174,38 @@ def test_what_may_differ_is_built_when_it_is_due() -> None:
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     decisions.state.nodes["model.p.m"] = replace(known, until=past)
     assert decisions.decide(node, lambda: "1") == "now() is another"
+
+
+def test_what_cannot_be_looked_at_is_unknown_to_its_readers() -> None:
+    above = Node("model.p.a", "model", "select 1", "", "", ())
+    below = Node("model.p.b", "model", "select 2", "", "", ("model.p.a",))
+    state = BuildState()
+    for _ in range(2):
+        decisions = Decisions(state, True, lambda a, b: a == b, lambda node: "", lambda name: None)
+        decisions.decide(above, lambda: "")
+        decisions.built(above, "")
+        assert decisions.decide(below, lambda: "1")
+        decisions.built(below, "1")
+
+
+def test_why_each_node_is_built() -> None:
+    def reason(node: Node, output: str = "1", *, is_trusted: bool = True, seen: str = "7") -> str:
+        decisions = Decisions(
+            BuildState(nodes=dict(nodes)), is_trusted, lambda a, b: a == b, lambda node: "", lambda _: output
+        )
+        return decisions.decide(node, lambda: seen)
+
+    nodes: dict[str, NodeState] = {}
+    node = Node("model.p.m", "model", "select 1", "", "c", ("source.p.s.t",))
+    assert reason(node) == "it has not been built yet"
+    nodes["model.p.m"] = NodeState("select 1", "c", {"source.p.s.t": "1"}, "7", "")
+    assert reason(node) == ""
+    assert reason(replace(node, config="d")) == "its configuration has changed"
+    assert reason(replace(node, sql="select 2")) == "its SQL has changed"
+    assert reason(node, "2") == "s.t has changed"
+    assert reason(replace(node, parents=())) == "it reads other tables"
+    assert reason(replace(node, is_always="it is written in Python")) == "it is written in Python"
+    assert reason(node, is_trusted=False) == ""
+    assert reason(node, is_trusted=False, seen="8") == "something else has changed it in the warehouse"
+    nodes["model.p.m"] = replace(nodes["model.p.m"], differs="now() is another")
+    assert reason(node) == "now() is another"

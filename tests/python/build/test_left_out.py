@@ -1,0 +1,53 @@
+"""What dbt itself makes another one of is not left out: each step is one change, then a build."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sluice.dbt.build_state import DECISIONS
+from tests.python.small_project import SmallProject
+
+MODELS = """version: 2
+models:
+  - name: limited
+    config: {contract: {enforced: true}}
+    constraints: [{type: check, expression: "id > 0"}]
+    columns: [{name: id, data_type: integer}]
+"""
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_what_changes_is_built(tmp_path: Path) -> None:
+    project = SmallProject(tmp_path)
+    models = tmp_path / "models"
+    for file in models.glob("*"):
+        file.unlink()
+    (models / "limited.sql").write_text("select 1 as id")
+    (models / "models.yml").write_text(MODELS)
+    (models / "moment.sql").write_text("select '{{ run_started_at }}' as at")
+    (models / "above.sql").write_text("select 1 as id")
+    (models / "below.sql").write_text("select id from {{ ref('above') }}")
+    file = tmp_path / "dbt_project.yml"
+    file.write_text(file.read_text().replace("    +contract: {enforced: true}\n", ""))
+    project.sluice("load")
+
+    def built(*arguments: str) -> set[str]:
+        project.sluice("build", *arguments)
+        found = json.loads((project.home / DECISIONS).read_text(encoding="utf-8"))
+        return {key.split(".")[2] for key, reason in found.items() if reason}
+
+    assert built() == {"limited", "moment", "above", "below"}
+    assert built() == {"moment"}, "what Jinja writes is another moment"
+    (models / "models.yml").write_text(MODELS.replace("id > 0", "id > -1"))
+    assert built() == {"limited", "moment"}
+    (models / "above.sql").write_text("select 2 as id")
+    assert built() == {"above", "below", "moment"}
+    with duckdb.connect(str(project.home / "warehouse.duckdb")) as con:
+        assert con.execute("from marts.below").fetchall() == [(2,)]
+        con.execute("drop table marts.below")
+    assert built() == {"below", "moment"}
