@@ -18,11 +18,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import databases, files, rest, streams
-from bench.case import BenchError, Case, Figures, Subject, profiled, run
+from bench import builds, company, databases, files, rest, startup, streams
+from bench.case import BenchError, Case, Figures, Subject, run
 from bench.page import Results, machine, read, result_lines, used_by_others, write
 
-CASES: tuple[type[Case], ...] = (*databases.CASES, *files.CASES, *rest.CASES, *streams.CASES)
+CASES: tuple[type[Case], ...] = (
+    *(*databases.CASES, *files.CASES, *rest.CASES, *streams.CASES),
+    *(*company.CASES, *builds.CASES, *startup.CASES),
+)
 ROOT = Path(__file__).parents[1]
 out = Console(highlight=False, soft_wrap=True)
 
@@ -65,14 +68,17 @@ def measure(
 
 
 def _profile(case: Case, subjects: Sequence[Subject], turn: int) -> str:
-    """One more round: what comes before, then Sluice's run, profiled."""
+    """One more round, in which Sluice's runs are instrumented; the others come before it as in any round."""
+    told = []
     for subject in subjects:
         if subject.name == "dlt":
             continue
         case.before(subject, turn)
-        if subject.name == "sluice":
-            return profiled(subject)
-    return ""
+        if profile := case.profile_of(subject):
+            told.append(profile)
+        elif told:
+            break
+    return "\n".join(told)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -141,6 +141,10 @@ class Case(ABC):
         """What the reader has to know about the figures."""
         return []
 
+    def profile_of(self, subject: Subject) -> str:
+        """One more run of a subject, instrumented, as text; empty for a subject that is not looked into."""
+        return profiled(subject) if subject.name == "sluice" else ""
+
     # -- for subclasses ------------------------------------------------------------------------------------
 
     def count(self, full: int) -> int:
@@ -223,7 +227,7 @@ def run(subject: Subject, seconds: float = ORDINARY_SECONDS) -> Taken:
 
 
 def profiled(subject: Subject) -> str:
-    """Phases of a run of Sluice and the functions that took its time, as text; only for `sluice`."""
+    """Phases of a load by Sluice and the functions that took its time, as text; only for `sluice load`."""
     report = subject.folder / "profile.txt"
     command = [sys.executable, str(HERE / "phases.py"), str(report), *subject.command[1:]]
     run(Subject(subject.name, command, subject.folder, subject.environment))

@@ -29,6 +29,16 @@ def tables(url: str, dialect: str, names: list[str]) -> None:
         con.execute(f"create table {name} as select * from source.{name}")
 
 
+def statements(file: str, extension: str = "") -> None:
+    """SQL of a file, a JSON list, one statement after the other, each result read whole."""
+    con = duckdb.connect()
+    if extension:
+        con.execute(f"load {extension}_scanner")
+    with open(file, encoding="utf-8") as sent:  # noqa: PTH123 - pathlib would be one more import
+        for sql in json.load(sent):
+            con.execute(sql).fetchall()
+
+
 def newer(url: str, keys: dict[str, list[str]]) -> None:
     """What changed after the highest `updated_at`, merged by key; one transaction."""
     con = _open("postgres")
