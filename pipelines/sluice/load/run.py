@@ -88,7 +88,8 @@ def load(
             raise
         pool.shutdown()
         copy_to_raw(con, ledger, settings.landing)
-        new = {name: ids - packages[name] for name, ids in _packages(con, sources).items()}
+        own = {reader.source.name: {reader.load_id} for reader in readers}
+        new = {name: ids - packages[name] - own[name] for name, ids in _packages(con, sources).items()}
         changed = list(_changed(results, sources, new, left))
         con.close()
         # a run that has brought nothing is no news to the models of runs and loads: nothing would ever be unchanged
@@ -123,15 +124,16 @@ def _changed(
 ) -> Iterator[tuple[str, str]]:
     """Schema and name of the tables that may have changed; without a name, all of the schema.
 
-    packages: those that raw has got. left: sources with packages of an earlier load, which may hold any table.
+    packages: those that raw has got beside this load's own, whose tables are in the results. left: sources with
+    packages of an earlier load, which may hold any table.
     """
     schemas = {source.name: source.schema for source in sources}
     for result in results:
         schema = schemas[result.source]
-        if result.source in left or packages[result.source] - {table.package for table in result.tables}:
+        if result.source in left or packages[result.source]:
             yield schema, ""
         for table in result.tables:
-            if result.error or table.is_altered or table.status != "unchanged":
+            if result.error or table.is_altered or table.quarantined or table.status != "unchanged":
                 yield schema, table.table
                 yield schema, f"{table.table}{QUARANTINE}"
 

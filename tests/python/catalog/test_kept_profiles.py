@@ -36,8 +36,8 @@ def test_profiles_follow_the_content(tmp_path: Path) -> None:
     changed = {key for key, sign in second.items() if sign != first.get(key)}
     assert {"products", "dim_products"} <= names(changed)
     assert not names(changed) & {"orders", "fct_orders"}
-    with duckdb.connect(str(project.home / "warehouse.duckdb")) as con:
-        con.execute("update marts.fct_orders set amount = 0")
+    with duckdb.connect(str(project.home / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("update marts.fct_orders set amount = 0")
     third = kept()
     assert third.keys() == second.keys()
     assert "fct_orders" in names({key for key, sign in third.items() if sign != second[key]})
