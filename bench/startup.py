@@ -76,7 +76,7 @@ class StartUp(Case):
         if ran.returncode:
             raise BenchError(f"{subject.name} ended with {ran.returncode}:\n{ran.stdout[-2000:]}")
         arguments = " ".join(str(part) for part in subject.command[1:])
-        return f"sluice {arguments}\n{_imports(ran.stderr)}\n"
+        return f"imports of sluice {arguments}\n{_imports(ran.stderr)}\n"
 
 
 def _imports(text: str) -> str:
