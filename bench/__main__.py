@@ -69,16 +69,16 @@ def measure(
 
 def _profile(case: Case, subjects: Sequence[Subject], turn: int) -> str:
     """One more round, in which Sluice's runs are instrumented; the others come before it as in any round."""
-    told = []
+    profiles = []
     for subject in subjects:
         if subject.name == "dlt":
             continue
         case.before(subject, turn)
         if profile := case.profile_of(subject):
-            told.append(profile)
-        elif told:
+            profiles.append(profile)
+        elif profiles:
             break
-    return "\n".join(told)
+    return "\n".join(profiles)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

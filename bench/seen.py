@@ -112,11 +112,11 @@ def watched(run: Callable[[Mapping[str, str]], object], folder: Path) -> str:
     lines = [f"{whole:8.2f} s  whole, after the start of Python; each process by itself:"]
     for report in sorted(found, key=lambda one: one["started"]):
         if report["wall"] >= SHORTEST and report["at"]:
-            lines += ["", *_told(report)]
+            lines += ["", *_paragraph(report)]
     return "\n".join(lines) + "\n"
 
 
-def _told(report: Mapping[str, Any]) -> Iterator[str]:
+def _paragraph(report: Mapping[str, Any]) -> Iterator[str]:
     looks = report["looks"]
     yield (
         f"{report['command']}: {report['wall']:.2f} s, {report['cpu']:.2f} s CPU;"

@@ -96,7 +96,7 @@ class Decisions:
     def pass_on(self, unique_id: str, parents: Sequence[str]) -> None:
         """A node that is written into the SQL of what reads it: it has what its parents have."""
         known = [self._known(parent) for parent in parents]
-        self.outputs[unique_id] = _digest(known) if all(known) else None
+        self.outputs[unique_id] = digest(known) if all(known) else None
 
     def forget_unseen(self) -> None:
         """At the end, forget tables and views that nobody looked at, if something else has changed the warehouse."""
@@ -125,7 +125,7 @@ class Decisions:
                 return f"{_name(parent)} has changed"
         if len(known.inputs) != len(set(node.parents)):
             return "it reads other tables"
-        if known.differs and not node.is_view and not _is_recent(known):
+        if known.differs and not node.is_view and not known.is_recent:
             return known.differs
         if (
             not node.is_test
@@ -154,16 +154,13 @@ class Decisions:
             and before.config == node.config
             and (before.sql == node.sql or self.same_sql(before.sql, node.sql))
         )
-        sql = before.output.split()[0] if before and is_same else _digest(node.sql, node.config)
-        return f"{sql} {_digest(inputs)}"
+        sql = before.output.split()[0] if before and is_same else digest(node.sql, node.config)
+        return f"{sql} {digest(inputs)}"
 
 
-def _digest(*what: object) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _is_recent(known: NodeState) -> bool:
-    return bool(known.until) and datetime.now(UTC) < datetime.fromisoformat(known.until)
+def digest(*what: object) -> str:
+    """SHA-256 of values as JSON, those that JSON does not know as text."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _name(unique_id: str) -> str:

@@ -30,7 +30,7 @@ Files = dict[str, list[Any]]
 def project_digest(settings: Settings, known: Mapping[str, list[Any]]) -> tuple[str, Files]:
     """Digest of all that dbt reads, and the files; those of `known` size and time are not read again.
 
-    Empty if it cannot be told which variables of the environment are read.
+    Empty if it is not known which variables of the environment are read.
     """
     files: Files = {}
     for file in _files(settings):

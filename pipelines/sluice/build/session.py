@@ -32,7 +32,7 @@ from dbt.task.seed import SeedRunner
 from dbt.task.snapshot import SnapshotRunner
 from dbt.task.test import TestRunner
 
-from sluice.build.decisions import Decisions, Node
+from sluice.build.decisions import Decisions, Node, digest
 from sluice.build.differing import Queries
 from sluice.build.project_files import PACKAGES, project_digest
 from sluice.config.environments import RAW
@@ -42,7 +42,6 @@ from sluice.dbt.manifest import Manifest, bare, meta
 from sluice.dbt.session import serve
 from sluice.dbt.untraced import JINJA, QUERIES, untraced
 from sluice.dbt.untraced import PACKAGES as OF_DBT
-from sluice.engine.file_state import file_state
 from sluice.engine.raw_versions import RawVersions
 from sluice.sql import literal, quoted
 
@@ -72,7 +71,7 @@ class _Build:
         state = read_state(settings)
         self.decisions = Decisions(
             state,
-            bool(state.warehouse) and state.warehouse == file_state(settings.warehouse),
+            state.is_of(settings.warehouse),
             _same_sql,
             self._differs,
             self._outside,
@@ -166,7 +165,7 @@ class _Build:
             kind,
             sql,
             query,
-            _digest([config, columns, of_table, described, compiled.relation_name, self._engine(runner)]),
+            digest([config, columns, of_table, described, compiled.relation_name, self._engine(runner)]),
             tuple(dict.fromkeys(compiled.depends_on.nodes))
             if hasattr(compiled, "depends_on") and kind != "seed"
             else (),
@@ -183,14 +182,14 @@ class _Build:
         )
         types = [self._types(parent) for parent in parents if parent is not None]
         given = test.to_dict() if hasattr(test, "to_dict") else {}
-        text = _digest(
+        text = digest(
             [
                 {k: given.get(k) for k in ("given", "expect", "overrides", "model", "config")},
                 self._template(runner, model),
                 types,
             ]
         )
-        return Node(test.unique_id, "unit_test", text, "", _digest(self._engine(runner)), ())
+        return Node(test.unique_id, "unit_test", text, "", digest(self._engine(runner)), ())
 
     def _template(self, runner: Any, model: Any) -> str:
         """Digest of all that a model's SQL is compiled from; any macro of the project may take the place of dbt's."""
@@ -203,7 +202,7 @@ class _Build:
         own = [model.config.meta, model.config.tags, model.name, str(model.relation_name)]
         named = {match[2] for text in (model.raw_code, *macros) for match in VARIABLE.finditer(text)}
         variables = {name: os.environ.get(name) for name in named if name}
-        return _digest([model.raw_code, macros, own, runner.config.vars.to_dict(), variables])
+        return digest([model.raw_code, macros, own, runner.config.vars.to_dict(), variables])
 
     def _macros(self, start: Sequence[str]) -> set[str]:
         found: set[str] = set()
@@ -303,7 +302,7 @@ class _Build:
         rows = self._value(
             f"select count(*) || ' ' || coalesce(sum(hash({values})::hugeint), 0)::varchar from {node.relation_name}"
         )
-        return f"{rows} {_digest(columns)}"
+        return f"{rows} {digest(columns)}"
 
     def _types(self, node: Any) -> str:
         columns = "string_agg(column_name || ' ' || data_type, ', ' order by column_index)"
@@ -338,10 +337,6 @@ def _same_sql(before: str, after: str) -> bool:
     from sluice.review.query_equivalence import canonical  # imports the parser: only where something changed
 
     return before == after or canonical(before, {}) == canonical(after, {})
-
-
-def _digest(what: object) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
 _building: list[_Build] = []

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sluice.build.project_files import project_digest
 from sluice.config.settings import Settings
 from sluice.dbt import run_results
 from sluice.dbt.build_state import BuildState, read_state
-from sluice.engine.file_state import file_state
 from sluice.engine.raw_versions import RawVersions
 
 
 def unchanged(settings: Settings) -> BuildState | None:
     """What the last build left, if project, raw and warehouse are still as then and all had passed; else None."""
     state = read_state(settings)
-    if not state.project or not state.warehouse or file_state(settings.warehouse) != state.warehouse:
+    if not state.project or not state.is_of(settings.warehouse):
         return None
     if not (settings.home / run_results.KEPT).is_file():
         return None
     raw = RawVersions(settings.raw)
     versions = {key: raw.version(schema, name) for key, (schema, name) in state.sources.items()}
-    now = datetime.now(UTC)
     for node in state.nodes.values():
-        if node.differs and not (node.until and now < datetime.fromisoformat(node.until)):
+        if node.differs and not node.is_recent:
             return None
         for parent, output in node.inputs.items():
             if parent in versions and versions[parent] != output:

@@ -14,7 +14,6 @@ from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profiles import Profile, profile
 from sluice.config.settings import Settings
 from sluice.dbt.build_state import read_state
-from sluice.engine.file_state import file_state
 from sluice.engine.raw_versions import RawVersions
 from sluice.lineage import Ref
 
@@ -59,7 +58,7 @@ def _content(settings: Settings, facts: CatalogFacts) -> dict[str, str]:
     """What builds and loads know of the content of tables, by id, if nothing else has changed the databases since."""
     known: dict[str, str] = {}
     state, raw = read_state(settings), RawVersions(settings.raw)
-    if raw.is_known and state.warehouse and state.warehouse == file_state(settings.warehouse):
+    if raw.is_known and state.is_of(settings.warehouse):
         known = {key: raw.version(schema, name) for key, (schema, name) in state.sources.items()}
         for key, node in state.nodes.items():
             table = facts.manifest.tables.get(key)

@@ -92,19 +92,19 @@ def _print_nodes(nodes: Sequence[sqlite3.Row]) -> None:
     table = grid("result", "seconds", "rows", "why", "built or tested")
     for node in made:
         rows = "" if node["row_count"] is None else f"{node['row_count']:,}"
-        why = node["reason"] or "dbt was told to build it"
-        table.add_row(node["status"], f"{node['seconds']:.2f}", rows, why, node_name(node["node"]))
+        why = node["reason"] or "a dbt command selected it"
+        table.add_row(node["status"], f"{node['seconds']:.2f}", rows, why, _node_name(node["node"]))
     print_table(table)
     for node in made:
         if node["message"] and node["status"] in ("error", "fail", "runtime error", "warn"):
-            out.print(f"{node_name(node['node'])}: {node['message']}", markup=False)
-    if left := [node_name(node["node"]) for node in nodes if not node["status"] and not node["reason"]]:
+            out.print(f"{_node_name(node['node'])}: {node['message']}", markup=False)
+    if left := [_node_name(node["node"]) for node in nodes if not node["status"] and not node["reason"]]:
         out.print(f"\nleft as they were, for nothing they depend on had changed ({len(left)}):")
         for name in left:
             out.print(f"  {name}", markup=False)
 
 
-def node_name(unique_id: str) -> str:
+def _node_name(unique_id: str) -> str:
     """`model orders` of `model.project.orders`; a test without the digits that dbt appends."""
     kind, _, name, *_ = unique_id.split(".")
     return f"{kind.replace('_', ' ')} {name}"

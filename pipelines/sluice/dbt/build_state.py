@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sluice.config.settings import Settings
@@ -40,6 +42,11 @@ class NodeState:
     """If they may: how long this one is good enough, ISO in UTC; empty if the next build makes another."""
     is_test: bool = False
 
+    @property
+    def is_recent(self) -> bool:
+        """Whether a result that may be another one at each build is still good enough."""
+        return bool(self.until) and datetime.now(UTC) < datetime.fromisoformat(self.until)
+
 
 @dataclass
 class BuildState:
@@ -54,6 +61,10 @@ class BuildState:
     """The project's files, as `project_files` knows them."""
     sources: dict[str, list[str]] = field(default_factory=dict)
     """Schema and name in raw of the sources that are read, by unique id."""
+
+    def is_of(self, warehouse: Path) -> bool:
+        """Whether the warehouse is as the last build left it."""
+        return bool(self.warehouse) and self.warehouse == file_state(warehouse)
 
 
 def read_state(settings: Settings) -> BuildState:

@@ -71,7 +71,7 @@ def build(
 
 def left_as_it_is(state: BuildState) -> BuildResult:
     """What a build found that had nothing to do."""
-    kinds = [key.split(".")[0] in ("test", "unit_test") for key in state.nodes]
+    kinds = [node.is_test for node in state.nodes.values()]
     return BuildResult(
         Counter({run_results.REUSED: kinds.count(False)}),
         Counter({run_results.REUSED: kinds.count(True)}),
