@@ -33,6 +33,7 @@ from sluice.cli.run import build, run
 from sluice.cli.sample import sample
 from sluice.cli.schema import schema
 from sluice.cli.serve import serve
+from sluice.cli.show import show
 from sluice.cli.status import runs, status
 from sluice.cli.target import on_target
 from sluice.cli.upgrade import upgrade
@@ -92,6 +93,7 @@ for command in (
     serve,
     review,
     lineage,
+    show,
     schema,
     upgrade,
 ):
