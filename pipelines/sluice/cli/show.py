@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.text import Text
 
 from sluice.cli.documents import AsJson, of_preview, print_document
 from sluice.cli.output import err, grid, out, print_table, project
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sluice.dbt.preview import Preview
+UNBOUNDED = 100_000
+"""Characters of a line that is as long as it has to be."""
 
 
 def show(
@@ -34,14 +35,14 @@ def show(
 
 
 def _print_rows(found: Preview) -> None:
-    table = grid(*found.columns)
+    table = grid(*map(escape, found.columns))
     for row in found.texts:
         table.add_row(*map(_cell, row))
     if not found.texts:
         out.print(f"{found.model} has no rows; its columns are {', '.join(found.columns)}", markup=False)
     elif not out.is_terminal:
         print_table(table)
-    elif out.measure(table).maximum <= out.width:
+    elif out.measure(table, options=out.options.update(width=UNBOUNDED)).maximum <= out.width:
         out.print(table)
     else:
         for row in found.texts:
@@ -50,7 +51,7 @@ def _print_rows(found: Preview) -> None:
 
 def _print_cut(row: list[tuple[str, str | None]]) -> None:
     """A row of a wide table, a line for each column."""
-    table: Table = grid("column", "value")
+    table = grid("column", "value")
     for name, value in row:
         table.add_row(Text(name), _cell(value))
     for column in table.columns:

@@ -98,7 +98,7 @@ def refuse_stale(settings: Settings, parse: KeptParse) -> None:
     for name, value in parse.entries["env_vars"].items():
         if os.environ.get(name, PLACEHOLDER) != value:
             raise StaleParseError(f"{name} in the environment has changed since the project was last parsed")
-    if changed := next(_changed_files(settings, parse.entries["files"]), None):
+    if changed := next(_changed_files(settings, parse.project, parse.entries["files"]), None):
         raise StaleParseError(f"{changed} has changed since it was last parsed")
 
 
@@ -144,15 +144,14 @@ def _seen(profile: Path, checked: Mapping[str, Any]) -> str:
     return f"{_content(profile)} {checked['profile_hash']['checksum']}"
 
 
-def _changed_files(settings: Settings, files: Mapping[str, Json]) -> Iterator[str]:
+def _changed_files(settings: Settings, project: str, files: Mapping[str, Json]) -> Iterator[str]:
     """Names of files that are gone, have other content than when dbt read them, or are new."""
     known = set()
     for entry in files.values():
         kind, place = entry["parse_file_type"], entry["path"]
         if entry["project_name"] in OF_DBT or kind in READ_BY_OTHERS:
             continue
-        is_ours = Path(place["project_root"]).resolve() == settings.root.resolve()
-        root = settings.root if is_ours else Path(place["project_root"])
+        root = settings.root if entry["project_name"] == project else Path(place["project_root"])
         file = root / place["searched_path"] / place["relative_path"]
         known.add(file)
         name = os.path.relpath(file, settings.root)
@@ -163,9 +162,9 @@ def _changed_files(settings: Settings, files: Mapping[str, Json]) -> Iterator[st
             content = " ".join(file.read_text(encoding="utf-8").split())
             if _digest(content) != entry["checksum"]["checksum"]:
                 yield name
-    project = read_project_file(settings.root)
+    written = read_project_file(settings.root)
     for key, endings in LOOKED_THROUGH.items():
-        for folder in folders(project, key, os.environ):
+        for folder in folders(written, key, os.environ):
             for file in (settings.root / folder).rglob("*"):
                 if file.suffix in endings and file not in known:
                     yield os.path.relpath(file, settings.root)

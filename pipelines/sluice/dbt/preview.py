@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from sluice.config.settings import Settings
+from sluice.dbt.compiling import PARSED
 from sluice.dbt.kept_parse import (
     ASIDE,
     KeptParse,
@@ -24,11 +25,13 @@ from sluice.dbt.kept_parse import (
 from sluice.dbt.manifest import read_manifest
 from sluice.dbt.nodes import Json
 from sluice.dbt.rendering import Renderer, UnsureError
-from sluice.dbt.runner import PARSED, dbt
+from sluice.dbt.runner import dbt
+from sluice.engine import engine
 from sluice.engine.warehouse import open_warehouse
 from sluice.errors import SluiceError, UsageError, with_hint
 from sluice.sql import listed, literal, quoted
 
+OTHER_TABLES = ("seed", "snapshot", "source")
 OURS = ("temp_directory", "memory_limit", "threads")
 """Settings of the profile that change no row."""
 LINE = re.compile(r"\nLINE (\d+): ")
@@ -37,7 +40,10 @@ LINE = re.compile(r"\nLINE (\d+): ")
 
 @dataclass(frozen=True)
 class Preview:
-    """Rows of a model: as DuckDB writes their values, and as JSON. `reason` is why dbt compiled it; "" if it did not."""
+    """Rows of a model: as DuckDB writes their values, and as JSON.
+
+    `reason` is why dbt compiled it; "" if it did not.
+    """
 
     model: str
     file: str
@@ -60,7 +66,7 @@ def preview(settings: Settings, name: str, limit: int) -> Preview:
     try:
         refuse_stale(settings, parse)
         model = _model(settings, parse, name)
-        with open_warehouse(settings) as connection:
+        with open_warehouse(settings, is_checked=False) as connection:
             connection = _ready(settings, connection)
             sql = Renderer(settings, parse, lambda *names: _is_table(connection, names)).sql(model)
             return _query(connection, model, sql, limit, "")
@@ -68,19 +74,22 @@ def preview(settings: Settings, name: str, limit: int) -> Preview:
         reason = str(error)
     # the warehouse is closed again: dbt opens it for writing
     model, sql = _compiled(settings, name)
-    with open_warehouse(settings) as connection:
+    with open_warehouse(settings, is_checked=False) as connection:
         return _query(_ready(settings, connection), model, sql, limit, reason)
 
 
 def _model(settings: Settings, parse: KeptParse, name: str) -> Json:
     if model := parse.models.get(name):
         if model["language"] != "sql":
-            raise UsageError(f"{name} is a Python model, which has no SQL to run; {_by_hand(settings, model)}")
+            raise UsageError(
+                f"{name} is a Python model, which has no SQL to run; {_by_hand(settings, model)}"
+            )
         if model["config"].get("sql_header"):
             raise UsageError(f"{name} has a sql_header; use `dbt show --select {name}`")
         return model
     for node in (*parse.nodes.values(), *parse.sources.values()):
-        if name in (node["name"], f"{node.get('source_name')}.{node['name']}") and node.get("relation_name"):
+        names = (node["name"], f"{node.get('source_name')}.{node['name']}")
+        if node["resource_type"] in OTHER_TABLES and name in names:
             raise UsageError(f"{name} is a {node['resource_type']}, not a model; {_by_hand(settings, node)}")
     raise UsageError(with_hint(f"There is no model {name}", name, parse.models))
 
@@ -131,9 +140,7 @@ def _is_table(connection: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> 
     return bool(found and found[0])
 
 
-def _query(
-    connection: duckdb.DuckDBPyConnection, model: Json, sql: str, limit: int, reason: str
-) -> Preview:
+def _query(connection: duckdb.DuckDBPyConnection, model: Json, sql: str, limit: int, reason: str) -> Preview:
     file = model["original_file_path"]
     try:
         found = connection.execute(
@@ -142,6 +149,7 @@ def _query(
         columns = tuple(column[0] for column in (found.description or ())[1:])
         rows = found.fetchall()
     except duckdb.Error as error:
+        engine().refuse_damage(connection, error=error if isinstance(error, duckdb.IOException) else None)
         raise SluiceError(_explained(file, sql, str(error))) from None
     values: list[Any] = [json.loads(row[0], parse_constant=str) for row in rows]
     return Preview(model["name"], file, sql, reason, columns, [row[1:] for row in rows], values)

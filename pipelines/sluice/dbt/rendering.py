@@ -34,7 +34,16 @@ OWN_VARIABLES = ("DBT_", "SLUICE_")
 LEADING_WITH = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*with\b(?:\s+recursive\b)?", re.IGNORECASE | re.DOTALL)
 
 IsTable = Callable[[str, str, str], bool]
-FAILURES = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TemplateError, TypeError, ValueError)
+FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TemplateError,
+    TypeError,
+    ValueError,
+)
 """What an expression in Jinja can end with; dbt then says what is wrong."""
 
 
@@ -94,7 +103,7 @@ class Renderer:
 
     def __init__(self, settings: Settings, parse: KeptParse, is_table: IsTable) -> None:
         self._settings, self._parse, self._is_table = settings, parse, is_table
-        self._jinja = SandboxedEnvironment(  # noqa: S701 - it makes SQL, not pages
+        self._jinja = SandboxedEnvironment(
             extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], undefined=StrictUndefined
         )
         self._jinja.globals = {name: self._jinja.globals[name] for name in OF_JINJA}
@@ -121,14 +130,16 @@ class Renderer:
             raise UnsureError("microbatch models read a part of their sources")
         config, ephemeral = _Config(), list[Json]()
         context = self._context(model, config, ephemeral)
-        rendered = self._template(self._text(model), context, is_macro=False).render(context)
+        rendered = str(self._template(self._text(model), context, is_macro=False).render(context))
         if _as_json(config._values) != _as_json(model.get("config_call_dict") or {}):
-            raise UnsureError(f"the configuration in {model['original_file_path']} is another than at the last parse")
+            raise UnsureError(
+                f"the configuration in {model['original_file_path']} is another than at the last parse"
+            )
         return rendered, ephemeral
 
     def _text(self, model: Json) -> str:
         """What is in the model's file now."""
-        return (self._settings.root / model["original_file_path"]).read_text(encoding="utf-8").strip()
+        return (self._settings.root / str(model["original_file_path"])).read_text(encoding="utf-8").strip()
 
     def _ctes(self, ephemeral: Iterable[Json]) -> dict[str, str]:
         """The SQL of ephemeral models by their names, each after those that it reads."""
@@ -172,7 +183,7 @@ class Renderer:
     def _template(self, text: str, context: Json, *, is_macro: bool) -> Any:
         """The compiled Jinja, if it uses nothing but the context."""
         parsed = self._jinja.parse(text)
-        if len(list(parsed.find_all(nodes.Macro))) != is_macro or parsed.find(NOT_OF_DBT):
+        if len(list(parsed.find_all(nodes.Macro))) != is_macro or any(map(parsed.find, NOT_OF_DBT)):
             raise UnsureError("it defines or imports a macro within its file")
         for name in sorted(meta.find_undeclared_variables(parsed) - set(context) - set(OF_JINJA)):
             used = next((n.attr for n in parsed.find_all(nodes.Getattr) if _is_name(n.node, name)), "")
