@@ -45,18 +45,18 @@ def _print_rows(found: Preview) -> None:
     elif out.measure(table, options=out.options.update(width=UNBOUNDED)).maximum <= out.width:
         out.print(table)
     else:
+        width = min(max(map(len, found.columns)), out.width // 2)
         for row in found.texts:
-            _print_cut(list(zip(found.columns, row, strict=True)))
+            for name, value in zip(found.columns, row, strict=True):
+                out.print(
+                    Text("  ").join((_cut(Text(name), width), _cut(_cell(value), out.width - width - 2)))
+                )
+            out.print()
 
 
-def _print_cut(row: list[tuple[str, str | None]]) -> None:
-    """A row of a wide table, a line for each column."""
-    table = grid("column", "value")
-    for name, value in row:
-        table.add_row(Text(name), _cell(value))
-    for column in table.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    out.print(table, soft_wrap=False)
+def _cut(text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis", pad=True)
+    return text
 
 
 def _cell(value: str | None) -> Text:

@@ -78,6 +78,6 @@ def test_a_terminal_cuts_long_values(width: int, monkeypatch: pytest.MonkeyPatch
         file.seek(0)
         lines = [line.rstrip() for line in file]
     assert max(map(len, lines)) == width
-    assert lines[2].startswith("text    xxx")
-    assert lines[2].endswith("…")
-    assert lines[5] == "text    <null>"
+    assert lines[1].startswith("text  xxx")
+    assert lines[1].endswith("…")
+    assert lines[4] == "text  <null>"
