@@ -33,6 +33,7 @@ from sluice.cli.runs import runs
 from sluice.cli.sample import sample
 from sluice.cli.schema import schema
 from sluice.cli.serve import serve
+from sluice.cli.show import show
 from sluice.cli.status import status
 from sluice.cli.target import on_target
 from sluice.cli.upgrade import upgrade
@@ -93,6 +94,7 @@ for command in (
     serve,
     review,
     lineage,
+    show,
     schema,
     upgrade,
 ):

@@ -19,6 +19,7 @@ from sluice.config.settings import Settings
 if TYPE_CHECKING:
     import sqlite3
 
+    from sluice.dbt.preview import Preview
     from sluice.discover.contract import DiscoveredTable, Proposal, Relationship
     from sluice.discover.model_files import Saved
     from sluice.discover.project_files import Written
@@ -364,4 +365,16 @@ def of_models(settings: Settings, saved: Saved) -> Document:
         "kept": [shown(settings, file).as_posix() for file in saved.kept],
         "patches": saved.patches,
         "notes": list(saved.notes),
+    }
+
+
+def of_preview(found: Preview) -> Document:
+    """`sluice show`."""
+    return {
+        "model": found.model,
+        "file": found.file,
+        "sql": found.sql,
+        "compiled_with_dbt": found.reason or None,
+        "columns": list(found.columns),
+        "rows": found.values,
     }

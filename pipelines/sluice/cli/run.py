@@ -137,7 +137,7 @@ def _print_summary(settings: Settings, result: RunResult) -> None:
         f"warehouse: {shown(settings, settings.warehouse)}   catalog: {page}   {result.seconds:.0f} s in all"
     )
     if result.exit is Exit.OK:
-        out.print(f"next: open {page}, or look at a model with dbt show --select MODEL")
+        out.print(f"next: open {page}, or look at a model with sluice show MODEL")
     else:
         out.print("next: fix what is named above and run again; what was done stays done")
 

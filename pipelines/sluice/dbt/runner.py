@@ -43,16 +43,25 @@ def dbt(
     then: Callable[[], None] = _nothing,
     *,
     quiet: bool = False,
+    output: IO[str] | None = None,
 ) -> int:
     """Run dbt in the project with `arguments`; returns its exit code (0 fine, 1 nodes failed, 2 cannot run).
 
-    then: is called as soon as dbt has ended, before another command of ours can overwrite what it wrote. Raises
-    LockedError when another command holds the warehouse for longer than `settings.lock_seconds`.
+    then: is called as soon as dbt has ended, before another command of ours can overwrite what it wrote. output: where
+    dbt writes all it says; else to this process's output. Raises LockedError when another command holds the warehouse
+    for longer than `settings.lock_seconds`.
     """
     command = [str(Path(sys.executable).with_name("dbt")), *(["--quiet"] if quiet else []), *arguments]
 
     with _locked(settings, arguments[0]):
-        done = subprocess.run(command, cwd=settings.root, env=_environment(settings), check=False)
+        done = subprocess.run(
+            command,
+            cwd=settings.root,
+            env=_environment(settings),
+            stdout=output,
+            stderr=output and subprocess.STDOUT,
+            check=False,
+        )
         then()
         return done.returncode
 

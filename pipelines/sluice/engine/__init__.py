@@ -25,9 +25,12 @@ class Engine(Protocol):
         """Open raw for writing, for the whole of a load; `temp` is for what does not fit into memory."""
 
     def open_read_only(
-        self, databases: Mapping[str, Path], temp: Path, seconds: float
+        self, databases: Mapping[str, Path], temp: Path, seconds: float, *, is_checked: bool = True
     ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """A connection that reads `databases` by their names."""
+        """A connection that reads `databases` by their names.
+
+        is_checked: look for damage first, not only after an error.
+        """
 
     def attach(self, con: duckdb.DuckDBPyConnection, file: Path, name: str, seconds: float) -> None:
         """Let an open connection read a database under `name`."""

@@ -14,16 +14,19 @@ from sluice.sql import first_value
 
 
 @contextmanager
-def open_warehouse(settings: Settings, wait: float = 0) -> Iterator[duckdb.DuckDBPyConnection | None]:
+def open_warehouse(
+    settings: Settings, wait: float = 0, *, is_checked: bool = True
+) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """A connection with the project's databases attached read-only; None where none of their files exists.
 
-    Raises LockedError if a process still writes to one of them after `wait` seconds.
+    is_checked: look for damage first, not only after an error; reading a large file for it takes its time. Raises
+    LockedError if a process still writes to one of them after `wait` seconds.
     """
     there = {name: file for name, file in settings.databases.items() if file.is_file()}
     if not there:
         yield None
         return
-    with engine().open_read_only(there, settings.home / "tmp", wait) as connection:
+    with engine().open_read_only(there, settings.home / "tmp", wait, is_checked=is_checked) as connection:
         yield connection
 
 

@@ -14,6 +14,7 @@ import pytest
 from sluice.cli import documents
 from sluice.cli.env import of_environments
 from sluice.config.settings import Settings
+from sluice.dbt.preview import Preview
 from sluice.discover.contract import DiscoveredColumn, DiscoveredSource, DiscoveredTable, Relationship, Target
 from sluice.discover.differences import Difference
 from sluice.discover.model_files import Saved
@@ -86,6 +87,7 @@ def _documents(folder: Path) -> dict[str, dict[str, Any]]:
         "publish --versions": documents.of_versions([VERSION], "v"),
         "publish --rollback": {"version": "v"},
         "publish --rotate-key": documents.of_rotated("a", Rotated(["v"], "nothing")),
+        "show": documents.of_preview(Preview("a", "models/a.sql", "select 1", "", ("b",), [("1",)], [])),
         "new": documents.of_new_project(NAMES, ["README.md"]),
         "adopt": documents.of_adopted(["models: 1"], [ProposedFile("a.yml", "", None, "a")], written=True),
         "discover": {
