@@ -7,10 +7,11 @@ exists can be loaded, and loaded again after a crash with the same result.
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 
 import dlt
 import duckdb
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import StateInjectableContext
 from dlt.common.storages.load_package import (
     ParsedLoadJobFileName,
     commit_load_package_state,
@@ -228,7 +231,7 @@ class SourceLoad:
     def _staged(self, extracted: TypedRows | JsonRecords, result: TableResult) -> StagedFile:
         """Stage the rows, and note what to save or do with them; LoadError for too many bad rows."""
         table = extracted.table
-        highest = self._highest(table)
+        highest = self.reader.highest(table)
         staged = self.reader.staged(extracted)
         result.read += staged.read
         result.new_columns, result.lost_columns = staged.new_columns, staged.lost_columns
@@ -274,13 +277,6 @@ class SourceLoad:
                 return extraction
             self.waiting[extraction.table.name] = extraction
         raise self.source_error
-
-    def _highest(self, table: Table[Any]) -> str | None:
-        """The cursor raw has reached, as text."""
-        value = (
-            self.context.raw.maximum(table, table.raw_name(table.load.cursor)) if table.load.cursor else None
-        )
-        return None if value is None else str(value)
 
     def _import(self, table: Table[Any], staged: StagedFile, file: Path, result: TableResult) -> Any:
         result.rows += staged.rows - staged.moved
@@ -339,6 +335,14 @@ class SourceLoad:
         # in a separate connection: an extractor's transaction may still be open, and see dropped tables
         with self.context.con.cursor() as con, suppress(duckdb.CatalogException):
             con.execute(f"delete from {where} where {quoted(column)} in ({listed(values)})")
+
+
+@contextmanager
+def with_state(folder: Path) -> Iterator[None]:
+    """Let what is read see the state in a source's working folder as dlt's, outside of a pipeline's run."""
+    state = StateInjectableContext(state=json.loads((folder / "state.json").read_bytes()))
+    with Container().injectable_context(state):
+        yield
 
 
 def _repair(folder: Path) -> None:

@@ -6,7 +6,6 @@ import copy
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +40,8 @@ from sluice.load.staging import StagedFile
 
 REMOTE = ("s3://", "sftp://")
 """Folders whose extractors import large packages of their own."""
+MANY_ROWS = 1_000
+"""Of so many rows of a table, probably some are new."""
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 """What dlt writes into its files `.version`."""
 
@@ -93,6 +94,8 @@ class SourceReader:
         """Tables whose state was used while reading ahead."""
         self._extractions: Generator[Extraction, None, None] | None = None
         self._ahead: list[_ReadAhead] = []
+        self._is_complete = False
+        self._has_news: Callable[[], None] = lambda: None
         self._error: Exception | None = None
         """Why reading ahead ended early."""
         self._rows: dict[str, int] = {}
@@ -110,17 +113,30 @@ class SourceReader:
             warned=self._warned,
         )
 
-    def begin(self, until: Callable[[], bool]) -> None:
-        """Read and stage tables, at least one, until `until` is true; no-op if the source cannot be read ahead."""
-        self.started = time.monotonic()
-        if self.source.kind not in REREADABLE or str(getattr(self.source.load, "url", "")).startswith(REMOTE):
-            return
+    @property
+    def needs_imports(self) -> bool:
+        """Whether it cannot be read before the libraries of its kind are imported."""
+        return self.source.kind not in REREADABLE or str(getattr(self.source.load, "url", "")).startswith(
+            REMOTE
+        )
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether dlt's working folder has a state of an earlier load."""
+        return (self.folder / "state.json").is_file()
+
+    def begin(self, until: Callable[[], bool], has_news: Callable[[], None]) -> None:
+        """Read and stage tables, at least one, until `until` is true; no-op if the source cannot be read ahead.
+
+        has_news: is called as soon as there is something to load.
+        """
         if self.options.retry_quarantine or self._has_packages():
             return
         try:
             self._before = state_in_file(self.folder, self.source.name)
         except (OSError, ValueError, AttributeError):  # dlt meets it too, and it is reported then
             return
+        self._has_news = has_news
         self._extractions = self._extract()
         try:
             for extraction in self._extractions:
@@ -131,10 +147,23 @@ class SourceReader:
                     except Exception as error:
                         staged = error
                 self._ahead.append(_ReadAhead(extraction, staged))
+                if not isinstance(staged, StagedFile) or staged.file or staged.quarantine:
+                    self._has_news()
                 if until():
                     return
+            self._is_complete = True
         except Exception as error:
             self._error = error
+
+    def complete(self) -> list[tuple[Extraction, StagedFile | Exception | None]] | None:
+        """All that was read ahead, with its checked rows, if that is all there is."""
+        return [(one.extraction, one.staged) for one in self._ahead] if self._is_complete else None
+
+    def highest(self, table: Table[Any]) -> str | None:
+        """The cursor raw has reached, as text."""
+        cursor = table.load.cursor
+        value = self.context.raw.maximum(table, table.raw_name(cursor)) if cursor else None
+        return None if value is None else str(value)
 
     def staged(self, extracted: TypedRows | JsonRecords) -> StagedFile:
         """The checked rows of a table; raises what `normalise` raises."""
@@ -159,7 +188,7 @@ class SourceReader:
                 yield from self._extractions
                 return
             self.close()
-            self._ahead = []
+            self._ahead, self._error, self._is_complete = [], None, False
             for table, rows in self._rows.items():
                 self.listener.rows(self.source.name, table, -rows)
         self._extractions = self._extract()
@@ -256,6 +285,8 @@ class SourceReader:
 
     def _progress(self, table: str, rows: int) -> None:
         self._rows[table] = self._rows.get(table, 0) + rows
+        if self._rows[table] > MANY_ROWS:
+            self._has_news()
         self.listener.rows(self.source.name, table, rows)
 
     def _retried(self, table: str, what: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import duckdb
@@ -24,6 +25,7 @@ from sluice.engine.raw import QUARANTINE, with_raw_columns
 from sluice.engine.raw_versions import RawVersions
 from sluice.extract import extractor
 from sluice.extract.contract import LoadOptions
+from sluice.load.nothing_new import is_settled, nothing_new
 from sluice.load.read_ahead import SourceReader
 from sluice.load.results import ProgressListener, SourceResult, TableResult
 from sluice.load.startup import importing, prepare_dlt
@@ -74,8 +76,14 @@ def load(
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="load")
         dlt_pipeline: Future[Any] = Future()
         try:
-            loads = [pool.submit(_load, reader, dlt_pipeline) for reader in readers]
-            dlt_pipeline.set_result(_import_dlt(sources))
+            wanted = Event()
+            loads = [pool.submit(_load, reader, dlt_pipeline, wanted) for reader in readers]
+            if any(reader.needs_imports or not reader.has_loaded for reader in readers):
+                wanted.set()
+            _set_when_done(wanted, loads)
+            wanted.wait()
+            if not all(load.done() for load in loads):
+                dlt_pipeline.set_result(_import_dlt(sources))
             results = []
             for done in as_completed(loads):
                 _record(ledger, run_id, done.result())
@@ -149,10 +157,33 @@ def _import_dlt(sources: Sequence[Source[Any, Any]]) -> Any:
     return dlt_pipeline
 
 
-def _load(reader: SourceReader, dlt_pipeline: Future[Any]) -> SourceResult:
-    reader.begin(dlt_pipeline.done)
+def _load(reader: SourceReader, dlt_pipeline: Future[Any], wanted: Event) -> SourceResult:
+    """Load one source; `wanted` is set as soon as dlt is."""
+    reader.started = time.monotonic()
+    settled = is_settled(reader)
+    if not reader.needs_imports:
+        reader.begin(lambda: dlt_pipeline.done() and not settled, wanted.set)
+    elif settled:
+        with dlt_pipeline.result().with_state(reader.folder):
+            reader.begin(lambda: False, wanted.set)
+    if settled and (unchanged := nothing_new(reader)):
+        return unchanged
+    wanted.set()
     result: SourceResult = dlt_pipeline.result().SourceLoad(reader).run()
     return result
+
+
+def _set_when_done(event: Event, loads: Sequence[Future[SourceResult]]) -> None:
+    """Set the event when all loads have ended, whatever came of them."""
+    left = {*loads}
+
+    def ended(load: Future[SourceResult]) -> None:
+        left.discard(load)
+        if not left:
+            event.set()
+
+    for load in loads:
+        load.add_done_callback(ended)
 
 
 def _break_off(readers: Sequence[SourceReader], loads: Sequence[Future[SourceResult]]) -> None:
