@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import duckdb
 
@@ -23,14 +24,20 @@ from bench.case import (
     run,
 )
 from bench.company import BuildCase
-from bench.projects import Generated, leaf, many_models, many_tables
+from bench.projects import Generated, Model, leaf, many_models, many_tables
 
 PACKED = re.compile(r"H4sI[A-Za-z0-9+/]+=*")
 """A gzip in base64, as the catalog's page has its data."""
 
 
-class _OnGenerated(BuildCase):
+class OnGenerated(BuildCase):
     project: Generated
+    home = "warehouse"
+    """The folder of the target that is measured, and the name of its file in it."""
+
+    @property
+    def warehouse(self) -> Path:
+        return self.project.root / self.home / f"{Path(self.home).name}.duckdb"
 
     def command(self, *arguments: str) -> Subject:
         return Subject("sluice", [str(SLUICE), *arguments], self.project.root, self.project.environment)
@@ -44,12 +51,12 @@ class _OnGenerated(BuildCase):
 
     def built(self) -> list[str]:
         """Names of what the last build made or tested."""
-        file = self.project.root / "warehouse" / "build_decisions.json"
+        file = self.project.root / self.home / "build_decisions.json"
         reasons = json.loads(file.read_text(encoding="utf-8"))
         return sorted(key.split(".")[2] for key, reason in reasons.items() if reason)
 
 
-class RunOneTable(_OnGenerated):
+class RunOneTable(OnGenerated):
     name = "run-one-table"
     work = (
         "`sluice run` when 1 % of the rows of one of 100 tables (20,000 rows each) of a SQLite file have changed;"
@@ -151,34 +158,40 @@ class RunOneTable(_OnGenerated):
         ]
 
 
-class _ManyModels(_OnGenerated):
+class ManyModels(OnGenerated):
     full: int
 
     def prepare(self) -> None:
         """Loaded and built once."""
+        self.write()
+        for command in ("load", "build"):
+            run(self.command(command))
+
+    def write(self) -> None:
+        """The files of the project."""
         models = self.number(self.full, 12)
         self.project = many_models(self.folder / "project", models, self.count(20_000))
         self.project.write()
         self.number_of_models = len(self.project.models)
         self.last = self.project.models[-1]
         self.middle = sum(model.layer == "intermediate" for model in self.project.models)
-        for command in ("load", "build"):
-            run(self.command(command))
+
+    def edited(self, turn: int) -> Model:
+        """The last leaf, with another value in a column."""
+        return leaf(int(self.last.name.rsplit("_", 1)[1]), self.middle, turn + 1)
 
     def edit(self, turn: int) -> None:
-        """The last leaf gets another value in a column."""
-        number = int(self.last.name.rsplit("_", 1)[1])
-        self.project.write_model(leaf(number, self.middle, turn + 1))
+        """Write that."""
+        self.project.write_model(self.edited(turn))
 
     def edition(self) -> int:
         """The value that the warehouse has."""
-        file = self.project.root / "warehouse" / "warehouse.duckdb"
-        with duckdb.connect(str(file), read_only=True) as con:
+        with duckdb.connect(str(self.warehouse), read_only=True) as con:
             row = con.execute(f"select max(edition) from main_marts.{self.last.name}").fetchone()
         return int(row[0]) if row else 0
 
 
-class BuildLeaf(_ManyModels):
+class BuildLeaf(ManyModels):
     name = "build-leaf"
     work = "`sluice build` when one leaf of 500 models over one source was edited; each has two tests"
     target = "5 s"
@@ -203,7 +216,7 @@ class BuildLeaf(_ManyModels):
         ]
 
 
-class Catalog(_ManyModels):
+class Catalog(ManyModels):
     name = "catalog-2000"
     work = "`sluice catalog` of 2,000 models after one of them was edited and built, which is not measured"
     target = "3 s"

@@ -6,17 +6,15 @@ nothing below it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from sluice.dbt.build_state import BuildState, NodeState
+from sluice.dbt.build_state import BuildState, NodeState, digest, of_view
 
-Look = Callable[[], str]
-"""Looks into the warehouse: the fingerprint of a table, or the SQL of a view; empty where there is none."""
+Look = Callable[[bool], str]
+"""Looks into the warehouse: the SQL of a view if it is given true, else the fingerprint of rows; empty without them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,11 @@ class Node:
     config: str
     """Digest of all else that decides what is built."""
     parents: tuple[str, ...]
+    relations: tuple[str, ...] = ()
+    """Names in SQL on this target: its own, then those of what it reads."""
     is_view: bool = False
+    keeps_rows: bool = False
+    """Whether the table has rows of earlier builds, which its SQL does not give again."""
     is_always: str = ""
     """Why it is built every time."""
     build_after: timedelta | None = None
@@ -42,6 +44,19 @@ class Node:
     @property
     def is_test(self) -> bool:
         return self.kind in ("test", "unit_test")
+
+
+@dataclass(frozen=True)
+class Production:
+    """What production has built, for a target that reads from it."""
+
+    state: BuildState
+    is_trusted: bool
+    """Whether its warehouse is as its last build left it."""
+    look: Callable[[str, bool], str]
+    """As `Look`, of a relation of production."""
+    is_read: bool
+    """Whether this build reads from there what is the same."""
 
 
 @dataclass
@@ -58,34 +73,54 @@ class Decisions:
     outside: Callable[[str], str | None]
     """The fingerprint of what this build does not come to: a source, or a node that was not selected."""
     is_forced: bool = False
+    production: Production | None = None
+    """Where nodes that are the same need not be built here."""
     outputs: dict[str, str | None] = field(default_factory=dict)
     """Fingerprints of what can be read, by unique id, as far as they are known; None: it cannot be known."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why each node is built; empty: it is not."""
+    to_read: dict[str, str] = field(default_factory=dict)
+    """Relations of production by the unique ids of what reads them from now on, instead of being built."""
+    _seen_there: dict[str, bool] = field(default_factory=dict)
+    """Whether nodes of production still have the rows that its last build made."""
     _lock: Lock = field(default_factory=Lock)
 
     def decide(self, node: Node, look: Look) -> str:
-        """Why the node is to be built; empty if it is left as it is."""
-        reason = "everything is built" if self.is_forced else self._reason(node, look)
+        """Why the node is to be built; empty if it is left as it is, or read from production: then see `to_read`."""
+        known = self.state.nodes.get(node.id)
+        reason = "everything is built" if self.is_forced else self._reason(node, known, look)
+        if reason and not self.is_forced and (there := self._in_production(node, known, look)):
+            self._read_there(node, known, there, look)
+            reason = ""
         with self._lock:
             self.reasons[node.id] = reason
             if not reason:
                 self.outputs[node.id] = self._output(node, self.state.nodes[node.id].output)
         return reason
 
-    def built(self, node: Node, fingerprint: str, definition: str = "") -> None:
+    def built(self, node: Node, look: Look) -> None:
         """Note what a build has made, or that a test has passed."""
         now = datetime.now(UTC)
         differs = node.is_always or self.differs(node)
         until = (now + node.build_after).isoformat() if differs and node.build_after else ""
         inputs = {parent: self._known(parent) or "" for parent in node.parents}
-        output = "" if node.is_test else self._of_view(node, inputs) if node.is_view else fingerprint
+        seen = "" if node.is_test else look(node.is_view)
         made = NodeState(
-            node.sql, node.config, inputs, output, now.isoformat(), definition, differs, until, node.is_test
+            node.sql,
+            node.config,
+            inputs,
+            self._of_view(node, inputs) if node.is_view else seen,
+            now.isoformat(),
+            seen if node.is_view else "",
+            differs,
+            until,
+            node.is_test,
+            node.is_view,
+            [*node.relations],
         )
         with self._lock:
             self.state.nodes[node.id] = made
-            self.outputs[node.id] = self._output(node, output)
+            self.outputs[node.id] = self._output(node, made.output)
 
     def failed(self, node: Node) -> None:
         """Forget what is known: it is built or tested again the next time."""
@@ -107,14 +142,38 @@ class Decisions:
             self.state.nodes.clear()
             self.state.nodes.update(kept)
 
-    def _reason(self, node: Node, look: Look) -> str:
-        known = self.state.nodes.get(node.id)
+    def not_selected(self, unique_id: str, look: Look) -> str | None:
+        """The fingerprint of a node that this build does not come to; None if it cannot be known."""
+        known = self._there_now(unique_id, look)
+        if known is None or (known.is_view and known.differs):
+            return None
+        if not known.is_view:
+            return known.output
+        inputs = {parent: self._known(parent) for parent in known.inputs}
+        return None if None in inputs.values() else of_view(known, inputs)
+
+    def _there_now(self, unique_id: str, look: Look) -> NodeState | None:
+        """What is known of a relation, here or where it is read, if it is as it was built."""
+        known, there = self.state.nodes.get(unique_id), self.production
+        if known is None and there and there.is_read and not look(False):  # dbt reads it from there
+            known = there.state.nodes.get(unique_id)
+            return known if known and self._has(unique_id, known.output) else None
+        if known is None or (known.production and not self._has(unique_id, known.output)):
+            return None
+        is_same = self.is_trusted or look(bool(known.definition)) == known.seen
+        return known if is_same else None
+
+    def _reason(self, node: Node, known: NodeState | None, look: Look) -> str:
         if node.is_always:
             return node.is_always
         if known is None:
             return "it has not passed yet" if node.is_test else "it has not been built yet"
+        if known.production:
+            return "it is no longer as in production"  # unless production says otherwise
         if known.config != node.config:
             return "its configuration has changed"
+        if known.relations != [*node.relations]:
+            return "it is called otherwise, or what it reads"
         if known.sql != node.sql and not self.same_sql(known.sql, node.sql):
             return "its SQL has changed"
         for parent in node.parents:
@@ -127,15 +186,58 @@ class Decisions:
             return "it reads other tables"
         if known.differs and not node.is_view and not known.is_recent:
             return known.differs
-        if (
-            not node.is_test
-            and not self.is_trusted
-            and look() != (known.definition if node.is_view else known.output)
-        ):
+        if not node.is_test and not self.is_trusted and look(node.is_view) != known.seen:
             return "something else has changed it in the warehouse"
         if known.sql != node.sql:
             self.state.nodes[node.id] = replace(known, sql=node.sql)
         return ""
+
+    def _in_production(self, node: Node, known: NodeState | None, look: Look) -> NodeState | None:
+        """What production knows of the node, if it is the same there and can be read; else None."""
+        if self.production is None or not self.production.is_read or node.is_always:
+            return None
+        there = self.production.state.nodes.get(node.id)
+        if there is None or there.production or there.config != node.config:
+            return None
+        if {parent: self._known(parent) for parent in node.parents} != there.inputs:
+            return None
+        if there.differs and not node.is_view and not there.is_recent:
+            return None
+        if there.sql != node.sql and not self.same_sql(there.sql, node.sql):
+            return None
+        if node.is_test:
+            return there
+        is_own = node.keeps_rows and not (known and known.production) and look(False)
+        return there if not is_own and self._has(node.id, there.output) else None
+
+    def _has(self, unique_id: str, output: str) -> bool:
+        """Whether production has these rows now; those of a view come from what it reads there."""
+        there = self.production and self.production.state.nodes.get(unique_id)
+        if self.production is None or not there or there.production or there.output != output:
+            return False
+        if unique_id not in self._seen_there:
+            is_same = self.production.is_trusted or (
+                self.production.look(there.relations[0], there.is_view) == there.seen
+            )
+            inputs = there.inputs.items() if there.is_view else ()
+            self._seen_there[unique_id] = is_same and all(
+                self._known(key) == value if key.startswith("source.") else self._has(key, value)
+                for key, value in inputs
+            )
+        return self._seen_there[unique_id]
+
+    def _read_there(self, node: Node, known: NodeState | None, there: NodeState, look: Look) -> None:
+        relation = "" if node.is_test else there.relations[0]
+        definition = known.definition if known and known.production == relation else ""
+        if relation and (not definition or (not self.is_trusted and look(True) != definition)):
+            self.to_read[node.id] = relation
+        self.state.nodes[node.id] = replace(
+            there, relations=[*node.relations], production=relation, definition=definition
+        )
+
+    def reads(self, node: Node, definition: str) -> None:
+        """Note the view that reads a node from production, when it is made."""
+        self.state.nodes[node.id] = replace(self.state.nodes[node.id], definition=definition)
 
     def _known(self, unique_id: str) -> str | None:
         if unique_id not in self.outputs:
@@ -151,16 +253,13 @@ class Decisions:
         before = self.state.nodes.get(node.id)
         is_same = (
             before
+            and before.is_view
             and before.config == node.config
             and (before.sql == node.sql or self.same_sql(before.sql, node.sql))
         )
-        sql = before.output.split()[0] if before and is_same else digest(node.sql, node.config)
-        return f"{sql} {digest(inputs)}"
-
-
-def digest(*what: object) -> str:
-    """SHA-256 of values as JSON, those that JSON does not know as text."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+        if before and is_same:
+            return of_view(before, inputs)
+        return f"{digest(node.sql, node.config)} {digest(inputs)}"
 
 
 def _name(unique_id: str) -> str:

@@ -12,6 +12,7 @@ import duckdb
 
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profiles import Profile, profile
+from sluice.config.environments import RAW
 from sluice.config.settings import Settings
 from sluice.dbt.build_state import read_state
 from sluice.engine.raw_versions import RawVersions
@@ -26,7 +27,7 @@ def cached_profiles(
 ) -> dict[str, dict[str, Profile]]:
     """Profiles of all tables by id; those of unchanged tables come from a file."""
     found = {}
-    content = _content(settings, facts)
+    content = _content(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(settings.lineage_cache, timeout=30)) as store, store:
         store.execute(
@@ -54,17 +55,12 @@ def cached_profiles(
     return found
 
 
-def _content(settings: Settings, facts: CatalogFacts) -> dict[str, str]:
+def _content(settings: Settings) -> dict[str, str]:
     """What builds and loads know of the content of tables, by id, if nothing else has changed the databases since."""
-    known: dict[str, str] = {}
-    state, raw = read_state(settings), RawVersions(settings.raw)
-    if raw.is_known and state.is_of(settings.warehouse):
-        known = {key: raw.version(schema, name) for key, (schema, name) in state.sources.items()}
-        for key, node in state.nodes.items():
-            table = facts.manifest.tables.get(key)
-            if table and node.output and not (node.differs and table.materialized == "view"):
-                known[key] = node.output
-    return known
+    state, raw = read_state(settings.home), RawVersions(settings.databases[RAW])
+    if not raw.is_known or not state.is_of(settings.warehouse):
+        return {}
+    return state.contents({key: raw.version(schema, name) for key, (schema, name) in state.sources.items()})
 
 
 def _signature(facts: CatalogFacts, key: str, rows: int, columns: Sequence[str], content: str | None) -> str:

@@ -74,23 +74,33 @@ def build(
     left = built.models[REUSED] + built.tests[REUSED]
     if left and not explain:
         out.print(
-            f"{left} models and tests are left as they are, for nothing they depend on has changed; --explain lists all"
+            f"{left} models and tests are left as they are{_in_production(settings)}, for nothing they depend on has"
+            " changed; --explain lists all"
         )
     if explain:
         _print_decisions(settings, built)
     raise typer.Exit(Exit.FAILED if code else Exit.OK)
 
 
-def _print_decisions(settings: Settings, built: BuildResult) -> None:
-    from sluice.dbt.build_state import read_decisions
-    from sluice.dbt.run_results import REUSED
+def _in_production(settings: Settings) -> str:
+    there = settings.production
+    return f", or as {there.name} has them" if there and settings.reads_production.is_file() else ""
 
-    if set(built.models) | set(built.tests) <= {REUSED}:
+
+def _print_decisions(settings: Settings, built: BuildResult) -> None:
+    from sluice.dbt.build_state import read_decisions, read_state
+    from sluice.dbt.manifest import bare
+
+    decisions = read_decisions(settings)
+    if not decisions and not built.failures:
         out.print("Nothing was built: the project, raw and the warehouse are as the last build left them")
         return
-    for node, reason in sorted(read_decisions(settings).items()):
+    known = read_state(settings.home).nodes
+    for node, reason in sorted(decisions.items()):
+        there = bare(known[node].production) if not reason and node in known else ""
+        why = f"the same as {there}, which is read in its place" if there else ""
         out.print(
-            f"{'built' if reason else 'left':5}  {node}: {reason or 'nothing it depends on has changed'}",
+            f"{'built' if reason else 'left':5}  {node}: {reason or why or 'nothing it depends on has changed'}",
             markup=False,
         )
 

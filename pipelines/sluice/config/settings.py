@@ -86,19 +86,32 @@ class Settings:
         """The files that models are built in and read from, by the names that SQL gives them; some may not exist.
 
         Those of the profile, and raw; the warehouse in `home` where dbt builds into no file (no profile, or in memory).
+        Where views read production's tables, also its warehouse, and its raw if this target has none.
         """
         found = self.profile.databases if self.profile else {}
         is_named = self.profile is not None and self.profile.database in found
+        there = self.production if self.reads_production.is_file() else None
         return {
-            RAW: self.raw,
+            **({there.profile.database: there.warehouse} if there and there.warehouse else {}),
             **({} if is_named else {WAREHOUSE: self.home / f"{WAREHOUSE}.duckdb"}),
             **found,
+            RAW: there.raw if there and not self.raw.is_file() else self.raw,
         }
+
+    @property
+    def production(self) -> Environment | None:
+        """Another target that is production."""
+        return next((other for other in self.others if other.name == PRODUCTION), None)
+
+    @property
+    def reads_production(self) -> Path:
+        """An empty file that is there as long as views of this target read tables of production."""
+        return self.home / "reads_production"
 
     @property
     def is_rehearsal(self) -> bool:
         """Whether another target of the project is production."""
-        return any(other.name == PRODUCTION for other in self.others)
+        return self.production is not None
 
     @property
     def published(self) -> Path:

@@ -17,7 +17,10 @@ from sluice.errors import UsageError
 
 PLUGIN = "sluice.dbt.plugin"
 MANIFEST = "manifest.json"
-DEFER = ("--defer", "--defer-state", "--state")
+DEFER = "--defer"
+STATES = ("--defer-state", "--state")
+DEFER_ARGUMENTS = (*STATES, "--no-defer", "--favor-state")
+"""Arguments of who decides themselves what is read from elsewhere."""
 
 
 def keep_state(settings: Settings) -> None:
@@ -32,26 +35,25 @@ def keep_state(settings: Settings) -> None:
 def with_state(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """dbt's arguments, where `--defer` without a state gets production's.
 
-    Raises UsageError if there is nothing to defer to, or the profile does not fit.
+    A target that has no raw of its own, or attaches production's, needs not say `--defer`. Raises UsageError if there
+    is nothing to defer to, or the profile does not fit.
     """
-    named = any(argument.split("=")[0] in DEFER[1:] for argument in arguments)
-    if DEFER[0] not in arguments or named:
+    named = any(argument.split("=")[0] in DEFER_ARGUMENTS for argument in arguments)
+    source = settings.production
+    has_raw = settings.raw.is_file() and not (source and source.owns(settings.raw))
+    if DEFER not in arguments and (named or source is None or has_raw or refusal(settings)):
+        return list(arguments)
+    if DEFER in arguments and any(argument.split("=")[0] in STATES for argument in arguments):
         return list(arguments)
     if why := refusal(settings):
-        raise UsageError(f"--defer: {why}")
-    source = production(settings)
+        raise UsageError(f"{DEFER}: {why}")
     assert source
-    return [*arguments, "--state", str(source.state)]
-
-
-def production(settings: Settings) -> Environment | None:
-    """The environment that `--defer` reads from."""
-    return next((other for other in settings.others if other.name == PRODUCTION), None)
+    return [*arguments, *([] if DEFER in arguments else [DEFER]), "--state", str(source.state)]
 
 
 def refusal(settings: Settings) -> str:
     """Why dbt cannot read what is not built here from production, and what to do; empty if it can."""
-    own, source = settings.environment, production(settings)
+    own, source = settings.environment, settings.production
     if own and own.name == PRODUCTION:
         return f"{PRODUCTION} itself reads from no other target; `--state FOLDER` names another project's manifest"
     if own is None or source is None:

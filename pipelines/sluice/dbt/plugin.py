@@ -59,6 +59,10 @@ class Plugin(BasePlugin):
                 attach_when_free(conn, attachment.to_sql(), Path(attachment.path), seconds)
         if source and source.warehouse and not _has(conn, source.profile.database):
             attach(conn, source.warehouse, source.profile.database, seconds)
+        elif settings.reads_production.is_file():
+            for name, file in settings.databases.items():
+                if file.is_file() and file != settings.warehouse and not _has(conn, name):
+                    attach(conn, file, name, seconds)
 
     def _settings(self) -> Settings:
         """Those of the target dbt works on, which its own `--target` may have named."""

@@ -67,6 +67,11 @@ def canonical(sql: str, columns: Columns) -> str:
         return f"unresolved: {structure(plain)} of {_columns_read(sql, columns)}"
 
 
+def same_query(before: str, after: str) -> bool:
+    """True if only spelling or layout changed, whatever the columns of the tables that the query reads."""
+    return before == after or canonical(before, {}) == canonical(after, {})
+
+
 def same_meaning(before: str, after: str, columns_before: Columns, columns_after: Columns) -> bool:
     """True if only spelling or layout changed. The columns are those of the tables each query reads."""
     if before == after and _columns_read(before, columns_before) == _columns_read(after, columns_after):

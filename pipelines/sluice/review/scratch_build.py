@@ -1,8 +1,8 @@
 """Builds what changed on both sides, in a scratch folder, and compares the tables.
 
-Both sides are built from the same inputs: raw, and the warehouse's tables of models that did not change. So it does
-not matter which branch the warehouse was built from last. Where a rebuilt table turns out equal, what lies below it
-and did not change itself is left alone.
+Both sides are built from the same inputs: raw, and the warehouse's tables of models that did not change. Those that the
+last build made from other SQL are built here, too, so that it does not matter which branch the warehouse is of. Where a
+rebuilt table turns out equal, what lies below it and did not change itself is left alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sluice.config.settings import Settings
 from sluice.engine import engine
 from sluice.errors import LockedError
 from sluice.privacy.redaction import scrub
+from sluice.review.built_tables import BuiltTables
 from sluice.review.coverage import keys_of
 from sluice.review.data_findings import plan_findings, speed_findings, table_findings
 from sluice.review.data_tests import failed_tests, run_test
@@ -65,7 +66,11 @@ def compare_data(
             for name, file in files.items():
                 engine().attach(connection, file, name, seconds=0)
             built = _built(connection, settings.database, files)
-            return _Comparison(connection, old, new, changed, renamed, built).run(scratch)
+            sides = (
+                _Side(connection, "base", old, built, BuiltTables(settings, old)),
+                _Side(connection, "head", new, built, BuiltTables(settings, new)),
+            )
+            return _Comparison(connection, sides, changed, renamed).run(scratch)
     except LockedError:
         return DataReview(remark="The warehouse is being written by another command, so nothing was built.")
     finally:
@@ -95,9 +100,15 @@ class _Side:
     """One revision in the scratch database `name`; `places` says which relation stands for which node."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, name: str, revision: Revision, built: Mapping[str, str]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        name: str,
+        revision: Revision,
+        built: Mapping[str, str],
+        tables: BuiltTables,
     ) -> None:
         self.connection = connection
+        self._tables = tables
         self.name = name
         self.revision = revision
         self.nodes = revision.tables
@@ -143,7 +154,7 @@ class _Side:
         node = self.nodes[key]
         if node["config"]["materialized"] == "ephemeral":
             self._place_parents(node)
-        elif (place := self._in_warehouse(node)) is not None:
+        elif (place := self._in_warehouse(node)) is not None and not self._tables.is_other(key):
             self.places[key] = place
         else:
             self.build(key)
@@ -170,14 +181,13 @@ class _Comparison:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        old: Revision,
-        new: Revision,
+        sides: tuple[_Side, _Side],
         changed: list[Change],
         renamed: Renamed,
-        built: Mapping[str, str],
     ) -> None:
         self.connection = connection
-        self.old, self.new = _Side(connection, "base", old, built), _Side(connection, "head", new, built)
+        self.old, self.new = sides
+        old, new = self.old.revision, self.new.revision
         self.changed = changed
         self.renamed = renamed
         self.review = DataReview()

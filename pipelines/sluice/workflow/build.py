@@ -48,6 +48,7 @@ def build(
     anything is built.
     """
     refuse_other_store(settings.ledger)
+    (settings.home / DECISIONS).unlink(missing_ok=True)
     if not arguments and not is_forced and (left := unchanged(settings)):
         return 0, left_as_it_is(left)
     if run is None:
@@ -59,7 +60,6 @@ def build(
         own.append(run_results.read_own(settings))
 
     command = [ONLY_CHANGED, *[FORCE] * is_forced, "build", *with_state(settings, arguments)]
-    (settings.home / DECISIONS).unlink(missing_ok=True)
     run_results.merge(settings)  # of a plain dbt command, whose results this one overwrites
     code = run(command, keep)
     if own[0]:

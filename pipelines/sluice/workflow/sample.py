@@ -15,7 +15,7 @@ import duckdb
 from sluice.config.environments import RAW
 from sluice.config.settings import Settings
 from sluice.config.sources import sound_sources
-from sluice.dbt.deferral import MANIFEST, production
+from sluice.dbt.deferral import MANIFEST
 from sluice.dbt.manifest import read_manifest
 from sluice.engine import engine
 from sluice.engine.locks import locked
@@ -51,7 +51,7 @@ def sample(settings: Settings, *, rows: int | None = None, days: int | None = No
     earlier sample is replaced; raw that loads have filled is refused. Raises UsageError where there is nothing to take
     a sample from or to, LockedError, and SluiceError if a reference of the sample leads nowhere.
     """
-    source = production(settings)
+    source = settings.production
     if settings.environment is None or source is None:
         raise UsageError("a sample is taken from the target prod for another target: profiles.yml needs both")
     refuse_foreign_raw(settings)

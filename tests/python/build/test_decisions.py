@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from sluice.build.decisions import Decisions, Node
+from sluice.build.decisions import Decisions, Node, Production
 from sluice.dbt.build_state import BuildState, NodeState
 
 NAMES = [f"model.p.m{number}" for number in range(8)]
@@ -31,6 +31,10 @@ class World:
     definitions: dict[str, int] = field(default_factory=dict)
     """SQL of the views that are there."""
     is_touched: bool = False
+    production: World | None = None
+    """Where nodes that are the same are read."""
+    reads: set[str] = field(default_factory=set)
+    """Names that are read from there."""
     state: BuildState = field(default_factory=BuildState)
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +50,8 @@ class World:
         """What a reader sees; few values, so that a table often comes out as it was. KeyError where nothing is."""
         if name in self.sources:
             return self.sources[name]
+        if self.production and name not in (*self.tables, *self.definitions):
+            return self.production.rows(name)
         return self.tables[name] if name in self.tables else self._made(self.definitions[name], name)
 
     def true(self, name: str) -> int:
@@ -82,7 +88,8 @@ class World:
             not self.is_touched,
             lambda a, b: a == b,
             lambda node: "",
-            lambda name: self._outside(state, name),
+            lambda name: self._outside(decisions, name),
+            production=self.production.as_production() if self.production else None,
         )
         self.reasons = decisions.reasons
         broken: set[str] = set()
@@ -99,21 +106,32 @@ class World:
                     "",
                     "view" if is_view else "table",
                     self.parents[name],
-                    is_view,
+                    (f"{'dev' if self.production else 'prod'}.{name}",),
+                    is_view=is_view,
                 )
-                reason = decisions.decide(node, partial(self._look, name, is_view))
+                look = partial(self._look, name)
+                reason = decisions.decide(node, look)
+                if name in decisions.to_read:
+                    self._read(name)
+                    decisions.reads(node, look(True))
                 if reason and ((name == last and ends == "fails") or not self._can_be_built(name)):
                     decisions.failed(node)
                     broken.add(name)
                 elif reason:
                     self._make(name, is_view)
-                    seen = self._look(name, is_view)
-                    decisions.built(node, seen, seen if is_view else "")
+                    decisions.built(node, look)
             if name == last and ends == "killed":
                 self.is_touched = True
                 return
+            if name in selected and name not in broken:
+                assert self.rows(name) == self._made(self.sql[name], name), self.reasons[name]
         decisions.forget_unseen()
         self.state, self.is_touched = state, False
+
+    def as_production(self) -> Production:
+        return Production(
+            self.state, not self.is_touched, lambda name, view: self._look(name.split(".", 1)[1], view), True
+        )
 
     def _can_be_built(self, name: str) -> bool:
         try:
@@ -124,27 +142,31 @@ class World:
 
     def _make(self, name: str, is_view: bool) -> None:
         rows = self._made(self.sql[name], name)
-        self.tables.pop(name, None)
-        self.definitions.pop(name, None)
+        self._drop(name)
         if is_view:
             self.definitions[name] = self.sql[name]
         else:
             self.tables[name] = rows
 
-    def _look(self, name: str, is_view: bool) -> str:
-        return str((self.definitions if is_view else self.tables).get(name, ""))
+    def _read(self, name: str) -> None:
+        self._drop(name)
+        self.reads.add(name)
 
-    def _outside(self, state: BuildState, name: str) -> str | None:
+    def _drop(self, name: str) -> None:
+        self.tables.pop(name, None)
+        self.definitions.pop(name, None)
+        self.reads.discard(name)
+
+    def _look(self, name: str, is_view: bool) -> str:
+        if is_view:
+            return f"from {name}" if name in self.reads else str(self.definitions.get(name, ""))
+        is_there = name in self.tables or name in self.reads
+        return str(self.rows(name)) if is_there else ""
+
+    def _outside(self, decisions: Decisions, name: str) -> str | None:
         if name in self.sources:
             return str(self.sources[name])
-        known = state.nodes.get(name)
-        if known is None:
-            return None
-        is_view = known.config == "view"
-        is_same = not self.is_touched or self._look(name, is_view) == (
-            known.definition if is_view else known.output
-        )
-        return known.output if is_same else None
+        return decisions.not_selected(name, partial(self._look, name))
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -162,18 +184,59 @@ def test_every_sequence_ends_as_a_full_build(seed: int) -> None:
         assert set(world.reasons.values()) == {""}, "an unchanged build has nothing to do"
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_a_target_that_reads_from_production_ends_as_a_full_build(seed: int) -> None:
+    """Both have the same sources; each is edited, built, damaged and killed by itself."""
+    rng = random.Random(seed)
+    production = World(rng)
+    dev = World(
+        rng,
+        production.sources,
+        dict(production.sql),
+        production.parents,
+        set(production.views),
+        production=production,
+    )
+    dev.sql, dev.views = dict(production.sql), set(production.views)
+    dev.parents = production.parents
+    for _ in range(12):
+        for world in rng.choices([production, dev, dev], k=rng.randrange(4)):
+            world.happens()
+        if rng.random() < 0.5:
+            production.build(rng.choice(["well", "killed", "fails"]))
+        if rng.random() < 0.5:
+            dev.build(rng.choice(["well", "killed", "fails"]), rng.sample(NAMES, 4))
+        dev.build()
+        assert {name: dev.rows(name) for name in NAMES} == {name: dev.true(name) for name in NAMES}
+
+
+def test_a_new_target_builds_what_differs_from_production_and_what_is_below_it() -> None:
+    production = World(random.Random(1))
+    production.build()
+    dev = World(random.Random(1), production=production)
+    dev.sources = production.sources
+    dev.sql[NAMES[3]] += 10
+    dev.build()
+    below = {NAMES[3]}
+    for name in NAMES[4:]:
+        if below & {parent for parent in dev.parents[name] if dev.rows(parent) != production.rows(parent)}:
+            below.add(name)
+    assert {name for name, reason in dev.reasons.items() if reason} == below
+    assert dev.reads == {*NAMES} - below
+
+
 def test_what_may_differ_is_built_when_it_is_due() -> None:
     node = Node("model.p.m", "model", "select now()", "select now()", "", (), build_after=timedelta(hours=1))
     decisions = Decisions(
         BuildState(), True, lambda a, b: a == b, lambda node: "now() is another", lambda name: None
     )
-    assert decisions.decide(node, lambda: "")
-    decisions.built(node, "1")
-    assert decisions.decide(node, lambda: "1") == ""
+    assert decisions.decide(node, lambda _: "")
+    decisions.built(node, lambda _: "1")
+    assert decisions.decide(node, lambda _: "1") == ""
     known = decisions.state.nodes["model.p.m"]
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     decisions.state.nodes["model.p.m"] = replace(known, until=past)
-    assert decisions.decide(node, lambda: "1") == "now() is another"
+    assert decisions.decide(node, lambda _: "1") == "now() is another"
 
 
 def test_what_cannot_be_looked_at_is_unknown_to_its_readers() -> None:
@@ -182,10 +245,10 @@ def test_what_cannot_be_looked_at_is_unknown_to_its_readers() -> None:
     state = BuildState()
     for _ in range(2):
         decisions = Decisions(state, True, lambda a, b: a == b, lambda node: "", lambda name: None)
-        decisions.decide(above, lambda: "")
-        decisions.built(above, "")
-        assert decisions.decide(below, lambda: "1")
-        decisions.built(below, "1")
+        decisions.decide(above, lambda _: "")
+        decisions.built(above, lambda _: "")
+        assert decisions.decide(below, lambda _: "1")
+        decisions.built(below, lambda _: "1")
 
 
 def test_why_each_node_is_built() -> None:
@@ -193,7 +256,7 @@ def test_why_each_node_is_built() -> None:
         decisions = Decisions(
             BuildState(nodes=dict(nodes)), is_trusted, lambda a, b: a == b, lambda node: "", lambda _: output
         )
-        return decisions.decide(node, lambda: seen)
+        return decisions.decide(node, lambda _: seen)
 
     nodes: dict[str, NodeState] = {}
     node = Node("model.p.m", "model", "select 1", "", "c", ("source.p.s.t",))

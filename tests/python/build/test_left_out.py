@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import duckdb
@@ -51,3 +52,27 @@ def test_what_changes_is_built(tmp_path: Path) -> None:
         assert con.execute("from marts.below").fetchall() == [(2,)]
         con.execute("drop table marts.below")
     assert built() == {"below", "moment"}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_a_selected_model_sees_new_rows_through_a_view_that_is_not_selected(tmp_path: Path) -> None:
+    project = SmallProject(tmp_path)
+    models = tmp_path / "models"
+    for file in models.glob("*"):
+        file.unlink()
+    view = "{{ config(materialized='view') }} "
+    (models / "stg.sql").write_text(view + "select step from {{ source('shop', 'products') }}")
+    (models / "mart.sql").write_text("select max(step) as step from {{ ref('stg') }}")
+    file = tmp_path / "dbt_project.yml"
+    file.write_text(file.read_text().replace("    +contract: {enforced: true}\n", ""))
+    project.sluice("load")
+    project.sluice("build")
+    assert "stg has changed" not in project.sluice("build", "--select", "mart", "--explain")
+    with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
+        shop.execute("update products set step = 7")
+    shop.close()
+    project.sluice("load")
+    assert "stg has changed" in project.sluice("build", "--select", "mart", "--explain")
+    with duckdb.connect(str(project.home / "warehouse.duckdb")) as con:
+        assert con.execute("from marts.mart").fetchall() == [(7,)]

@@ -129,7 +129,7 @@ def test_a_version_of_dbt_or_another_target_is_another_project(
 
 
 def test_a_build_that_is_not_whole_leaves_no_digest(built: Settings) -> None:
-    state = read_state(built)
+    state = read_state(built.home)
     state.project = ""
     keep_state(built, state)
     assert unchanged(built) is None

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from sluice.config.settings import Settings
+from sluice.dbt.build_state import BuildState, NodeState, keep_state
 from sluice.review import Level, Review, compare, html, markdown
 from sluice.review.revision import Revision
 
@@ -181,6 +182,34 @@ def test_the_warehouse_may_be_of_the_branch(settings: Settings) -> None:
         con.execute(f"create table s.orders as {ORDERS} and id > 50")
     found = reviewed(settings, orders=ORDERS + " and id > 50")
     assert next(t for t in found.data.tables if t.name == "orders").removed == 45
+
+
+@pytest.mark.parametrize(("built", "rows"), [(ORDERS + " and id > 50", 90), (ORDERS + " -- all", 45)])
+def test_a_table_of_another_branch_is_no_input(settings: Settings, built: str, rows: int) -> None:
+    """The warehouse has 45 orders: the last build says whether that is what this branch makes of the same raw."""
+    with duckdb.connect(str(settings.warehouse)) as con:
+        con.execute(f"attach '{settings.raw}' as raw (read_only)")
+        con.execute(f"create table s.orders as {ORDERS} and id > 50")
+        con.execute("create table s.sales as from s.orders")
+    nodes = {
+        "model.x.orders": NodeState(built, "", {}, "1", ""),
+        "model.x.sales": NodeState(
+            SALES.replace('"memory"."s"."orders"', '"model.x.orders"'), "", {}, "1", ""
+        ),
+    }
+    keep_state(settings, BuildState(nodes=nodes))
+    found = reviewed(settings, report=REPORT.replace("count(*)", "count(*) + 1"))
+    (report,) = found.data.tables
+    assert report.rows == (4, 4)
+    with duckdb.connect(str(settings.warehouse)) as con:
+        con.execute(
+            "update s.orders set amount = 0"
+        )  # by another hand: the build says nothing of it any more
+    found = reviewed(settings, sales=SALES.replace("amount,", "amount + 1 as amount,"))
+    assert {t.name: t.rows for t in found.data.tables}["sales"] == (45, 45)
+    keep_state(settings, BuildState(nodes=nodes))
+    found = reviewed(settings, sales=SALES.replace("amount,", "amount + 1 as amount,"))
+    assert {t.name: t.rows for t in found.data.tables}["sales"] == (rows, rows)
 
 
 def test_seconds_and_bytes_of_each_table(settings: Settings) -> None:
