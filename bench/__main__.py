@@ -18,12 +18,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import branches, builds, company, databases, files, rest, startup, streams
+from bench import branches, builds, company, databases, files, rest, shapes, startup, streams
 from bench.case import BenchError, Case, Figures, Subject, run
 from bench.page import Results, machine, read, result_lines, used_by_others, write
 
 CASES: tuple[type[Case], ...] = (
-    *(*databases.CASES, *files.CASES, *rest.CASES, *streams.CASES),
+    *(*databases.CASES, *files.CASES, *shapes.CASES, *rest.CASES, *streams.CASES),
     *(*company.CASES, *builds.CASES, *branches.CASES, *startup.CASES),
 )
 ROOT = Path(__file__).parents[1]

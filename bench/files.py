@@ -47,7 +47,9 @@ EVENT_TYPES = {
 }
 
 
-class _Files(Case):
+class OneFile(Case):
+    """One file, which a query of DuckDB writes."""
+
     ending: ClassVar[str]
     query: ClassVar[str] = ORDERS
     full: ClassVar[int] = 1_000_000
@@ -93,11 +95,12 @@ class _Files(Case):
         return [over_limit(figures, 1.5, 1.0)]
 
 
-def _columns(types: Mapping[str, str]) -> str:
+def column_types(types: Mapping[str, str]) -> str:
+    """Columns and their types as DuckDB's readers take them."""
     return "{" + ", ".join(f"{name}: '{kind}'" for name, kind in types.items()) + "}"
 
 
-class Csv(_Files):
+class Csv(OneFile):
     name = "csv"
     work = "a CSV file of 1 million orders, first load"
     target = "1.5 x limit + 1 s"
@@ -106,10 +109,10 @@ class Csv(_Files):
     stock_reader = "read_csv_duckdb"
 
     def relation(self) -> str:
-        return f"read_csv('{self.file}', header = true, columns = {_columns(TYPES)})"
+        return f"read_csv('{self.file}', header = true, columns = {column_types(TYPES)})"
 
     def text(self) -> str:
-        columns = _columns(TEXTS)
+        columns = column_types(TEXTS)
         return f"read_csv('copied', header = true, auto_detect = false, quote = '', escape = '', columns = {columns})"
 
 
@@ -127,7 +130,7 @@ class LargeCsv(Csv):
         return [at_most("CPU", figures["sluice"].cpu() / figures["limit"].cpu(), 2, "x limit")]
 
 
-class Parquet(_Files):
+class Parquet(OneFile):
     name = "parquet"
     work = "a Parquet file of 1 million orders, first load"
     target = "1.5 x limit + 1 s"
@@ -139,7 +142,7 @@ class Parquet(_Files):
         return f"read_parquet('{self.file}')"
 
 
-class JsonLines(_Files):
+class JsonLines(OneFile):
     name = "jsonl"
     work = "a JSONL file of 1 million orders, first load"
     target = "1.5 x limit + 1 s"
@@ -148,10 +151,10 @@ class JsonLines(_Files):
     stock_reader = "read_jsonl"
 
     def relation(self) -> str:
-        return f"read_json('{self.file}', format = 'newline_delimited', columns = {_columns(TYPES)})"
+        return f"read_json('{self.file}', format = 'newline_delimited', columns = {column_types(TYPES)})"
 
     def text(self) -> str:
-        return f"read_json('copied', format = 'newline_delimited', columns = {_columns(TEXTS)})"
+        return f"read_json('copied', format = 'newline_delimited', columns = {column_types(TEXTS)})"
 
 
 class Events(JsonLines):

@@ -7,11 +7,10 @@ exists can be loaded, and loaded again after a crash with the same result.
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,8 +18,6 @@ from typing import Any
 
 import dlt
 import duckdb
-from dlt.common.configuration.container import Container
-from dlt.common.pipeline import StateInjectableContext
 from dlt.common.storages.load_package import (
     ParsedLoadJobFileName,
     commit_load_package_state,
@@ -195,7 +192,9 @@ class SourceLoad:
             if extraction is None:
                 if self.context.refreshes(table.name) and self.context.raw.held(table):
                     raise nothing_delivered(table)
-                self.context.state(table.name)[READ_WITH] = self.reader.declared[table.name]
+                state = self.context.state(table.name)
+                state.pop(AFTER_COMMIT, None)  # else every load without news would take these steps again
+                state[READ_WITH] = self.reader.declared[table.name]
                 return
             staged = self._staged(extraction, result)
             if staged.file:
@@ -335,14 +334,6 @@ class SourceLoad:
         # in a separate connection: an extractor's transaction may still be open, and see dropped tables
         with self.context.con.cursor() as con, suppress(duckdb.CatalogException):
             con.execute(f"delete from {where} where {quoted(column)} in ({listed(values)})")
-
-
-@contextmanager
-def with_state(folder: Path) -> Iterator[None]:
-    """Let what is read see the state in a source's working folder as dlt's, outside of a pipeline's run."""
-    state = StateInjectableContext(state=json.loads((folder / "state.json").read_bytes()))
-    with Container().injectable_context(state):
-        yield
 
 
 def _repair(folder: Path) -> None:

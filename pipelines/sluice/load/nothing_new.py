@@ -22,7 +22,12 @@ from sluice.sql import quoted
 
 
 def is_settled(reader: SourceReader) -> bool:
-    """Whether dlt's files of a source are those of its last load, so that what they say is what dlt would say."""
+    """Whether a source may be found to have nothing new without dlt: its files are those of its last load.
+
+    So what they say is what dlt would say. Not where all is read in any case, or something waits to be finished.
+    """
+    if reader.needs_pipeline or reader.has_packages or reader.options.full_refresh:
+        return False
     try:
         state = json.loads((reader.folder / "state.json").read_bytes())
         resources = state["sources"][reader.source.name]["resources"]

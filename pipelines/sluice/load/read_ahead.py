@@ -121,6 +121,19 @@ class SourceReader:
         )
 
     @property
+    def needs_pipeline(self) -> bool:
+        """Whether it is read while dlt's pipeline runs: a project's function may ask dlt for it, or its settings."""
+        return self.source.kind == "python"
+
+    @property
+    def has_packages(self) -> bool:
+        """Whether an earlier load has left packages, which this one finishes or takes back before it reads."""
+        # the places dlt itself looks at, and a folder without files counts there, too
+        return any(
+            any(self.folder.glob(f"{place}/*")) for place in ("normalize/extracted", "load/normalized")
+        )
+
+    @property
     def has_loaded(self) -> bool:
         """Whether dlt's working folder has a state of an earlier load."""
         return (self.folder / "state.json").is_file()
@@ -130,7 +143,7 @@ class SourceReader:
 
         has_news: is called as soon as there is something to load.
         """
-        if self.options.retry_quarantine or self._has_packages():
+        if self.options.retry_quarantine or self.has_packages:
             return
         try:
             self._before = state_in_file(self.folder, self.source.name)
@@ -270,14 +283,6 @@ class SourceReader:
             yield from extract(self.source, whole, self.context)
         if others:
             yield from extract_quarantined(self.source, others, self.context)
-
-    def _has_packages(self) -> bool:
-        """Whether an earlier run left something to finish, which comes first."""
-        return any(
-            file.is_file()
-            for place in ("normalize/extracted", "load/new", "load/normalized")
-            for file in (self.folder / place).glob("*/*")
-        )
 
     def _state_before(self, table: str) -> dict[str, Any]:
         self._used.add(table)

@@ -59,7 +59,6 @@ def load(
         versions = RawVersions(settings.raw)
         con = engine().open_raw(settings.raw, settings.landing / "temp", settings.lock_seconds)
         packages = _packages(con, sources)
-        left = {source.name for source in sources if _has_packages(settings, source)}
         began = datetime.now(UTC)
         readers = [
             SourceReader(
@@ -73,6 +72,7 @@ def load(
             )
             for n, source in enumerate(sources)
         ]
+        left = {reader.source.name for reader in readers if reader.has_packages}
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="load")
         dlt_pipeline: Future[Any] = Future()
         try:
@@ -118,12 +118,6 @@ def _packages(con: duckdb.DuckDBPyConnection, sources: Sequence[Source[Any, Any]
     return found
 
 
-def _has_packages(settings: Settings, source: Source[Any, Any]) -> bool:
-    """Whether an earlier load has left packages, which this one finishes or takes back."""
-    folder = settings.home / "pipelines" / source.name
-    return any(any(folder.glob(f"{place}/*")) for place in ("normalize/extracted", "load/normalized"))
-
-
 def _changed(
     results: Sequence[SourceResult],
     sources: Sequence[Source[Any, Any]],
@@ -158,14 +152,15 @@ def _import_dlt(sources: Sequence[Source[Any, Any]]) -> Any:
 
 
 def _load(reader: SourceReader, dlt_pipeline: Future[Any], wanted: Event) -> SourceResult:
-    """Load one source; `wanted` is set as soon as dlt is."""
+    """Load one source; sets `wanted` as soon as it needs dlt."""
     reader.started = time.monotonic()
     settled = is_settled(reader)
-    if not reader.needs_imports:
+    if not settled:
+        wanted.set()
+    elif reader.needs_imports:
+        dlt_pipeline.result()
+    if settled or not reader.needs_imports:
         reader.begin(lambda: dlt_pipeline.done() and not settled, wanted.set)
-    elif settled:
-        with dlt_pipeline.result().with_state(reader.folder):
-            reader.begin(lambda: False, wanted.set)
     if settled and (unchanged := nothing_new(reader)):
         return unchanged
     wanted.set()
@@ -174,8 +169,10 @@ def _load(reader: SourceReader, dlt_pipeline: Future[Any], wanted: Event) -> Sou
 
 
 def _set_when_done(event: Event, loads: Sequence[Future[SourceResult]]) -> None:
-    """Set the event when all loads have ended, whatever came of them."""
+    """Set the event when all loads have ended, whatever came of them; at once if there are none."""
     left = {*loads}
+    if not left:
+        event.set()
 
     def ended(load: Future[SourceResult]) -> None:
         left.discard(load)

@@ -37,8 +37,8 @@ def test_reading_begins_before_dlt_is_there(
     order: list[str] = []
     begin, extractions = SourceReader.begin, SourceReader.extractions
 
-    def beginning(self: SourceReader, until: Any) -> None:
-        begin(self, lambda: stops)
+    def beginning(self: SourceReader, until: Any, has_news: Any) -> None:
+        begin(self, lambda: stops, has_news)
         order.extend(
             f"{ahead.extraction.table.name} {getattr(ahead.staged, 'rows', None)}" for ahead in self._ahead
         )

@@ -28,7 +28,7 @@ from sluice.extract.files.delimited import read_delimited
 from sluice.extract.files.excel import unread_cells
 from sluice.extract.files.header import file_columns, refuse_undecodable
 from sluice.extract.files.plain_csv import ends_lines
-from sluice.extract.files.text import BLOCK_BYTES, occurs
+from sluice.extract.files.text import BLOCK_BYTES, SMALL_BYTES, occurs
 from sluice.extract.row_buffer import numbers, texts
 
 _NO_DELIMITER = b"\x1f"
@@ -213,12 +213,12 @@ def _split(path: Path) -> Iterator[pa.StringArray]:
     """The lines of a text, without their ends.
 
     Arrow's reader of CSV splits them six times as fast as Python, given a delimiter that does not occur. It takes a
-    carriage return for an end, too, and no line longer than a block; then Python takes over.
+    carriage return for an end, too, and no line longer than a block; then Python takes over, as for a small file.
     """
     from pyarrow import csv as arrow_csv
 
     done = 0
-    if not occurs(path, b"\r", _NO_DELIMITER):
+    if path.stat().st_size > SMALL_BYTES and not occurs(path, b"\r", _NO_DELIMITER):
         try:
             for batch in arrow_csv.open_csv(
                 path,

@@ -16,7 +16,7 @@ from sluice.extract.files.common import FileBuffer, Found
 from sluice.extract.files.formats import READERS
 from sluice.extract.files.parquet import ParquetFiles
 from sluice.extract.files.plain_csv import left_to_duckdb
-from sluice.extract.files.text import to_utf8
+from sluice.extract.files.text import SMALL_BYTES, to_utf8
 
 NAMED_FILES = 20
 """Files named in one message; of the others, their number."""
@@ -49,7 +49,7 @@ class FilesReader:
     def rows(self) -> TypedRows | JsonRecords | None:
         """The rows; None if nothing has changed."""
         self._new, self._digests = self._unpacked()
-        self._continued = tuple(file.name for file in self._new if file.left_out is not None)
+        self._continued = {file.name: None for file in self._new if file.left_out is not None}
         self._parquet = ParquetFiles(self.table, self.context)
         self._read(self._new)
         if self._continued and (self._unreadable or self.buffer.has_rejected):
@@ -85,7 +85,8 @@ class FilesReader:
             relation = _no_rows(buffer, unreadable, empty)
         if relation is None:
             return None
-        ends = {name: end for name, end in self.ended.items() if name not in {file.name for file in whole}}
+        read_whole, missing = {file.name for file in whole}, {*self.missing}
+        ends = {name: end for name, end in self.ended.items() if name not in read_whole}
         read = {
             f.name: entry(f, self._digests[f.name].result(), table, buffer, ends.get(f.name))
             for f in self.found
@@ -95,9 +96,7 @@ class FilesReader:
             "relation": relation,
             "origin": self._origin(whole),
             "rejected": buffer.rejected(),
-            "state": {
-                "files": {n: kept for n, kept in {**self.known, **read}.items() if n not in self.missing}
-            },
+            "state": {"files": {n: kept for n, kept in {**self.known, **read}.items() if n not in missing}},
             "release": buffer.release,
             "unreadable": tuple(unreadable),
             "message": "\n".join([*([empty] if empty else []), *first_of(buffer.notes)]) or None,
@@ -130,7 +129,7 @@ class FilesReader:
         return Files(
             tuple(dict.fromkeys([*(file.name for file in whole), *replaced])),
             (*self.missing, *gone),
-            self._continued,
+            tuple(self._continued),
             self.read_whole if self._continued else None,
         )
 
@@ -146,9 +145,7 @@ class FilesReader:
             if before:  # one at a time: a process may not open as many files as there are
                 digests[before.name].result()
             end = self.ended.get(file.name)
-            digest = digests[file.name] = self.beside.submit(
-                digests_of, file.local.open("rb"), end.size if end else 0
-            )
+            digest = digests[file.name] = self._digests_of(file, end.size if end else 0)
             if end and (rest := appended_part(file, end, digest.result(), self.table)):
                 file = rest
             try:
@@ -164,6 +161,14 @@ class FilesReader:
         if may_lose_keys(self.missing, new, self.known_contents, self.table):
             return sorted([*new, *same], key=lambda file: file.name), digests
         return new, digests
+
+    def _digests_of(self, file: Found, beginning: int) -> Future[Digests]:
+        """The digests of a file and of so many of its first bytes; beside the rest, where that is worth a thread."""
+        if file.local.stat().st_size > SMALL_BYTES:
+            return self.beside.submit(digests_of, file.local.open("rb"), beginning)
+        done: Future[Digests] = Future()
+        done.set_result(digests_of(file.local.open("rb"), beginning))
+        return done
 
     def _summed_up(self) -> list[str]:
         """The first of the errors, one per file, and their number where they are several."""

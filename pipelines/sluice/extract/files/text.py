@@ -18,6 +18,8 @@ BLOCK_BYTES = 16 * 2**20
 """Bytes of a CSV parsed at a time; a longer line is an error."""
 READ_BYTES = 2**20
 """Bytes of a file looked at at a time: larger blocks are new memory each time, which costs more than to read them."""
+SMALL_BYTES = 32 * 2**10
+"""Of a file of this size Arrow's reader takes longer to begin (0.3 ms) than Python to split it; equal at 48 kB."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, with which it begins
     codecs.BOM_UTF32_BE: "utf-32",
