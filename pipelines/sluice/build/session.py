@@ -64,7 +64,7 @@ class _Build:
         if get_flags().FULL_REFRESH or is_partial:
             self.decisions.is_forced = True
         node = nodes.node(runner, compiled, types)
-        looks = partial(look, str(compiled.relation_name or ""))
+        looks = partial(look, str(getattr(compiled, "relation_name", None) or ""))
         try:
             if self.decisions.decide(node, looks) == "":
                 if source := self.decisions.to_read.get(node.id):
