@@ -33,6 +33,8 @@ class Node:
     parents: tuple[str, ...]
     relations: tuple[str, ...] = ()
     """Names in SQL on this target: its own, then those of what it reads."""
+    template: str = ""
+    """Digest of what the SQL is compiled from."""
     is_view: bool = False
     keeps_rows: bool = False
     """Whether the table has rows of earlier builds, which its SQL does not give again."""
@@ -98,6 +100,19 @@ class Decisions:
                 self.outputs[node.id] = self._output(node, self.state.nodes[node.id].output)
         return reason
 
+    def leaves(self, node: Node, look: Look) -> bool:
+        """Whether a node is left without its SQL being compiled, since it is compiled from what it was; as `decide`.
+
+        To be asked when all that it reads has been left, or is not built.
+        """
+        states = [self.state, *([self.production.state] if self.production else [])]
+        for one in [state.nodes[node.id] for state in states if node.id in state.nodes]:
+            is_same = node.sql or node.template == one.template != ""
+            if is_same and self.decide(node if node.sql else replace(node, sql=one.sql), look) == "":
+                return True
+        self.reasons.pop(node.id, None)
+        return False
+
     def built(self, node: Node, look: Look) -> None:
         """Note what a build has made, or that a test has passed."""
         now = datetime.now(UTC)
@@ -117,6 +132,7 @@ class Decisions:
             node.is_test,
             node.is_view,
             [*node.relations],
+            template=node.template,
         )
         with self._lock:
             self.state.nodes[node.id] = made
@@ -188,8 +204,8 @@ class Decisions:
             return known.differs
         if not node.is_test and not self.is_trusted and look(node.is_view) != known.seen:
             return "something else has changed it in the warehouse"
-        if known.sql != node.sql:
-            self.state.nodes[node.id] = replace(known, sql=node.sql)
+        if (known.sql, known.template) != (node.sql, node.template):
+            self.state.nodes[node.id] = replace(known, sql=node.sql, template=node.template)
         return ""
 
     def _in_production(self, node: Node, known: NodeState | None, look: Look) -> NodeState | None:
@@ -232,7 +248,11 @@ class Decisions:
         if relation and (not definition or (not self.is_trusted and look(True) != definition)):
             self.to_read[node.id] = relation
         self.state.nodes[node.id] = replace(
-            there, relations=[*node.relations], production=relation, definition=definition
+            there,
+            relations=[*node.relations],
+            template=node.template,
+            production=relation,
+            definition=definition,
         )
 
     def reads(self, node: Node, definition: str) -> None:

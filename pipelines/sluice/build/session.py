@@ -15,17 +15,20 @@ from threading import Lock
 from typing import Any
 
 import duckdb
+from dbt.adapters.factory import get_adapter
 from dbt.artifacts.schemas.results import RunStatus, TestStatus
 from dbt.artifacts.schemas.run import RunResult
 from dbt.flags import get_flags
 from dbt.task.base import BaseRunner
-from dbt.task.run import ModelRunner
+from dbt.task.build import BuildTask
+from dbt.task.run import MicrobatchModelRunner, ModelRunner, RunTask
 from dbt.task.seed import SeedRunner
 from dbt.task.snapshot import SnapshotRunner
 from dbt.task.test import TestRunner
 
 from sluice.build.decisions import Decisions, Node, Production
 from sluice.build.differing import Queries
+from sluice.build.early import leave_out
 from sluice.build.nodes import Nodes
 from sluice.build.project_files import project_digest
 from sluice.build.relations import cursor, drop, look, read_from, types
@@ -59,17 +62,13 @@ class _Build:
 
     def run(self, runner: Any, compiled: Any, manifest: Any, execute: Any) -> Any:
         """What dbt's own `run` returns; a node that is left as it is has the status `reused`."""
-        nodes = self._take(manifest)
-        is_partial = any(getattr(get_flags(), name, None) for name in PARTIAL)
-        if get_flags().FULL_REFRESH or is_partial:
-            self.decisions.is_forced = True
-        node = nodes.node(runner, compiled, types)
+        node = self._take(manifest, runner.config).node(
+            compiled, types, is_microbatch=isinstance(runner, MicrobatchModelRunner)
+        )
         looks = partial(look, str(getattr(compiled, "relation_name", None) or ""))
         try:
             if self.decisions.decide(node, looks) == "":
-                if source := self.decisions.to_read.get(node.id):
-                    self._read_from(runner, compiled, source)
-                    self.decisions.reads(node, looks(True))
+                self._read_if_new(runner.adapter, node)
                 return RunResult.from_node(compiled, RunStatus.Reused, "unchanged")
             runner.begin()
             if (node.kind == "seed" or node.keeps_rows) and looks(True):
@@ -79,7 +78,7 @@ class _Build:
             self._has_failed = True
             self.decisions.failed(node)
             raise
-        if result.status in (RunStatus.Success, TestStatus.Pass) and not is_partial:
+        if result.status in (RunStatus.Success, TestStatus.Pass) and not _is_partial():
             self.decisions.built(node, looks)
         else:
             self._has_failed = True
@@ -111,11 +110,35 @@ class _Build:
         decisions = self._settings.home / DECISIONS
         decisions.write_text(json.dumps(self.decisions.reasons), encoding="utf-8")
 
-    def _take(self, manifest: Any) -> Nodes:
+    def leave_out(self, task: Any) -> None:
+        """Leave out what cannot have changed, before dbt's build task begins."""
+        nodes = self._take(task.manifest, task.config)
+        if self.decisions.is_forced:
+            return
+        adapter = get_adapter(task.config)
+        with adapter.connection_named("left out"):
+            adapter.connections.get_thread_connection().handle  # noqa: B018 - opens the database
+
+            def is_left(key: str) -> bool:
+                node = nodes.uncompiled(key, types)
+                if node is None or not self.decisions.leaves(
+                    node, partial(look, *node.relations[:1] or [""])
+                ):
+                    return False
+                self._read_if_new(adapter, node)
+                if node.kind != "unit_test":
+                    nodes.with_sql(key, self.decisions.state.nodes[key].sql)
+                return True
+
+            leave_out(task, is_left)
+
+    def _take(self, manifest: Any, config: Any) -> Nodes:
         with self._lock:
             if self._nodes is None:
-                self._manifest, self._nodes = manifest, Nodes(manifest, self._queries)
+                self._manifest, self._nodes = manifest, Nodes(manifest, config, self._queries)
                 self._take_production()
+                if get_flags().FULL_REFRESH or _is_partial():
+                    self.decisions.is_forced = True
             return self._nodes
 
     def _take_production(self) -> None:
@@ -132,7 +155,8 @@ class _Build:
             )
 
     def _differs(self, node: Node) -> str:
-        return self._take(self._manifest).differs(node)
+        assert self._nodes
+        return self._nodes.differs(node)
 
     def _outside(self, unique_id: str) -> str | None:
         """See `Decisions.outside`."""
@@ -146,12 +170,19 @@ class _Build:
             return self.decisions.outputs[unique_id]
         return self.decisions.not_selected(unique_id, partial(look, str(node.relation_name)))
 
-    def _read_from(self, runner: Any, compiled: Any, source: str) -> None:
-        relation = runner.adapter.Relation.create_from(runner.config, compiled)
-        self._settings.reads_production.touch()
-        read_from(str(compiled.relation_name), source)
-        runner.adapter.cache_dropped(relation)
-        runner.adapter.cache_added(relation.incorporate(type="view"))
+    def _read_if_new(self, adapter: Any, node: Node) -> None:
+        """Make the view that reads a node from production, if it is not there yet."""
+        if source := self.decisions.to_read.pop(node.id, ""):
+            self._settings.reads_production.touch()
+            read_from(node.relations[0], source)
+            relation = adapter.Relation.create_from(adapter.config, self._manifest.nodes[node.id])
+            adapter.cache_dropped(relation)
+            adapter.cache_added(relation.incorporate(type="view"))
+            self.decisions.reads(node, look(node.relations[0], True))
+
+
+def _is_partial() -> bool:
+    return any(getattr(get_flags(), name, None) for name in PARTIAL)
 
 
 def _drop_view(runner: Any, compiled: Any) -> None:
@@ -177,6 +208,12 @@ def _run(self: Any, compiled: Any, manifest: Any) -> Any:
     if _building and isinstance(self, ModelRunner | TestRunner):
         return _building[0].run(self, compiled, manifest, self.execute)
     return self.execute(compiled, manifest)
+
+
+def _execute_nodes(self: Any) -> Any:
+    if _building:
+        _building[0].leave_out(self)
+    return RunTask.execute_nodes(self)
 
 
 def _silent_if_reused(kind: Any) -> None:
@@ -222,6 +259,7 @@ def main() -> None:
     settings = load_settings()
     _project[:] = project_digest(settings, read_state(settings.home).files)  # before the project is parsed
     BaseRunner.run = _run  # type: ignore[method-assign,assignment]
+    BuildTask.execute_nodes = _execute_nodes  # type: ignore[method-assign]
     for kind in (ModelRunner, SeedRunner, SnapshotRunner, TestRunner):
         _silent_if_reused(kind)
     serve(int(sys.argv[1]), _deciding)

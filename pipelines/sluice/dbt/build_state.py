@@ -50,6 +50,8 @@ class NodeState:
     """Whether the project makes a view of it."""
     relations: list[str] = field(default_factory=list)
     """Names in SQL: its own, then those of what it reads."""
+    template: str = ""
+    """Digest of what the SQL was compiled from; empty of a seed and of a unit test."""
     production: str = ""
     """The relation of production that a view of this target reads in its place; empty if it was built here."""
 

@@ -94,31 +94,19 @@ class World:
         self.reasons = decisions.reasons
         broken: set[str] = set()
         last = self.rng.choice(NAMES)
+        early = self._leave_early(decisions, selected)
         for name in NAMES:
             if broken & set(self.parents[name]):
                 broken.add(name)
-            elif name in selected:
-                is_view = name in self.views
-                node = Node(
-                    name,
-                    "model",
-                    str(self.sql[name]),
-                    "",
-                    "view" if is_view else "table",
-                    self.parents[name],
-                    (f"{'dev' if self.production else 'prod'}.{name}",),
-                    is_view=is_view,
-                )
-                look = partial(self._look, name)
+            elif name in selected and name not in early:
+                node, look = self._node(name), partial(self._look, name)
                 reason = decisions.decide(node, look)
-                if name in decisions.to_read:
-                    self._read(name)
-                    decisions.reads(node, look(True))
+                self._read_if_new(decisions, name)
                 if reason and ((name == last and ends == "fails") or not self._can_be_built(name)):
                     decisions.failed(node)
                     broken.add(name)
                 elif reason:
-                    self._make(name, is_view)
+                    self._make(name, node.is_view)
                     decisions.built(node, look)
             if name == last and ends == "killed":
                 self.is_touched = True
@@ -127,6 +115,35 @@ class World:
                 assert self.rows(name) == self._made(self.sql[name], name), self.reasons[name]
         decisions.forget_unseen()
         self.state, self.is_touched = state, False
+
+    def _leave_early(self, decisions: Decisions, selected: Sequence[str]) -> set[str]:
+        """Names that are left before the build begins, as nothing above them is built."""
+        left: set[str] = set()
+        open_: set[str] = set()
+        for name in NAMES if self.rng.random() < 0.5 else ():
+            if open_ & set(self.parents[name]):
+                open_.add(name)
+            elif name in selected:
+                is_left = decisions.leaves(replace(self._node(name), sql=""), partial(self._look, name))
+                self._read_if_new(decisions, name)
+                (left if is_left else open_).add(name)
+        return left
+
+    def _node(self, name: str) -> Node:
+        """Its template is its SQL; a layout of it is another template with the same SQL."""
+        is_view = name in self.views
+        sql = str(self.sql[name])
+        target = "dev" if self.production else "prod"
+        kind = "view" if is_view else "table"
+        parents, relations = self.parents[name], (f"{target}.{name}",)
+        return Node(
+            name, "model", sql, "", kind, parents, relations, template=f"template {sql}", is_view=is_view
+        )
+
+    def _read_if_new(self, decisions: Decisions, name: str) -> None:
+        if decisions.to_read.pop(name, None):
+            self._read(name)
+            decisions.reads(self._node(name), self._look(name, True))
 
     def as_production(self) -> Production:
         return Production(
