@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt.contracts.graph.nodes import UnitTestDefinition, UnitTestNode
+from dbt.flags import get_flags
 
 from sluice.build.decisions import Node
 from sluice.build.differing import Queries
@@ -37,8 +38,9 @@ MOMENTS = re.compile(r"\b(run_started_at|invocation_id|modules\W+(datetime|pytz)
 TARGET = re.compile(r"\btarget\b")
 """What Jinja writes another value for on each target."""
 UNSTEADY = re.compile(
-    r"\b(adapter(?!\s*\.\s*(dispatch|quote)\b)|builtins|context|flags|graph|invocation_args_dict|load_\w+|model|modules"
-    r"|node|run_query|selected_resources|statement|store_\w+|thread_id)\b"
+    r"\b(adapter(?!\s*\.\s*(dispatch|quote)\b)|builtins|context|flags(?!\s*\.\s*STORE_FAILURES\b)|graph"
+    r"|invocation_args_dict|load_\w+|model|modules|node|run_query|selected_resources|statement|store_(raw_)?result"
+    r"|thread_id)\b"
 )
 """Names by which Jinja may write something else although neither it nor what the node reads has changed."""
 ARGUMENTS = re.compile(r"\{%-?\s*(?:macro|test)\s+\w+\s*\((.*?)\)\s*-?%\}", re.DOTALL)
@@ -54,7 +56,8 @@ class Nodes:
         options = [getattr(config.credentials, name, None) for name in OPTIONS]
         self._engine = [*map(version, PACKAGES), json.dumps(options, default=str, sort_keys=True)]
         own = (m.macro_sql for m in manifest.macros.values() if m.package_name == config.project_name)
-        self._of_project = digest([sorted(own), config.vars.to_dict()])
+        self._of_project = digest([sorted(own), config.vars.to_dict(), get_flags().STORE_FAILURES])
+        self._templates: dict[str, str] = {}
         self._texts: dict[str, tuple[str, tuple[str, ...], bool]] = {}
 
     @property
@@ -160,8 +163,19 @@ class Nodes:
         )
         return Node(test.unique_id, "unit_test", text, "", digest(self._engine), ())
 
+    def read_templates(self, unique_ids: Iterable[str]) -> None:
+        """To be called before dbt compiles, which adds macros to what nodes depend on."""
+        for key in unique_ids:
+            if key in self._manifest.nodes:
+                self._template(self._manifest.nodes[key])
+
     def _template(self, node: Any) -> str:
         """Digest of all that a node's SQL is compiled from; any macro of the project may take the place of dbt's."""
+        if node.unique_id not in self._templates:
+            self._templates[node.unique_id] = self._digest_of(node)
+        return self._templates[node.unique_id]
+
+    def _digest_of(self, node: Any) -> str:
         used = sorted(self._macros(node.depends_on.macros))
         texts = [self._text(key)[0] for key in used]
         test = getattr(node, "test_metadata", None)

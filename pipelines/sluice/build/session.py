@@ -113,6 +113,7 @@ class _Build:
     def leave_out(self, task: Any) -> None:
         """Leave out what cannot have changed, before dbt's build task begins."""
         nodes = self._take(task.manifest, task.config)
+        nodes.read_templates(task.job_queue.get_selected_nodes())
         if self.decisions.is_forced:
             return
         adapter = get_adapter(task.config)
