@@ -166,8 +166,9 @@ class Nodes:
     def read_templates(self, unique_ids: Iterable[str]) -> None:
         """To be called before dbt compiles, which adds macros to what nodes depend on."""
         for key in unique_ids:
-            if key in self._manifest.nodes:
-                self._template(self._manifest.nodes[key])
+            node = self._manifest.nodes.get(key)
+            if node is not None and node.resource_type != "seed":
+                self._template(node)
 
     def _template(self, node: Any) -> str:
         """Digest of all that a node's SQL is compiled from; any macro of the project may take the place of dbt's."""
