@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,6 @@ from dbt.task.snapshot import SnapshotRunner
 from dbt.task.test import TestRunner
 
 from sluice.build.decisions import Decisions, Node, digest
-from sluice.build.differing import Queries
 from sluice.build.project_files import PACKAGES, project_digest
 from sluice.config.environments import RAW
 from sluice.config.settings import Settings, load_settings
@@ -42,6 +41,7 @@ from sluice.dbt.manifest import Manifest, bare, meta
 from sluice.dbt.session import serve
 from sluice.dbt.untraced import JINJA, QUERIES, untraced
 from sluice.dbt.untraced import PACKAGES as OF_DBT
+from sluice.engine.differing import Queries
 from sluice.engine.raw_versions import RawVersions
 from sluice.sql import literal, quoted
 
@@ -122,6 +122,10 @@ class _Build:
             state.nodes = {key: node for key, node in state.nodes.items() if key in known}
             sources = self._manifest.sources.values()
             state.sources = {s.unique_id: [s.schema, s.identifier] for s in sources if s.database == RAW}
+            if self._untraced or any(
+                getattr(node, "language", "sql") != "sql" for node in self._manifest.nodes.values()
+            ):
+                state.unseen_writes_at = datetime.now(UTC).isoformat()
         state.project, state.files = project, files
         keep_state(self._settings, state)
         decisions = self._settings.home / DECISIONS

@@ -61,6 +61,9 @@ class BuildState:
     """The project's files, as `project_files` knows them."""
     sources: dict[str, list[str]] = field(default_factory=dict)
     """Schema and name in raw of the sources that are read, by unique id."""
+    unseen_writes_at: str = ""
+    """When a build last ran what may write into any table (hooks, queries of Jinja, Python), ISO in UTC: a table may
+    differ from what was built since."""
 
     def is_of(self, warehouse: Path) -> bool:
         """Whether the warehouse is as the last build left it."""
