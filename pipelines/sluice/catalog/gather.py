@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-
-import duckdb
 
 from sluice.catalog.changes import changes_since_published, current_version
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profile_cache import cached_profiles
 from sluice.catalog.published_content import published_content
+from sluice.catalog.row_counts import cached_row_counts, known_content
 from sluice.config.audiences import read_policy
 from sluice.config.glossary import read_glossary
 from sluice.config.settings import GLOSSARY, Settings
-from sluice.dbt.manifest import Table
 from sluice.dbt.runner import compiled_manifest
-from sluice.engine.warehouse import count_rows, newest, open_warehouse
+from sluice.engine.warehouse import newest, open_warehouse
 from sluice.lineage.warehouse_graph import warehouse_graph
 from sluice.runs.history import History
 
@@ -44,14 +42,15 @@ def gather(
             published=_shown(settings.published, settings.root),
         )
         if connection is not None:
-            facts.row_counts = _row_counts(connection, manifest.tables.values())
+            content = known_content(settings, manifest)
+            facts.row_counts = cached_row_counts(settings, connection, manifest.tables.values(), content)
             facts.newest = {
                 t.id: newest(connection, t.relation, t.loaded_at_field)
                 for t in manifest.tables.values()
                 if t.loaded_at_field and t.source not in facts.history.loads
             }
             if with_profiles:
-                facts.profiles = cached_profiles(settings, connection, facts, on_step)
+                facts.profiles = cached_profiles(settings, connection, facts, content, on_step)
     facts.changes = changes_since_published(settings, facts)
     if with_profiles:
         facts.content = published_content(settings, facts)
@@ -60,8 +59,3 @@ def gather(
 
 def _shown(folder: Path, root: Path) -> str:
     return (folder.relative_to(root) if folder.is_relative_to(root) else folder).as_posix()
-
-
-def _row_counts(connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
-    counts = {t.id: count_rows(connection, t.relation) for t in tables if t.relation}
-    return {key: count for key, count in counts.items() if count is not None}

@@ -115,7 +115,8 @@ def read_artifact(file: Path, command: str = "sluice build") -> dict[str, Any] |
 
 def meta(entry: Json) -> dict[str, Any]:
     """`meta` of a node, source, exposure or column: dbt writes it to `config.meta`, older versions to `meta`."""
-    return {**(entry.get("meta") or {}), **((entry.get("config") or {}).get("meta") or {})}
+    older, declared = entry.get("meta"), (entry.get("config") or {}).get("meta")
+    return {**(older or {}), **(declared or {})} if older or declared else {}
 
 
 def grants(entry: Json) -> tuple[str, ...]:
