@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import duckdb
 
 from sluice.catalog.changes import changes_since_published, current_version
 from sluice.catalog.facts import CatalogFacts
@@ -13,6 +17,7 @@ from sluice.catalog.row_counts import cached_row_counts, known_content
 from sluice.config.audiences import read_policy
 from sluice.config.glossary import read_glossary
 from sluice.config.settings import GLOSSARY, Settings
+from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.dbt.runner import compiled_manifest
 from sluice.engine.warehouse import newest, open_warehouse
 from sluice.lineage.warehouse_graph import warehouse_graph
@@ -27,10 +32,8 @@ def gather(
     Raises SluiceError without a manifest, and LockedError while another process writes to the warehouse.
     """
     policy, _ = read_policy(settings.audiences)  # `sluice publish` reports whether it is correct
-    on_step("compiled models")
-    manifest = compiled_manifest(settings)
-    on_step("lineage")
-    with open_warehouse(settings, settings.lock_seconds) as connection:
+    with _opened(settings, on_step) as (manifest, connection):
+        on_step("lineage")
         graph = warehouse_graph(settings, connection, manifest)
         facts = CatalogFacts(
             manifest,
@@ -55,6 +58,24 @@ def gather(
     if with_profiles:
         facts.content = published_content(settings, facts)
     return facts
+
+
+@contextmanager
+def _opened(
+    settings: Settings, on_step: Callable[[str], None]
+) -> Iterator[tuple[Manifest, duckdb.DuckDBPyConnection | None]]:
+    """The compiled manifest, and a connection to the databases, which are opened while the manifest is read."""
+    on_step("compiled models")
+    with ExitStack() as stack, ThreadPoolExecutor(1) as aside:
+        opening = aside.submit(stack.enter_context, open_warehouse(settings, settings.lock_seconds))
+        manifest = read_manifest(settings.target)
+        uncompiled = manifest.uncompiled
+        connection = opening.result()
+        if uncompiled:
+            stack.close()  # dbt needs them for itself
+            manifest = compiled_manifest(settings)
+            connection = stack.enter_context(open_warehouse(settings, settings.lock_seconds))
+        yield manifest, connection
 
 
 def _shown(folder: Path, root: Path) -> str:

@@ -7,11 +7,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from graphlib import TopologicalSorter
 
 import duckdb
 
 from sluice.config.settings import Settings
-from sluice.dbt.build_state import read_state
+from sluice.dbt.build_state import NodeState, read_state
 from sluice.dbt.manifest import Manifest, Table
 from sluice.engine.raw_versions import RawVersions
 from sluice.engine.warehouse import count_rows
@@ -22,15 +23,36 @@ def known_content(settings: Settings, manifest: Manifest) -> dict[str, str]:
 
     Empty if anything else has changed the databases since.
     """
-    known: dict[str, str] = {}
     state, raw = read_state(settings), RawVersions(settings.raw)
-    if raw.is_known and state.is_of(settings.warehouse):
-        known = {key: raw.version(schema, name) for key, (schema, name) in state.sources.items()}
-        for key, node in state.nodes.items():
-            table = manifest.tables.get(key)
-            if table and node.output and not (node.differs and table.materialized == "view"):
-                known[key] = " ".join(filter(None, [node.output, state.unseen_writes_at]))
+    if not raw.is_known or not state.is_of(settings.warehouse):
+        return {}
+    known = {key: raw.version(schema, name) for key, (schema, name) in state.sources.items()}
+    views = {}
+    for key, node in state.nodes.items():
+        table = manifest.tables.get(key)
+        if table is None or not node.output:
+            continue
+        if table.materialized == "view":
+            views[key] = node
+        else:
+            known[key] = " ".join(filter(None, [node.output, state.unseen_writes_at]))
+    _add_views(known, views, manifest)
     return known
+
+
+def _add_views(known: dict[str, str], views: Mapping[str, NodeState], manifest: Manifest) -> None:
+    """A view's rows are those of what it reads now, which may have been loaded since the view was built."""
+    tables = manifest.tables
+    parents = {
+        key: tuple({**node.inputs, **dict.fromkeys(tables[key].parents)}) for key, node in views.items()
+    }
+    parents |= {key: t.parents for key, t in tables.items() if t.materialized == "ephemeral"}
+    for key in TopologicalSorter(parents).static_order():
+        inputs = [known.get(parent, "") for parent in parents.get(key, ())]
+        is_certain = key in parents and all(inputs) and not (key in views and views[key].differs)
+        if is_certain:
+            own = views[key].output if key in views else tables[key].compiled_sql
+            known[key] = hashlib.sha256(json.dumps([own, inputs]).encode()).hexdigest()
 
 
 def cached_row_counts(

@@ -245,7 +245,7 @@ def _influences_to_json(influences: frozenset[Influence]) -> list[list[Any]]:
 
 
 def _influences_from_json(data: list[list[Any]]) -> frozenset[Influence]:
-    return frozenset(Influence(t, c, _KINDS[k], tuple(p)) for t, c, k, p in data)
+    return frozenset(Influence(t, c, _KINDS[k], tuple(p)) for t, c, k, p in data) if data else frozenset()
 
 
 def _unknown_to_json(unknown: frozenset[Unknown]) -> list[list[str]]:
@@ -253,4 +253,4 @@ def _unknown_to_json(unknown: frozenset[Unknown]) -> list[list[str]]:
 
 
 def _unknown_from_json(data: list[list[str]]) -> frozenset[Unknown]:
-    return frozenset(Unknown(reason, sql) for reason, sql in data)
+    return frozenset(Unknown(reason, sql) for reason, sql in data) if data else frozenset()
