@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -19,6 +21,7 @@ from sluice.publish import rollback
 from sluice.publish.publication import Published
 from tests.python.publish.conftest import AUDIENCES, PARQUET, Company
 from tests.python.publish.test_publish import flipped
+from tests.python.small_project import SmallProject
 
 SAME = {"dim_customers": "c1", "fct_orders": "o1", "dim_products": "p1"}
 """By table what stands for the fingerprint of its rows."""
@@ -238,3 +241,30 @@ def test_the_manifest_does_not_tell_what_an_audience_may_not_see(company: Compan
             file.chmod(0o700)
         shutil.rmtree(company.published)
     assert len(digests) == 2
+
+
+@pytest.mark.full
+def test_builds_tell_what_has_changed(tmp_path: Path) -> None:
+    """With real builds: a changed table is read, and all are once a hook may have written into them."""
+    project = SmallProject(tmp_path)
+
+    def unread_after(step: int) -> list[str]:
+        with closing(sqlite3.connect(project.root / "shop.sqlite")) as con, con:
+            con.execute("update products set step = ?", [step])
+        project.sluice("load")
+        project.sluice("build")
+        unread: list[str] = json.loads(project.sluice("publish", "--json"))["audiences"][0]["unread"]
+        return unread
+
+    project.sluice("run")
+    assert unread_after(1) == ["fct_orders"]
+    other = project.root / "models" / "other.sql"
+    hook = "post_hook='update marts.fct_orders set step = 7'"
+    other.write_text(
+        f"{{{{ config({hook}, contract={{'enforced': false}}, grants={{'select': []}}) }}}}\nselect 1 as one"
+    )
+    assert unread_after(2) == []
+    with duckdb.connect(str(project.path), read_only=True) as published:
+        assert published.sql("select distinct step from fct_orders").fetchall() == [(7,)]
+    other.unlink()
+    assert unread_after(3) == ["fct_orders"]
