@@ -55,12 +55,12 @@ class Published:
     version: str
     written: dict[str, list[str]] = field(default_factory=dict)
     """Tables that were written, by audience; a DuckDB file is written whole when one of its tables changed."""
-    unread: dict[str, list[str]] = field(default_factory=dict)
-    """Tables, by audience, whose rows were not read in the warehouse: the last build says that they are the same."""
     audiences: dict[str, PublishedAudience] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     not_copied: list[str] = field(default_factory=list)
     """Audiences with a place elsewhere (`to`) that only production writes."""
+    unread: dict[str, list[str]] = field(default_factory=dict)
+    """Tables, by audience, whose rows were not read in the warehouse: the last build says that they are the same."""
 
 
 @dataclass
