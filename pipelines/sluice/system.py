@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import stat
@@ -9,7 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def lower_priority(process: int | None = None, niceness: int = NICENESS) -> None
             with suppress(OSError):  # the thread has ended
                 given = os.getpriority(os.PRIO_PROCESS, number)
                 os.setpriority(os.PRIO_PROCESS, number, max(given, niceness))
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Look for no garbage among objects that stay to the end, neither while they are made nor when the process ends.
+
+    With the manifest of 2,000 models, that is about a quarter of a catalog's CPU.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def limit_memory(more: int) -> None:

@@ -18,12 +18,12 @@ from dbt.contracts.graph.nodes import UnitTestDefinition, UnitTestNode
 from dbt.flags import get_flags
 
 from sluice.build.decisions import Node
-from sluice.build.differing import Queries
 from sluice.build.project_files import PACKAGES
 from sluice.dbt.build_state import digest, with_ids
 from sluice.dbt.manifest import Manifest, bare, meta
 from sluice.dbt.untraced import JINJA, QUERIES, untraced
 from sluice.dbt.untraced import PACKAGES as OF_DBT
+from sluice.engine.differing import Queries
 from sluice.sql import quoted
 
 Types = Callable[[str], str]
@@ -64,6 +64,12 @@ class Nodes:
     def is_any_untraced(self) -> bool:
         """Whether some of them are built every time."""
         return bool(self._untraced)
+
+    @property
+    def is_any_unseen(self) -> bool:
+        """Whether something may write into any table: a hook, a query of Jinja, Python."""
+        nodes = self._manifest.nodes.values()
+        return self.is_any_untraced or any(getattr(node, "language", "sql") != "sql" for node in nodes)
 
     def node(self, compiled: Any, types: Types, *, is_microbatch: bool = False) -> Node:
         """A node that dbt has compiled; types: gives the columns of a relation with their types."""

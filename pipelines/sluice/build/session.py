@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -27,7 +28,6 @@ from dbt.task.snapshot import SnapshotRunner
 from dbt.task.test import TestRunner
 
 from sluice.build.decisions import Decisions, Node, Production
-from sluice.build.differing import Queries
 from sluice.build.early import leave_out
 from sluice.build.nodes import Nodes
 from sluice.build.project_files import project_digest
@@ -37,6 +37,7 @@ from sluice.config.settings import Settings, load_settings
 from sluice.dbt.build_state import DECISIONS, FORCE, ONLY_CHANGED, keep_state, read_state
 from sluice.dbt.deferral import DEFER, deferred_to
 from sluice.dbt.session import serve
+from sluice.engine.differing import Queries
 from sluice.engine.raw_versions import RawVersions
 
 PARTIAL = ("EMPTY", "SAMPLE")
@@ -104,6 +105,8 @@ class _Build:
             state.nodes = {key: node for key, node in state.nodes.items() if key in known}
             sources = self._manifest.sources.values()
             state.sources = {s.unique_id: [s.schema, s.identifier] for s in sources if s.database == RAW}
+            if self._nodes and self._nodes.is_any_unseen:
+                state.unseen_writes_at = datetime.now(UTC).isoformat()
         state.project, state.files = project, files
         is_read = any(node.production for node in state.nodes.values())
         keep_state(self._settings, state, self.production if is_read else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from sluice.catalog.documentation_checks import Problem, problems_of
@@ -70,7 +71,7 @@ class CatalogFacts:
                 found[name] = (column.name, column.type)
         return list(found.values())
 
-    @property
+    @cached_property
     def problems(self) -> list[Problem]:
         return problems_of(self.manifest, self.columns, self.tests, self.profiles)
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,21 @@ PART_BYTES = 300_000
 
 def render(document: Mapping[str, Any]) -> str:
     """The page of a catalog document, as `build_document` makes it."""
-    parts: list[list[Any]] = [[]]
+    parts: list[list[str]] = [[]]
     size = 0
     positions = []
     for details in document["details"]:
-        text = len(json.dumps(details))
-        if size + text > PART_BYTES and parts[-1]:
+        text = _json(details)
+        if size + len(text) > PART_BYTES and parts[-1]:
             parts.append([])
             size = 0
         positions.append([len(parts) - 1, len(parts[-1])])
-        parts[-1].append(details)
-        size += text
+        parts[-1].append(text)
+        size += len(text)
     core = {key: value for key, value in document.items() if key != "details"} | {"places": positions}
-    blocks = [_block("core", core), *(_block(f"part-{i}", part) for i, part in enumerate(parts))]
+    contents = {"core": _json(core)} | {f"part-{i}": f"[{','.join(part)}]" for i, part in enumerate(parts)}
+    with ThreadPoolExecutor() as pool:  # zlib lets other threads run
+        blocks = list(pool.map(_block, contents, contents.values()))
     script = bundle()
     page = (FRONT / "page.html").read_text(encoding="utf-8")
     policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -88,8 +91,11 @@ def _identifier(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _block(name: str, content: Any) -> str:
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=str)
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _block(name: str, text: str) -> str:
     packed = base64.b64encode(gzip.compress(text.encode("utf-8"), 6, mtime=0)).decode()
     return f'<script type="text/plain" id="data-{name}">{packed}</script>'
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
 import duckdb
 
+from sluice.catalog import profiles
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profiles import Profile, profile
-from sluice.config.environments import RAW
 from sluice.config.settings import Settings
-from sluice.dbt.build_state import read_state
-from sluice.engine.raw_versions import RawVersions
 from sluice.lineage import Ref
 
 
@@ -23,16 +24,17 @@ def cached_profiles(
     settings: Settings,
     connection: duckdb.DuckDBPyConnection,
     facts: CatalogFacts,
+    content: Mapping[str, str],
     on_step: Callable[[str], None],
 ) -> dict[str, dict[str, Profile]]:
-    """Profiles of all tables by id; those of unchanged tables come from a file."""
+    """Profiles of all tables by id; those of unchanged tables come from a file. `content` is that of known_content."""
     found = {}
-    content = _content(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(settings.lineage_cache, timeout=30)) as store, store:
         store.execute(
             "create table if not exists profiles (key text primary key, table_id text, profile text)"
         )
+        kept = dict(store.execute("select key, profile from profiles"))
         for number, (key, rows) in enumerate(facts.row_counts.items(), 1):
             on_step(f"profile {number} of {len(facts.row_counts)}")
             table = facts.manifest.tables[key]
@@ -42,9 +44,8 @@ def cached_profiles(
                 if Ref(key, name.lower()) not in facts.personal and not name.startswith("_load")
             ]
             signature = _signature(facts, key, rows, columns, content.get(key))
-            kept = store.execute("select profile from profiles where key = ?", [signature]).fetchone()
-            if kept:
-                found[key] = json.loads(kept[0])
+            if signature in kept:
+                found[key] = json.loads(kept[signature])
                 continue
             try:
                 found[key] = profile(connection, table.relation, columns, rows)
@@ -55,19 +56,17 @@ def cached_profiles(
     return found
 
 
-def _content(settings: Settings) -> dict[str, str]:
-    """What builds and loads know of the content of tables, by id, if nothing else has changed the databases since."""
-    state, raw = read_state(settings.home), RawVersions(settings.databases[RAW])
-    if not raw.is_known or not state.is_of(settings.warehouse):
-        return {}
-    return state.contents({key: raw.version(schema, name) for key, (schema, name) in state.sources.items()})
+@cache
+def _code() -> str:
+    """Changes with any edit of what computes profiles, and with DuckDB's version."""
+    return hashlib.sha256(Path(profiles.__file__).read_bytes()).hexdigest() + version("duckdb")
 
 
 def _signature(facts: CatalogFacts, key: str, rows: int, columns: Sequence[str], content: str | None) -> str:
     """A hash that differs when the content of a table may have changed: as builds know it, else by its last build
     or load.
     """
-    about = [facts.columns[key], list(columns), rows]
+    about = [_code(), facts.columns[key], list(columns), rows]
     if content:
         return hashlib.sha256(json.dumps([key, *about, content]).encode()).hexdigest()
     built = facts.history.results.get(key, [])

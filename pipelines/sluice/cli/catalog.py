@@ -10,6 +10,7 @@ import typer
 from sluice.cli.output import err, out, shown
 from sluice.config.settings import load_settings
 from sluice.errors import Exit
+from sluice.system import without_collector
 
 
 def catalog(
@@ -25,6 +26,11 @@ def catalog(
     ] = True,
 ) -> None:
     """Write the catalog: one page with every table, column, test, load and where it all comes from."""
+    with without_collector():
+        _catalog(output, check_only, profiles)
+
+
+def _catalog(output: Path | None, check_only: bool, profiles: bool) -> None:
     from sluice.catalog import gather, write
     from sluice.cli.progress import StillRunning
     from sluice.workflow.build import record_build

@@ -190,6 +190,7 @@ def of_published(settings: Settings, published: Published) -> Document:
                 "encrypted": audience.is_encrypted,
                 "rows": sum(table.rows for table in audience.tables.values()),
                 "tables": sorted(audience.tables),
+                "unread": sorted(published.unread[name]),
                 "written": sorted(published.written[name]),
             }
             for name, audience in published.audiences.items()

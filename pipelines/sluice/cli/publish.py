@@ -90,13 +90,14 @@ def publish(
 
 def print_published(settings: Settings, published: Published) -> None:
     """One row per audience, then what was held back, then the version."""
-    table = grid("audience", "tables", "rows", "written", "encrypted", "read it at")
+    table = grid("audience", "tables", "rows", "not read", "written", "encrypted", "read it at")
     for name, audience in published.audiences.items():
         file = settings.published_path(name, audience.format)
         table.add_row(
             name,
             str(len(audience.tables)),
             f"{sum(t.rows for t in audience.tables.values()):,}",
+            str(len(published.unread[name])),
             str(len(published.written[name])),
             "yes" if audience.is_encrypted else "no",
             str(shown(settings, file)),

@@ -81,6 +81,9 @@ class BuildState:
     """Schema and name in raw of the sources that are read, by unique id."""
     production: list[str] = field(default_factory=list)
     """Path and `file_state` of production's warehouse, if nodes are read from there."""
+    unseen_writes_at: str = ""
+    """When a build last ran what may write into any table (hooks, queries of Jinja, Python), ISO in UTC: a table may
+    differ from what was built since."""
 
     def contents(self, sources: Mapping[str, str]) -> dict[str, str]:
         """Fingerprints of what can be read now, by unique id, without what cannot be told: tables as they were built,
@@ -92,8 +95,11 @@ class BuildState:
 
         def known(key: str) -> str | None:
             if key not in found:
-                node = self.nodes.get(key)
-                found[key] = sources.get(key) if node is None else node.output or None
+                node, found[key] = self.nodes.get(key), None
+                if node is None:
+                    found[key] = sources.get(key)
+                elif node.output:
+                    found[key] = f"{node.output} {self.unseen_writes_at}"
                 if node and node.is_view:
                     inputs = {parent: known(parent) for parent in node.inputs}
                     found[key] = None if node.differs or None in inputs.values() else of_view(node, inputs)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sluice.config.checks import located, unportable
-from sluice.config.declaration import Source
-from sluice.config.yaml_file import Problem
-
-if TYPE_CHECKING:
-    from sluice.extract.contract import Extractor  # imports DuckDB, which a check does not need
+if TYPE_CHECKING:  # commands that read no source need none of these
+    from sluice.config.declaration import Source
+    from sluice.config.yaml_file import Problem
+    from sluice.extract.contract import Extractor
 
 REREADABLE = ("database", "files")
 """Kinds that bring all of their rows each time they are read whole, change nothing where they read, and need no dlt."""
@@ -50,4 +48,6 @@ def declaration_problems(source: Source[Any, Any]) -> list[Problem]:
         from sluice.extract import rest
 
         return rest.problems(source)
+    from sluice.config.checks import located, unportable
+
     return located(source, unportable(source))

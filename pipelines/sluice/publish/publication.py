@@ -19,6 +19,7 @@ from sluice.dbt import run_results
 from sluice.dbt.run_results import Outcome
 from sluice.errors import ConnectionError, DeclarationError, PublishError
 from sluice.publish.audit import WRONG_DECLARATION, audit, orphans
+from sluice.publish.built_content import BuiltContent
 from sluice.publish.granted_models import GrantedModels, Model
 from sluice.publish.operation import Operation, refusal
 from sluice.publish.policy_changes import forbidden_columns
@@ -58,6 +59,8 @@ class Published:
     held: dict[str, str] = field(default_factory=dict)
     not_copied: list[str] = field(default_factory=list)
     """Audiences with a place elsewhere (`to`) that only production writes."""
+    unread: dict[str, list[str]] = field(default_factory=dict)
+    """Tables, by audience, whose rows were not read in the warehouse: the last build says that they are the same."""
 
 
 @dataclass
@@ -97,6 +100,7 @@ class Publication(Operation):
             if unclassed := list(self.granted.unclassed(held)):
                 raise DeclarationError("\n".join(unclassed))
             building = self.versions.begin()
+            content = BuiltContent(self.settings, con, masking_key)
             digests = Digests(con)
             held_names = {m.name: held[i] for i, m in self.granted.models.items() if i in held}
             result = Published(new_name(), held=held_names)
@@ -104,8 +108,9 @@ class Publication(Operation):
                 result.not_copied = [audience.name for audience in self.policy.audiences if audience.to]
             for number, audience in enumerate(self.policy.audiences, 1):
                 on_step(f"{audience.name}, audience {number} of {len(self.policy.audiences)}")
-                copy = _Copy(self, con, digests, audience, previous, held)
+                copy = _Copy(self, con, digests, content, audience, previous, held)
                 result.audiences[audience.name], result.written[audience.name] = copy.write(building)
+                result.unread[audience.name] = copy.unread
         version = Version(
             version=result.version,
             created_at=datetime.now(UTC),
@@ -225,11 +230,15 @@ class _Copy:
         publication: Publication,
         con: duckdb.DuckDBPyConnection,
         digests: Digests,
+        content: BuiltContent,
         audience: Audience,
         previous: Version | None,
         held: Collection[str],
     ) -> None:
-        self._con, self._digests, self._audience, self._held = con, digests, audience, held
+        self.unread: list[str] = []
+        """Tables that are as they were published, which `write` did not read in the warehouse."""
+        self._con, self._digests, self._content = con, digests, content
+        self._audience, self._held = audience, held
         self._granted, self._versions = publication.granted, publication.versions
         self._key = publication.keys.find(audience)
         self._previous = previous.version if previous else ""
@@ -251,9 +260,11 @@ class _Copy:
         tables = {}
         with ExitStack() as stack:
             old = self._attach_old(stack)
+            # without files it was published by an earlier release, and nothing tells whether it was damaged since
+            reused = old if old and old.files and old.format == self._audience.format else None
             for model in [m for m in self._granted.models.values() if self._audience.name in m.grants]:
                 if model.unique_id not in self._held:
-                    tables[model.name] = self._select(model)
+                    tables[model.name] = self._select(model, reused)
                 elif old and (kept := self._keep(model, old)):
                     tables[model.name] = kept
             by_model = {table.model: (sql, table) for sql, table in tables.values()}
@@ -261,7 +272,6 @@ class _Copy:
                 raise PublishError(
                     f"holding back does not work for {self._audience.name}: {'; '.join(reasons)}"
                 )
-            reused = old if old and old.files and old.format == self._audience.format else None
             same = [n for n, (_, t) in tables.items() if reused and _is_same(t, reused.tables.get(n))]
             is_same = reused is not None and len(same) == len(tables) == len(reused.tables)
             written = self._store(building, tables, same, is_same)
@@ -301,11 +311,23 @@ class _Copy:
         self._versions.replace(path, folder)
         return [name for name in tables if name not in same]
 
-    def _select(self, model: Model) -> tuple[str, PublishedTable]:
-        """The query of a model, and what it must hold."""
-        chosen = selection(self._audience, model, warehouse_columns(self._con, model), self._digests)
+    def _select(self, model: Model, old: PublishedAudience | None) -> tuple[str, PublishedTable]:
+        """The query of a model, and what it must hold; rows that are as they were are those of `old`, whose files are
+        as they were published.
+        """
+        types = warehouse_columns(self._con, model)
+        chosen = selection(self._audience, model, types)
         check_filter(self._con, self._audience, model, chosen)
-        rows, digest = fingerprint(self._con, chosen.sql, chosen.columns)
+        made_from = self._content.digest(model, chosen)
+        before = old.tables.get(model.name) if old else None
+        if old and before and made_from and before.made_from == made_from:
+            self.unread.append(model.name)
+            query = self._published(old, model.name)
+            rows, digest, in_warehouse = before.rows, before.fingerprint, before.rows_in_warehouse
+        else:
+            query = selection(self._audience, model, types, self._digests).sql
+            rows, digest = fingerprint(self._con, query, chosen.columns)
+            in_warehouse = row_count(self._con, model)
         table = PublishedTable(
             model=model.unique_id,
             rows=rows,
@@ -313,12 +335,13 @@ class _Copy:
             columns=chosen.columns,
             classed=chosen.classed,
             condition=chosen.condition,
-            rows_in_warehouse=row_count(self._con, model),
+            rows_in_warehouse=in_warehouse,
             partition_by=model.partition_by if self._audience.format == "parquet" else (),
             description=model.description,
             comments={n: text for n in chosen.columns if (text := model.columns[n].description)},
+            made_from=made_from,
         )
-        return chosen.sql, table
+        return query, table
 
     def _keep(self, model: Model, old: PublishedAudience) -> tuple[str, PublishedTable] | None:
         """A held model as it was last published; None when it was not, or when today's policy forbids it."""
@@ -330,10 +353,14 @@ class _Copy:
             or list(forbidden_columns(model.name, table, self._audience, classes))
         ):
             return None
-        query = f"from previous.{quoted(model.name)}"
-        if old.format == "parquet":
-            query = parquet_query(self._con, self._old_path / model.name, self._key)
+        query = self._published(old, model.name)
         return query, table.model_copy(update={"held_from": table.held_from or self._previous})
+
+    def _published(self, old: PublishedAudience, name: str) -> str:
+        """A query of a table as it was last published."""
+        if old.format == "duckdb":
+            return f"from previous.{quoted(name)}"
+        return parquet_query(self._con, self._old_path / name, self._key)
 
     def _attach_old(self, stack: ExitStack) -> PublishedAudience | None:
         """The last version if its tables can be reused; a DuckDB file stays attached as `previous`."""

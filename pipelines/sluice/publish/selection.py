@@ -99,8 +99,13 @@ def row_count(con: duckdb.DuckDBPyConnection, model: Model) -> int:
     return int(first_value(con, f"select count(*) from {model.relation}"))
 
 
-def selection(audience: Audience, model: Model, types: Mapping[str, str], digests: Digests) -> Selection:
-    """The query of what `audience` may see of `model`, whose columns in the warehouse have `types`."""
+def selection(
+    audience: Audience, model: Model, types: Mapping[str, str], digests: Digests | None = None
+) -> Selection:
+    """The query of what `audience` may see of `model`, whose columns in the warehouse have `types`.
+
+    digests: hash masks are looked up there where that is faster; the rows are the same. Without, no table is read.
+    """
     expressions, columns, classed = [], {}, {}
     lookups: list[str] = []
     for name, column in model.columns.items():
@@ -117,7 +122,7 @@ def selection(audience: Audience, model: Model, types: Mapping[str, str], digest
             expression = masked(name, data_type, treatment, column.data_class)
         except DeclarationError as error:
             raise DeclarationError(f"{audience.name}, {model.name}: {error}") from None
-        if treatment == "hash" and (table := digests.of(model, name)):
+        if treatment == "hash" and digests and (table := digests.of(model, name)):
             lookup = f"lookup_{len(lookups)}"
             text = f"cast({quoted(name)} as varchar)"
             lookups.append(f" left join {table} as {lookup} on {lookup}.{VALUE} = {text}")

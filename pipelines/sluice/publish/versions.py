@@ -49,6 +49,8 @@ class PublishedTable(BaseModel):
     """The same by column, of those that have a description."""
     held_from: str | None = None
     """The version the table was taken from, because the audit refused the one in the warehouse."""
+    made_from: str = ""
+    """Digest of all that decides its rows, see BuiltContent; empty where the last build did not know it."""
 
 
 class PublishedAudience(BaseModel):

@@ -82,7 +82,8 @@ def _documents(folder: Path) -> dict[str, dict[str, Any]]:
         "env": of_environments(settings, environment_statuses(settings)),
         "load": documents.of_loads([SourceResult("crm", [TableResult("contacts")], 1.0)]),
         "publish": documents.of_published(
-            settings, Published("v", {"a": ["y"]}, {"a": AUDIENCE}, {"orders": "a test failed"})
+            settings,
+            Published("v", {"a": ["y"]}, {"a": AUDIENCE}, {"orders": "a test failed"}, unread={"a": []}),
         ),
         "publish --versions": documents.of_versions([VERSION], "v"),
         "publish --rollback": {"version": "v"},

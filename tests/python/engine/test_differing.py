@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from sluice.build.differing import Queries
+from sluice.engine.differing import Queries
 
 KNOWN = {"warehouse.marts.orders"}
 
