@@ -48,9 +48,8 @@ from sluice.load.staging import QuarantineFile, StagedFile
 from sluice.load.startup import package_id
 from sluice.sql import listed, quoted
 
-
 ENDS_IN_A_ROW = 200
-"""Resources that end before dlt is given nothing to do: for each in a row it goes one call deeper, and 1,000 is too deep."""
+"""Resources that may end in a row: for each, dlt goes one call deeper, and 1,000 are too deep for Python."""
 
 
 class SourceLoad:

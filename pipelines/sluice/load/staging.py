@@ -20,8 +20,8 @@ from sluice.sql import first_value, literal
 GROUP_ROWS, FEW_ROWS = 20_480, 2048
 """Rows per group in a file, which stay in the processor's cache; and if those take too much memory."""
 GROUP_VALUES = 2_000_000
-"""Values per group at most. With 1,000 columns, groups of 8,192 rows reach the limit of DuckDB's memory, after four times
-as long as groups of 2,048 rows take in all."""
+"""Values per group at most. With 1,000 columns, groups of 8,192 rows reach the limit of DuckDB's memory, and take four
+times as long as groups of 2,048 rows until then."""
 
 
 @dataclass(frozen=True)
