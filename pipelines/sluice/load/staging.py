@@ -122,7 +122,7 @@ def read_parquet(file: Path) -> str:
 
 
 def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path, columns: int = 1) -> int:
-    """Write a SELECT of about so many columns to a Parquet file; returns its rows."""
+    """Write a SELECT to a Parquet file; returns its rows. `columns`: about how many there are."""
     rows = max(FEW_ROWS, min(GROUP_ROWS, GROUP_VALUES // columns))
     # the second version's encodings of numbers and texts are written and read faster, and take half the space
     written = f"copy ({select}) to {literal(file)} (format parquet, parquet_version v2, row_group_size"
