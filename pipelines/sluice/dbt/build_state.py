@@ -16,6 +16,8 @@ from sluice.engine.file_state import file_state
 from sluice.sql import quoted
 
 KEPT = "build_state.json"
+FORMAT = 2
+"""Of that file; another one says nothing."""
 DECISIONS = "build_decisions.json"
 """Why the last build made each node, by unique id; empty where it left it."""
 BUILDING = "sluice.build.session"
@@ -138,6 +140,8 @@ def read_state(home: Path) -> BuildState:
     """What is known of the warehouse in `home`; nothing where there is no state, or one that cannot be read."""
     try:
         kept = json.loads((home / KEPT).read_text(encoding="utf-8"))
+        if kept.pop("format") != FORMAT:
+            return BuildState()
         nodes = {key: NodeState(**value) for key, value in kept["nodes"].items()}
         return BuildState(**{**kept, "nodes": nodes})
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
@@ -153,7 +157,7 @@ def keep_state(settings: Settings, state: BuildState, production: Environment | 
     there = production and production.warehouse
     state.production = [str(there), file_state(there)] if there else []
     new = settings.home / f".{KEPT}.new"
-    new.write_text(json.dumps(asdict(state)), encoding="utf-8")
+    new.write_text(json.dumps({**asdict(state), "format": FORMAT}), encoding="utf-8")
     new.replace(settings.home / KEPT)
     if not there:
         settings.reads_production.unlink(missing_ok=True)

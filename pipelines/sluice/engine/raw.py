@@ -61,6 +61,8 @@ class RawTables:
         self._con = con
         self._is_ignored = is_ignored
         self._known: dict[str, dict[str, str]] = {}
+        self._raw = ""
+        """The name of raw's database, quoted; known once it was asked for."""
 
     def forget(self) -> None:
         """Look up columns again when next asked."""
@@ -110,10 +112,12 @@ class RawTables:
 
     def _columns(self, address: str) -> dict[str, str]:
         if address not in self._known:
-            raw = first_value(self._con, "select current_database()")
-            try:  # not duckdb_columns(), which lists the attached source's whole catalog, too
+            # not duckdb_columns(), which lists the attached source's whole catalog, too; and without a parameter, for
+            # which DuckDB looks for pandas on Python's whole path each time
+            raw = self._raw = self._raw or quoted(first_value(self._con, "select current_database()"))
+            try:
                 found = self._con.execute(
-                    "select name, type from pragma_table_info(?)", [f"{quoted(raw)}.{address}"]
+                    f"select name, type from pragma_table_info({literal(f'{raw}.{address}')})"
                 ).fetchall()
             except duckdb.CatalogException:
                 found = []

@@ -42,6 +42,7 @@ def only_changed_lines(target: Target, origin: Files, change: Change) -> Change:
         con,
         f"select n.* from {read} n anti join (from {raw} where {FILE} in ({partial})) h on {same_line}",
         changed,
+        len(target.columns),
     )
     again = listed(before)
     of_these = target.count(f"from {read_parquet(changed)} where {FILE} in ({again})")
@@ -119,5 +120,6 @@ def _with_stamps(
         f" from ({numbered} {read_parquet(changed)}) n left join ({numbered} {left_over}) h"
         f" on n.{FILE} = h.{FILE} and n._content = h._content and n._nth = h._nth and {same}",
         stamped,
+        len(target.columns),
     )
     return stamped, target.count(f"from {read_parquet(stamped)} where {LOAD_ID} <> {literal(target.load_id)}")

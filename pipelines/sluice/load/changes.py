@@ -77,7 +77,7 @@ def only_changes(target: Target, key: Sequence[str], file: Path) -> tuple[Path, 
     if newer:
         select += f" union all from {read} where {newer}"
     changes = target.file("changes")
-    return changes, copy_to(target.con, select, changes)
+    return changes, copy_to(target.con, select, changes, len(known))
 
 
 def _boundary(target: Target, file: Path) -> tuple[str | None, str, str]:
@@ -157,6 +157,7 @@ def with_deleted(target: Target, alive: str, key: Sequence[str], change: Change)
         f"select * from {read_parquet(changes)} union all by name "
         f"select g.* from ({gone}) g anti join {read_parquet(changes)} n on {on_new}",
         both,
+        len(target.columns),
     )
     return replace(change, file=both, rows=rows, deleted=change.deleted + deleted)
 
@@ -210,6 +211,7 @@ def replaced_files(
             con,
             f"from {read_parquet(change.file)} union all by name select * exclude (is_gone) from ({gone})",
             merged,
+            len(target.columns),
         )
     if replaced:
         refuse_shrinking(target, before - replaced + change.rows + kept, before)

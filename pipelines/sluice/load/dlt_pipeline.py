@@ -48,6 +48,9 @@ from sluice.load.staging import QuarantineFile, StagedFile
 from sluice.load.startup import package_id
 from sluice.sql import listed, quoted
 
+ENDS_IN_A_ROW = 200
+"""Resources that may end in a row: for each, dlt goes one call deeper, and 1,000 are too deep for Python."""
+
 
 class SourceLoad:
     """One source on its way into raw, in one thread."""
@@ -69,6 +72,8 @@ class SourceLoad:
         """Tables that were extracted before dlt asked for them."""
         self.bad_rows: dict[str, QuarantineFile | None] = {}
         """By table, once it is staged."""
+        self.ended = 0
+        """Resources that have ended in a row."""
 
     def run(self) -> SourceResult:
         error, committed, is_unconnected = None, False, False
@@ -168,7 +173,7 @@ class SourceLoad:
             contract: Any = {"columns": "evolve", "data_type": "freeze"}
             return [
                 # in a chain: for a bare generator dlt searches all imported modules for the one it comes from
-                dlt.resource(chain(rows), name=name, schema_contract=contract)
+                dlt.resource(chain(rows, self._ending()), name=name, schema_contract=contract)
                 for table in self.source.tables
                 for name, rows in {
                     table.name: self._rows(table),
@@ -307,6 +312,15 @@ class SourceLoad:
             merge: Any = {"disposition": "merge", "strategy": "delete-insert"}
             hints = dlt.mark.make_hints(columns=columns, write_disposition=merge, primary_key=[ROW_ID])
             yield dlt.mark.with_file_import(str(bad.file), "parquet", bad.rows, hints=hints)
+
+    def _ending(self) -> Iterator[None]:
+        """The end of each resource, which waits where too many have ended in a row."""
+        while self.ended >= ENDS_IN_A_ROW:
+            yield None
+            self.ended = (
+                0  # it is asked again, so dlt has asked all others, and has come back to its first call
+            )
+        self.ended += 1
 
     def _add_deleted_at(self, table: Table[Any]) -> None:
         """Let raw have the column from the first load on that may mark rows, also if that changed none."""

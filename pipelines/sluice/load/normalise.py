@@ -251,12 +251,13 @@ def _write(target: Target, columns: Sequence[Column], rows: TypedRows, file: Pat
         LOAD_ID: f"{literal(target.load_id)} as {LOAD_ID}",
     }
     # in raw's order: dlt rewrites a file whose columns are ordered otherwise
-    ordered = sorted(selected, key=lambda name: list(known).index(name) if name in known else len(known))
+    places = {name: place for place, name in enumerate(known)}
+    ordered = sorted(selected, key=lambda name: places.get(name, len(places)))
     values = "".join(f", {value} as {name}" for value, name in typed.items())
     relation = f"select *{values} from ({rows.relation})" if typed else rows.relation
     select = f"select {', '.join(selected[n] for n in ordered)} from ({relation})"
     try:
-        written = copy_to(rows.con or target.con, select, file)
+        written = copy_to(rows.con or target.con, select, file, len(ordered))
     except duckdb.InvalidInputException as error:
         if _ALTERED not in str(error):
             raise

@@ -18,7 +18,7 @@ from sluice.extract.contract import AFTER_COMMIT, READ_WITH, Failed
 from sluice.load.read_ahead import SourceReader, damaged_state
 from sluice.load.results import SourceResult
 from sluice.load.staging import StagedFile
-from sluice.sql import quoted
+from sluice.sql import literal, quoted
 
 
 def is_settled(reader: SourceReader) -> bool:
@@ -46,8 +46,8 @@ def _committed(con: duckdb.DuckDBPyConnection, source: Source[Any, Any]) -> str 
     try:
         row = con.execute(
             f"select s.version_hash from {schema}._dlt_pipeline_state s join {schema}._dlt_loads l"
-            " on l.load_id = s._dlt_load_id where s.pipeline_name = ? and l.status = 0 order by l.load_id desc limit 1",
-            [source.name],
+            f" on l.load_id = s._dlt_load_id where s.pipeline_name = {literal(source.name)} and l.status = 0"
+            " order by l.load_id desc limit 1"
         ).fetchone()
     except duckdb.Error:
         return None

@@ -41,7 +41,7 @@ from sluice.load.staging import StagedFile
 REMOTE = ("s3://", "sftp://")
 """Folders whose extractors import large packages of their own."""
 MANY_ROWS = 1_000
-"""Of so many rows of a table, probably some are new."""
+"""With more rows of a table than these, some are probably new."""
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 """What dlt writes into its files `.version`."""
 

@@ -78,12 +78,7 @@ def load(
         try:
             wanted = Event()
             loads = [pool.submit(_load, reader, dlt_pipeline, wanted) for reader in readers]
-            if any(reader.needs_imports or not reader.has_loaded for reader in readers):
-                wanted.set()
-            _set_when_done(wanted, loads)
-            wanted.wait()
-            if not all(load.done() for load in loads):
-                dlt_pipeline.set_result(_import_dlt(sources))
+            _import_when_wanted(readers, loads, wanted, dlt_pipeline)
             results = []
             for done in as_completed(loads):
                 _record(ledger, run_id, done.result())
@@ -138,6 +133,21 @@ def _changed(
             if result.error or table.is_altered or table.quarantined or table.status != "unchanged":
                 yield schema, table.table
                 yield schema, f"{table.table}{QUARANTINE}"
+
+
+def _import_when_wanted(
+    readers: Sequence[SourceReader],
+    loads: Sequence[Future[SourceResult]],
+    wanted: Event,
+    dlt_pipeline: Future[Any],
+) -> None:
+    """Import dlt, once a source wants it or cannot do without; not if all loads end before."""
+    if any(reader.needs_imports or not reader.has_loaded for reader in readers):
+        wanted.set()
+    _set_when_done(wanted, loads)
+    wanted.wait()
+    if not all(load.done() for load in loads):
+        dlt_pipeline.set_result(_import_dlt([reader.source for reader in readers]))
 
 
 def _import_dlt(sources: Sequence[Source[Any, Any]]) -> Any:

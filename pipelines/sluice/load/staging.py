@@ -19,6 +19,9 @@ from sluice.sql import first_value, literal
 
 GROUP_ROWS, FEW_ROWS = 20_480, 2048
 """Rows per group in a file, which stay in the processor's cache; and if those take too much memory."""
+GROUP_VALUES = 2_000_000
+"""Values per group at most. With 1,000 columns, groups of 8,192 rows reach the limit of DuckDB's memory, and take four
+times as long as groups of 2,048 rows until then."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,13 @@ def read_parquet(file: Path) -> str:
     return f"read_parquet({literal(file)})"
 
 
-def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path) -> int:
-    """Write a SELECT to a Parquet file; returns its rows."""
+def copy_to(con: duckdb.DuckDBPyConnection, select: str, file: Path, columns: int = 1) -> int:
+    """Write a SELECT to a Parquet file; returns its rows. `columns`: about how many there are."""
+    rows = max(FEW_ROWS, min(GROUP_ROWS, GROUP_VALUES // columns))
     # the second version's encodings of numbers and texts are written and read faster, and take half the space
     written = f"copy ({select}) to {literal(file)} (format parquet, parquet_version v2, row_group_size"
     try:
-        row = con.execute(f"{written} {GROUP_ROWS})").fetchone()
+        row = con.execute(f"{written} {rows})").fetchone()
     except duckdb.OutOfMemoryException:  # a group of very wide rows is held in memory as a whole
         end_transaction(con)
         row = con.execute(f"{written} {FEW_ROWS})").fetchone()

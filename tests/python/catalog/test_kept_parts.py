@@ -33,7 +33,12 @@ def built(company: Company, **changed: str) -> None:
     RawVersions(company.settings.raw).keep((), "")
     nodes = {
         (key := f"model.small.{name}"): NodeState(
-            sql, "", dict.fromkeys(parents[key], ""), changed.get(name, "same"), "2026-01-01T00:00:00+00:00"
+            sql,
+            "",
+            dict.fromkeys(parents[key], ""),
+            changed.get(name, "same"),
+            "2026-01-01T00:00:00+00:00",
+            is_view=company.manifest["nodes"][key]["config"]["materialized"] == "view",
         )
         for name, (_, _, sql) in MODELS.items()
     }

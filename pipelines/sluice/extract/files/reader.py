@@ -163,7 +163,7 @@ class FilesReader:
         return new, digests
 
     def _digests_of(self, file: Found, beginning: int) -> Future[Digests]:
-        """The digests of a file and of so many of its first bytes; beside the rest, where that is worth a thread."""
+        """The digests of a file, and of its first `beginning` bytes; beside the rest, where that is worth a thread."""
         if file.local.stat().st_size > SMALL_BYTES:
             return self.beside.submit(digests_of, file.local.open("rb"), beginning)
         done: Future[Digests] = Future()
