@@ -7,12 +7,12 @@ are decided when dbt comes to them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from graphlib import TopologicalSorter
 from typing import Any
 
 from dbt.artifacts.schemas.results import RunStatus
 from dbt.artifacts.schemas.run import RunResult
 from dbt.graph.queue import GraphQueue
-from networkx import topological_sort
 
 
 def leave_out(task: Any, is_left: Callable[[str], bool]) -> None:
@@ -25,7 +25,8 @@ def leave_out(task: Any, is_left: Callable[[str], bool]) -> None:
     tests, graph = task.model_to_unit_test_map, task.graph.graph
     manifest = task.manifest
     open_, left = set(), []
-    for key in topological_sort(graph):  # tests come before what is built after they have passed
+    order = TopologicalSorter({key: list(graph.predecessors(key)) for key in graph})
+    for key in order.static_order():  # tests come before what is built after they have passed
         node = manifest.nodes.get(key)
         if any(parent in open_ for parent in graph.predecessors(key)):
             open_.add(key)

@@ -93,9 +93,9 @@ class Nodes:
         node = self._manifest.nodes.get(unique_id)
         if node is None or getattr(node, "language", "sql") != "sql":
             return None
-        if node.config.materialized in ("incremental", "ephemeral") or not self._is_steady(node):
-            return None
-        return self._about(node)
+        is_seed = node.resource_type == "seed"
+        is_rewritten = node.config.materialized in ("incremental", "ephemeral")
+        return self._about(node) if is_seed or (not is_rewritten and self._is_steady(node)) else None
 
     def with_sql(self, unique_id: str, sql: str) -> None:
         """Let dbt's manifest have the SQL that a node was compiled to, given as that of `Node`."""
