@@ -6,16 +6,21 @@ Reads commands, one JSON list of dbt arguments per line, and answers each on the
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import NoReturn
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+
+from sluice.config.settings import load_settings
+from sluice.dbt.kept_schemas import KEPT, kept_schemas
 
 Around = Callable[[list[str]], AbstractContextManager[list[str]]]
 
@@ -35,12 +40,21 @@ def _release() -> None:
     gc.collect()
 
 
-def serve(answer: int, around: Around = nullcontext) -> None:
-    """Parse, then run commands and answer on the file descriptor until the input ends.
+def serve(answer: int, around: Around = nullcontext) -> NoReturn:
+    """Parse, then run commands and answer on the file descriptor until the input ends; then the process ends.
 
     around: a context around each command, from before dbt opens a database until it has closed all; it gets the
     arguments and gives those for dbt.
     """
+    with kept_schemas(load_settings().home / KEPT):
+        _serve(answer, around)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # to take down all of dbt's objects one by one takes a second
+
+
+def _serve(answer: int, around: Around) -> None:
     # without JSON: another command may be reading what its own dbt wrote;
     # a mistake in the project is not reported here: the first command finds it again and reports it
     parsed = dbtRunner().invoke(["--quiet", "--log-level", "none", "--no-write-json", "parse"])

@@ -22,9 +22,6 @@ from sluice.dbt.run_results import BuildResult
 from sluice.dbt.runner import Dbt, compiled_manifest, dbt_session
 from sluice.engine.warehouse import count_rows, open_warehouse
 from sluice.errors import LockedError
-from sluice.lineage.warehouse_graph import warehouse_graph
-from sluice.privacy.propagation import declared_classes, personal_columns
-from sluice.privacy.redaction import maskable_columns, names_of, scrub
 from sluice.runs.store import Build, FailingRows, NodeResult, RunStore, refuse_other_store
 
 KEPT_ROWS = 20
@@ -87,6 +84,11 @@ def record_build(
     Called after every build and before every catalog, so that a plain `dbt build` counts as well, unless another
     dbt command has overwritten its results. decisions: why each node was built, if that was decided.
     """
+    from sluice.privacy.redaction import (
+        names_of,
+        scrub,
+    )  # brings lineage's parser, which dbt need not wait for
+
     run = run or run_results.read(settings)
     if run is None or not (settings.target / "manifest.json").is_file():
         return False
@@ -162,6 +164,10 @@ def _failing_rows(
     connection: duckdb.DuckDBPyConnection,
     failed: Sequence[Mapping[str, Any]],
 ) -> dict[str, FailingRows]:
+    from sluice.lineage.warehouse_graph import warehouse_graph
+    from sluice.privacy.propagation import declared_classes, personal_columns
+    from sluice.privacy.redaction import maskable_columns
+
     graph = warehouse_graph(settings, connection, manifest)
     personal = personal_columns(graph, declared_classes(manifest))
     found = {}
@@ -183,6 +189,8 @@ def _failing_rows(
 
 def _shown(value: Any) -> Any:
     """A value as it is recorded: numbers and booleans as they are, all else as short text."""
+    from sluice.privacy.redaction import scrub
+
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
