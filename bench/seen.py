@@ -119,7 +119,7 @@ def watched(run: Callable[[Mapping[str, str]], object], folder: Path) -> str:
 def _paragraph(report: Mapping[str, Any]) -> Iterator[str]:
     looks = report["looks"]
     yield (
-        f"{report['command']}: {report['wall']:.2f} s, {report['cpu']:.2f} s CPU;"
+        f"`{report['command']}`: {report['wall']:.2f} s, {report['cpu']:.2f} s CPU;"
         f" {report['importing'] / looks:.0%} of {looks} looks found it importing"
     )
     yield "  innermost:"

@@ -29,6 +29,7 @@ NEEDED = {
     "load": ["shop"],
     "discover": ["sqlite:///shop.sqlite"],
     "sample": ["--rows", "1"],
+    "show": ["orders"],
 }
 
 
