@@ -35,10 +35,10 @@ NOT_BUILT = ("meta", "tags", "docs", "group", "access", "freshness", "grants")
 VARIABLE = re.compile(r"\benv_var\s*\(\s*(['\"])(.+?)\1")
 MOMENTS = re.compile(r"\b(run_started_at|invocation_id|modules\W+(datetime|pytz))\b")
 """What Jinja writes another value for at each build."""
-TARGET = re.compile(r"\btarget\b")
+TARGET = re.compile(r"\b(target|schema|database)\b")
 """What Jinja writes another value for on each target."""
 UNSTEADY = re.compile(
-    r"\b(adapter(?!\s*\.\s*(dispatch|quote)\b)|builtins|context|flags(?!\s*\.\s*STORE_FAILURES\b)|graph"
+    r"\b(adapter(?!\s*\.\s*(dispatch|quote)\b)|builtins|context|env_var(?!\s*\(\s*['\"])|flags(?!\s*\.\s*STORE_FAILURES\b)|graph"
     r"|invocation_args_dict|load_\w+|model|modules|node|run_query|selected_resources|statement|store_(raw_)?result"
     r"|thread_id)\b"
 )
@@ -56,7 +56,8 @@ class Nodes:
         options = [getattr(config.credentials, name, None) for name in OPTIONS]
         self._engine = [*map(version, PACKAGES), json.dumps(options, default=str, sort_keys=True)]
         own = (m.macro_sql for m in manifest.macros.values() if m.package_name == config.project_name)
-        self._of_project = digest([sorted(own), config.vars.to_dict(), get_flags().STORE_FAILURES])
+        given = [config.vars.to_dict(), config.cli_vars, get_flags().STORE_FAILURES]
+        self._of_project = digest([sorted(own), *given])
         self._templates: dict[str, str] = {}
         self._texts: dict[str, tuple[str, tuple[str, ...], bool]] = {}
 
@@ -186,7 +187,7 @@ class Nodes:
         used = sorted(self._macros(node.depends_on.macros))
         texts = [self._text(key)[0] for key in used]
         test = getattr(node, "test_metadata", None)
-        own = [node.config.meta, node.config.tags, node.name, test.to_dict() if test else None]
+        own = [node.name, node.config.to_dict(), test.to_dict() if test else None]
         named = {match[2] for match in VARIABLE.finditer(node.raw_code)}
         named = {name for name in (*named, *(one for key in used for one in self._text(key)[1])) if name}
         variables = {name: os.environ.get(name) for name in sorted(named)}

@@ -17,6 +17,8 @@ from sluice.build.nodes import _is_unsteady
         ("{{ adapter.dispatch('cents')(column) }}", False),
         ("{# {{ model.name }} #} select 1", False),
         ("select '{{ model.name }}'", True),
+        ("select '{{ env_var('SINCE') }}'", False),
+        ("select '{{ env_var(name) }}'", True),
         ("{% for node in graph.nodes.values() %} select 1 {% endfor %}", True),
         ("{% set columns = adapter.get_columns_in_relation(ref('orders')) %}", True),
         ("{% if flags.FULL_REFRESH %} select 1 {% endif %}", True),

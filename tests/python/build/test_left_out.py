@@ -23,7 +23,7 @@ models:
 
 @pytest.mark.full
 @pytest.mark.timeout(300)
-def test_what_changes_is_built(tmp_path: Path) -> None:
+def test_what_changes_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = SmallProject(tmp_path)
     models = tmp_path / "models"
     for file in models.glob("*"):
@@ -42,7 +42,16 @@ def test_what_changes_is_built(tmp_path: Path) -> None:
         found = json.loads((project.home / DECISIONS).read_text(encoding="utf-8"))
         return {key.split(".")[2] for key, reason in found.items() if reason}
 
-    assert built() == {"limited", "moment", "above", "below"}
+    (models / "since.sql").write_text(
+        "select {{ var('since', 1) }} as since, '{{ env_var('PLACE', 'here') }}' as place"
+    )
+    assert built() == {"limited", "moment", "above", "below", "since"}
+    assert built("--vars", "{since: 2}") == {"moment", "since"}, "a variable of the command line"
+    monkeypatch.setenv("PLACE", "there")
+    assert built("--vars", "{since: 2}") == {"moment", "since"}, "a variable of the environment"
+    with duckdb.connect(str(project.home / "warehouse.duckdb")) as con:
+        assert con.execute("from marts.since").fetchall() == [(2, "there")]
+    (models / "since.sql").unlink()
     assert built() == {"moment"}, "what Jinja writes is another moment"
     (models / "models.yml").write_text(MODELS.replace("id > 0", "id > -1"))
     assert built() == {"limited", "moment"}
