@@ -7,10 +7,11 @@ are decided when dbt comes to them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from typing import Any
 
-from dbt.artifacts.schemas.results import RunStatus
+from dbt.artifacts.schemas.results import RunStatus, TimingInfo
 from dbt.artifacts.schemas.run import RunResult
 from dbt.graph.queue import GraphQueue
 
@@ -40,9 +41,12 @@ def leave_out(task: Any, is_left: Callable[[str], bool]) -> None:
         return
     remaining = selected.difference(left)
     task.selected_unit_tests = {key for key in task.selected_unit_tests if key not in left}
+    now = datetime.now(UTC).replace(tzinfo=None)  # as dbt has it; what runs from here on is later
     for key in left:
         tests.pop(key, None)
         node = manifest.unit_tests.get(key) or manifest.nodes[key]
-        task.node_results.append(RunResult.from_node(node, RunStatus.Reused, "unchanged"))
+        result = RunResult.from_node(node, RunStatus.Reused, "unchanged")
+        result.timing = [TimingInfo("execute", now, now)]
+        task.node_results.append(result)
     task.job_queue = GraphQueue(task.graph.get_subset_graph(remaining).graph, manifest, remaining)
     task.num_nodes -= sum(key in selected for key in left)

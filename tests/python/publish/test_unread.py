@@ -244,6 +244,7 @@ def test_the_manifest_does_not_tell_what_an_audience_may_not_see(company: Compan
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)  # it builds five times
 def test_builds_tell_what_has_changed(tmp_path: Path) -> None:
     """With real builds: a changed table is read, and all are once a hook may have written into them."""
     project = SmallProject(tmp_path)
