@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -64,15 +63,10 @@ class BranchFirst(_OnBranch):
             shutil.rmtree(self.warehouse.parent)
 
     def _by_hand(self, turn: int) -> list[str]:
-        model = self.edited(turn)
-        sql = re.sub(r"\{\{.*?'(\w+)'\) \}\}", r"prod.main_intermediate.\1", model.sql)
-        key = model.columns[0]
         return [
             *("set TimeZone = 'UTC'", "attach 'limit.duckdb' as dev", "use dev"),
             f"attach '{self.project.root}/warehouse/prod/prod.duckdb' as prod (read_only)",
-            f"create or replace table {model.name} as {sql}",
-            f"select count(*) from {model.name} where {key} is null",
-            f"select {key} from {model.name} where {key} is not null group by {key} having count(*) > 1",
+            *self.edited(turn).by_hand("prod.main_intermediate."),
         ]
 
     def after(self, subject: Subject, turn: int) -> None:

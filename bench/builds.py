@@ -101,14 +101,7 @@ class RunOneTable(OnGenerated):
         for model in self.project.models:
             if not model.name.endswith(self.table):
                 continue
-            sql = re.sub(r"\{\{.*?'(\w+)'\) \}\}", r"\1", model.sql)
-            kind = "view" if model.layer == "staging" else "table"
-            key = model.columns[0]
-            made += [
-                f"create or replace {kind} {model.name} as {sql}",
-                f"select count(*) from {model.name} where {key} is null",
-                f"select {key} from {model.name} where {key} is not null group by {key} having count(*) > 1",
-            ]
+            made += model.by_hand(kind="view" if model.layer == "staging" else "table")
         return made
 
     def _first(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,16 @@ class Model:
     sql: str
     columns: Sequence[str]
     """The first is its key."""
+
+    def by_hand(self, schema: str = "", kind: str = "table") -> list[str]:
+        """SQL that makes it and runs its tests; what it refers to is in `schema`, written with its dot."""
+        sql = re.sub(r"\{\{.*?'(\w+)'\) \}\}", rf"{schema}\1", self.sql)
+        name, key = self.name, self.columns[0]
+        return [
+            f"create or replace {kind} {name} as {sql}",
+            f"select count(*) from {name} where {key} is null",
+            f"select {key} from {name} where {key} is not null group by {key} having count(*) > 1",
+        ]
 
     def yaml(self) -> dict[str, Any]:
         columns: list[dict[str, Any]] = [

@@ -89,10 +89,27 @@ class LongTexts(Wide):
         return {"id": "bigint", "body": "varchar"}
 
 
-class ManyTables(Case):
+class _ThenEmpty(Case):
+    """A first load, and a load after it that brings nothing; subclasses give `rows` of the first."""
+
+    target = f"{TARGET}; an empty run in 3 s"
+    rows: int
+
+    def before(self, subject: Subject, turn: int) -> None:
+        """The empty run follows the first load."""
+        if subject.name != "empty run":
+            super().before(subject, turn)
+
+    def rows_of(self, subject: Subject) -> int:
+        return 0 if subject.name == "empty run" else self.rows
+
+    def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
+        return [*over_its_limit(figures), at_most("empty run", figures["empty run"].wall(), 3.0, "s")]
+
+
+class ManyTables(_ThenEmpty):
     name = "many-tables"
     work = "500 tables of SQLite with 100 rows each, first load, and an empty run after it"
-    target = f"{TARGET}; an empty run in 3 s"
     row_count = 100
 
     def prepare(self) -> None:
@@ -116,27 +133,15 @@ class ManyTables(Case):
         limit = self.limit("tables", url=self.address, dialect="sqlite", names=self.names)
         return [limit, own, replace(own, name="empty run")]
 
-    def before(self, subject: Subject, turn: int) -> None:
-        """The empty run follows the first load."""
-        if subject.name != "empty run":
-            super().before(subject, turn)
-
-    def rows_of(self, subject: Subject) -> int:
-        return 0 if subject.name == "empty run" else self.rows
-
     def after(self, subject: Subject, turn: int) -> None:
         schema = "main" if subject.name == "limit" else "bench"
         got = rows_of(raw_file(subject), *(f"{schema}.{name}" for name in self.names))
         expect(f"rows of {subject.name}", got, self.rows)
 
-    def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
-        return [*over_its_limit(figures), at_most("empty run", figures["empty run"].wall(), 3.0, "s")]
 
-
-class ManyFiles(Case):
+class ManyFiles(_ThenEmpty):
     name = "many-files"
     work = "20,000 JSONL files in 20 folders with 50 rows each, first load, and an empty run after it"
-    target = f"{TARGET}; an empty run in 3 s"
     row_count = 50
 
     def prepare(self) -> None:
@@ -163,20 +168,9 @@ class ManyFiles(Case):
         relation = f"read_json('{self.data}/**/*.jsonl', format = 'newline_delimited', columns = {column_types(types)})"
         return [self.limit("file", relation=relation), own, replace(own, name="empty run")]
 
-    def before(self, subject: Subject, turn: int) -> None:
-        """The empty run follows the first load."""
-        if subject.name != "empty run":
-            super().before(subject, turn)
-
-    def rows_of(self, subject: Subject) -> int:
-        return 0 if subject.name == "empty run" else self.rows
-
     def after(self, subject: Subject, turn: int) -> None:
         schema = "main" if subject.name == "limit" else "bench"
         expect(f"rows of {subject.name}", rows_of(raw_file(subject), f"{schema}.items"), self.rows)
-
-    def verdicts(self, figures: Mapping[str, Figures]) -> list[Verdict]:
-        return [*over_its_limit(figures), at_most("empty run", figures["empty run"].wall(), 3.0, "s")]
 
 
 CASES = (Wide, LongTexts, ManyTables, ManyFiles)
