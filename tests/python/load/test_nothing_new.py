@@ -107,6 +107,15 @@ def write(project: Project, name: str, *lines: str, header: str = "id,v") -> Non
     age(project.root / "data")
 
 
+def loaded(case: Case, project: Project) -> Iterator[bool]:
+    """After a first load, and after one of what has changed: whether it was the second."""
+    for changed in (False, True):
+        if changed:
+            case.change(project)
+        assert project.load().rows > 0
+        yield changed
+
+
 def age(folder: Path) -> None:
     for file in folder.rglob("*"):
         os.utime(file, (1.7e9 + file.stat().st_size, 1.7e9 + file.stat().st_size))
@@ -132,10 +141,7 @@ def test_what_brought_nothing_has_no_package_and_what_brought_something_has(
     case: Case, through_dlt: list[str], tmp_path: Path
 ) -> None:
     project = case.make(tmp_path / "p")
-    for changed in (False, True):
-        if changed:
-            case.change(project)
-        assert project.load().rows > 0
+    for changed in loaded(case, project):
         project.load()  # of some kinds a state moves on once more
         before, state = kept(project), raw(project, case.name)
         through_dlt.clear()
@@ -154,10 +160,7 @@ def test_a_project_s_function_and_bad_rows_go_through_dlt(
 ) -> None:
     """A function may ask dlt for its pipeline or its settings; a bad row may have arrived well."""
     project = case.make(tmp_path / "p")
-    for changed in (False, True):
-        if changed:
-            case.change(project)
-        assert project.load().rows > 0
+    for changed in loaded(case, project):
         through_dlt.clear()
         assert project.load().rows == 0
         assert through_dlt == [case.name]
@@ -198,7 +201,7 @@ def test_nothing_is_written_and_dlt_is_not_imported(shop: Project) -> None:
 
 def imports_dlt(project: Project) -> list[str]:
     """The last line of a load in a process of its own: whether that imported dlt."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", LOADS],
         cwd=project.root,
         env=project.environment(),
@@ -206,8 +209,8 @@ def imports_dlt(project: Project) -> list[str]:
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout.splitlines()[-1:]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1:]
 
 
 def test_no_source_at_all_is_no_endless_load(tmp_path: Path) -> None:
@@ -309,9 +312,9 @@ def test_a_table_that_is_gone_is_an_error(shop: Project, through_dlt: list[str])
 
 def test_a_table_without_any_row_is_warned_of_each_time(shop: Project) -> None:
     query(shop, "delete from lines")
-    told = [shop.load()["lines"].warnings for _ in range(3)]
-    assert told[0]
-    assert told[0] == told[1] == told[2]
+    warnings = [shop.load()["lines"].warnings for _ in range(3)]
+    assert warnings[0]
+    assert warnings[0] == warnings[1] == warnings[2]
 
 
 def test_a_full_refresh_reads_all_again(shop: Project, through_dlt: list[str]) -> None:
