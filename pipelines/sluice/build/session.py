@@ -152,7 +152,7 @@ class _Build:
         source = deferred_to(self._settings, state) if getattr(flags, "DEFER", False) else None
         if source:
             self._raw = RawVersions(source.raw)
-        if there and there.warehouse:
+        if there and there.warehouse and (source or self._settings.reads_production.is_file()):
             built = read_state(there.home)
             self.decisions.production = Production(
                 built, built.is_of(there.warehouse), look, is_read=source is not None and source == there

@@ -13,10 +13,11 @@ from sluice.catalog.changes import changes_since_published, current_version
 from sluice.catalog.facts import CatalogFacts
 from sluice.catalog.profile_cache import cached_profiles
 from sluice.catalog.published_content import published_content
-from sluice.catalog.row_counts import cached_row_counts, known_content
+from sluice.catalog.row_counts import cached_row_counts
 from sluice.config.audiences import read_policy
 from sluice.config.glossary import read_glossary
 from sluice.config.settings import GLOSSARY, Settings
+from sluice.dbt.build_state import known_content
 from sluice.dbt.manifest import Manifest, read_manifest
 from sluice.dbt.runner import compiled_manifest
 from sluice.engine.warehouse import newest, open_warehouse

@@ -10,23 +10,9 @@ from contextlib import closing
 
 import duckdb
 
-from sluice.config.environments import RAW
 from sluice.config.settings import Settings
-from sluice.dbt.build_state import read_state
 from sluice.dbt.manifest import Table
-from sluice.engine.raw_versions import RawVersions
 from sluice.engine.warehouse import count_rows
-
-
-def known_content(settings: Settings) -> dict[str, str]:
-    """By unique id another text for every other content, of tables and views whose content builds and loads know.
-
-    Empty if anything else has changed the databases since.
-    """
-    state, raw = read_state(settings.home), RawVersions(settings.databases[RAW])
-    if not raw.is_known or not state.is_of(settings.warehouse):
-        return {}
-    return state.contents({key: raw.version(schema, name) for key, (schema, name) in state.sources.items()})
 
 
 def cached_row_counts(

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.config.environments import Environment
+from sluice.config.environments import RAW, Environment
 from sluice.config.settings import Settings
 from sluice.engine.file_state import file_state
+from sluice.engine.raw_versions import RawVersions
 from sluice.sql import quoted
 
 KEPT = "build_state.json"
@@ -88,8 +89,8 @@ class BuildState:
     differ from what was built since."""
 
     def contents(self, sources: Mapping[str, str]) -> dict[str, str]:
-        """Fingerprints of what can be read now, by unique id, without what cannot be told: tables as they were built,
-        views as they are over what they read.
+        """Fingerprints of what can be read now, by unique id, where they are known: tables as they were built, views
+        as they are over what they read.
 
         sources: those of the source tables.
         """
@@ -146,6 +147,19 @@ def read_state(home: Path) -> BuildState:
         return BuildState(**{**kept, "nodes": nodes})
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return BuildState()  # everything is built
+
+
+def known_content(settings: Settings) -> dict[str, str]:
+    """By unique id another text for every other content, of tables and views whose content builds and loads know.
+
+    Empty if anything else has changed the warehouse since the last build; without sources, and what views make of them,
+    if that is so of raw.
+    """
+    state, raw = read_state(settings.home), RawVersions(settings.databases[RAW])
+    if not state.is_of(settings.warehouse):
+        return {}
+    sources = state.sources.items() if raw.is_known else ()
+    return state.contents({key: raw.version(schema, name) for key, (schema, name) in sources})
 
 
 def keep_state(settings: Settings, state: BuildState, production: Environment | None = None) -> None:

@@ -19,8 +19,8 @@ PLUGIN = "sluice.dbt.plugin"
 MANIFEST = "manifest.json"
 DEFER = "--defer"
 STATES = ("--defer-state", "--state")
-DEFER_ARGUMENTS = (*STATES, "--no-defer", "--favor-state")
-"""Arguments of who decides themselves what is read from elsewhere."""
+OWN_CHOICE = ("--no-defer", "--favor-state")
+"""Arguments of somebody who decides what is read from elsewhere."""
 
 
 def keep_state(settings: Settings) -> None:
@@ -35,20 +35,21 @@ def keep_state(settings: Settings) -> None:
 def with_state(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """dbt's arguments, where `--defer` without a state gets production's.
 
-    A target that has no raw of its own, or attaches production's, needs not say `--defer`. Raises UsageError if there
+    A target that has no raw of its own, or attaches production's, need not say `--defer`. Raises UsageError if there
     is nothing to defer to, or the profile does not fit.
     """
-    named = any(argument.split("=")[0] in DEFER_ARGUMENTS for argument in arguments)
-    source = settings.production
-    has_raw = settings.raw.is_file() and not (source and source.owns(settings.raw))
-    if DEFER not in arguments and (named or source is None or has_raw or refusal(settings)):
+    given, source = {argument.split("=")[0] for argument in arguments}, settings.production
+    if given.intersection(STATES):
         return list(arguments)
-    if DEFER in arguments and any(argument.split("=")[0] in STATES for argument in arguments):
-        return list(arguments)
-    if why := refusal(settings):
+    if DEFER not in given:
+        has_raw = settings.raw.is_file() and not (source and source.owns(settings.raw))
+        if given.intersection(OWN_CHOICE) or has_raw or refusal(settings):
+            return list(arguments)
+        arguments = [*arguments, DEFER]
+    elif why := refusal(settings):
         raise UsageError(f"{DEFER}: {why}")
     assert source
-    return [*arguments, *([] if DEFER in arguments else [DEFER]), "--state", str(source.state)]
+    return [*arguments, "--state", str(source.state)]
 
 
 def refusal(settings: Settings) -> str:

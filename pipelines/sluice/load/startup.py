@@ -5,13 +5,14 @@ dlt is imported in functions only: sources are read meanwhile.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING
+
+from sluice.system import without_collector
 
 if TYPE_CHECKING:
     from dlt.common.configuration.specs import RuntimeConfiguration
@@ -29,18 +30,15 @@ def importing(module: str) -> Iterator[None]:
     if module in sys.modules:
         yield
         return
-    gc.disable()
     try:
-        yield
+        with without_collector():
+            yield
     except RuntimeError as error:
         if isinstance(
             error.__cause__, KeyboardInterrupt
         ):  # Python 3.11 wraps one that falls into making a class
             raise KeyboardInterrupt from error
         raise
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def prepare_dlt() -> None:

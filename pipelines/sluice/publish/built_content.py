@@ -9,12 +9,10 @@ from importlib.metadata import version
 
 import duckdb
 
-from sluice.config.environments import RAW
 from sluice.config.settings import Settings
-from sluice.dbt.build_state import read_state
+from sluice.dbt.build_state import known_content
 from sluice.dbt.manifest import bare
 from sluice.engine.differing import Queries
-from sluice.engine.raw_versions import RawVersions
 from sluice.publish.granted_models import Model
 from sluice.publish.selection import Selection
 
@@ -30,11 +28,7 @@ class BuiltContent:
     """
 
     def __init__(self, settings: Settings, con: duckdb.DuckDBPyConnection, key: str) -> None:
-        state, raw = read_state(settings.home), RawVersions(settings.databases[RAW])
-        sources = state.sources.items() if raw.is_known else ()
-        known = {key: raw.version(schema, name) for key, (schema, name) in sources}
-        # where something else has written to the warehouse since, nothing is known of it
-        self._contents = state.contents(known) if state.is_of(settings.warehouse) else {}
+        self._contents = known_content(settings)
         databases = settings.databases.items()
         self._databases = {name.lower() for name, file in databases if file == settings.warehouse}
         self._queries = Queries(con)
